@@ -1,0 +1,3 @@
+//! sinew: inspect and steer a running mesh node.
+
+fn main() {}

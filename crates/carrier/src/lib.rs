@@ -1,0 +1,1 @@
+//! Moves sealed records between machines: UDP with segmentation offload, and TCP.

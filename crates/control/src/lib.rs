@@ -1,0 +1,1 @@
+//! Types of the control API; the only serde in the core.

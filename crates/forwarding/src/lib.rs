@@ -1,0 +1,1 @@
+//! What happens to one packet: FIB, verdicts, ICMP answers, inbound filter, split and coalesce.

@@ -1,0 +1,1 @@
+//! What is known of one path: liveness, quality, and packet size.

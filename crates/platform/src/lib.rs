@@ -1,0 +1,1 @@
+//! The host's edge: addresses, routes, key files, privileges, undo of what we changed.

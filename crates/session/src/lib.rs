@@ -1,0 +1,1 @@
+//! Associations, epochs, replay windows, cookies, adjacency and the reliable control channel, without IO.

@@ -1,0 +1,1 @@
+//! A seeded network of real nodes under virtual time, with faults and checkers.

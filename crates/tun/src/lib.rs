@@ -1,0 +1,1 @@
+//! TUN devices with virtio offload, and an in-memory double.

@@ -1,0 +1,159 @@
+//! Every dropped packet has a counted reason; this is the closed list of them.
+//!
+//! The word of a reason is part of the outside interface (metrics, `sinew drops`), so it is
+//! never changed once released.
+
+use core::fmt;
+
+macro_rules! drop_reasons {
+    ($($(#[$doc:meta])* $name:ident = $word:literal),+ $(,)?) => {
+        /// Why a packet, record or message went no further.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum DropReason { $($(#[$doc])* $name),+ }
+
+        impl DropReason {
+            /// Every reason, in a fixed order.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The stable word for JSON and metrics.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $word),+ }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    // --- from the wire, before anything is known of the sender ---
+    /// Shorter, longer or otherwise not of its declared shape.
+    Malformed = "malformed",
+    /// A record type we do not know.
+    UnknownType = "unknown_type",
+    /// No session has this receiver index.
+    UnknownIndex = "unknown_index",
+    /// The AEAD tag did not verify.
+    Forged = "forged",
+    /// The counter was seen before or lies behind the window.
+    Replayed = "replayed",
+    /// The epoch's keys are erased or revoked.
+    KeyExpired = "key_expired",
+    /// A lane above the agreed maximum.
+    BadLane = "bad_lane",
+    /// A handshake whose mac1 does not verify.
+    BadMac1 = "bad_mac1",
+    /// Under load and without a valid cookie; a cookie was sent.
+    CookieRequired = "cookie_required",
+    /// More handshakes than the source may start.
+    RateLimited = "rate_limited",
+    /// A handshake that did not decrypt or proved an invalid identity.
+    BadHandshake = "bad_handshake",
+    /// A handshake from ourselves (a reflection, or our key on two hosts).
+    SelfHandshake = "self_handshake",
+    /// A stranger, and `accept = "listed"`.
+    NotListed = "not_listed",
+    /// A handshake older than one already confirmed.
+    StaleHandshake = "stale_handshake",
+    /// A bounded table has no room.
+    TableFull = "table_full",
+    // --- routed records ---
+    /// The adjacency number is not the current one, or there is no adjacency.
+    WrongAdjacency = "wrong_adjacency",
+    /// The watermark did not fall: a loop or a stale table.
+    Watermark = "watermark",
+    /// The hop limit ran out.
+    HopLimit = "hop_limit",
+    /// No route to the destination.
+    NoRoute = "no_route",
+    /// This node is a stub and carries nothing for others.
+    NotATransit = "not_a_transit",
+    /// Larger than the next link carries.
+    TooBig = "too_big",
+    /// A routed record inside a routed record, or a body type not allowed there.
+    Nested = "nested",
+    /// A congestion mark on a flow that cannot answer it (RFC 6040).
+    EcnDrop = "ecn_drop",
+    /// Reassembly of a fragmented record failed or was crowded out.
+    Fragment = "fragment",
+    // --- inner packets ---
+    /// The inner packet is not a well-formed IP packet.
+    BadInner = "bad_inner",
+    /// The inner source is not the sender's address.
+    SourceSpoofed = "source_spoofed",
+    /// The inner destination is not ours.
+    NotForUs = "not_for_us",
+    /// Inbound closed by `[tun] inbound`.
+    InboundClosed = "inbound_closed",
+    /// Checksum or segmentation metadata that does not fit the packet.
+    BadOffload = "bad_offload",
+    /// The local packet's source is not this node's address.
+    NotOurSource = "not_our_source",
+    /// The local packet's destination is outside the mesh.
+    NotMesh = "not_mesh",
+    // --- queues ---
+    /// Waiting for a session or a route took too long or too much room.
+    HoldQueue = "hold_queue",
+    /// The carrier would not take more.
+    SendQueue = "send_queue",
+    /// The TUN would not take more.
+    TunQueue = "tun_queue",
+    /// Keys are used up; a rekey is under way.
+    LaneExhausted = "lane_exhausted",
+    /// No session with the peer yet.
+    NoSession = "no_session",
+    /// A kind or feature that this version does not carry.
+    Unsupported = "unsupported",
+    // --- control ---
+    /// A routing claim whose signature does not verify.
+    ForgedOrigin = "forged_origin",
+    /// A metric that its chain value does not prove.
+    UnprovenMetric = "unproven_metric",
+    /// A control message outside the rules.
+    BadControl = "bad_control",
+    /// An error report that names no record of ours.
+    UnmatchedError = "unmatched_error",
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Counters by reason; plain integers, one set per worker, summed when somebody asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drops([u64; DropReason::ALL.len()]);
+
+impl Default for Drops {
+    fn default() -> Self {
+        Self([0; DropReason::ALL.len()])
+    }
+}
+
+impl Drops {
+    /// Counts one.
+    pub fn count(&mut self, reason: DropReason) {
+        self.add(reason, 1);
+    }
+
+    /// Counts `n`.
+    pub fn add(&mut self, reason: DropReason, n: u64) {
+        self.0[reason as usize] += n;
+    }
+
+    /// How many for `reason`.
+    pub fn get(&self, reason: DropReason) -> u64 {
+        self.0[reason as usize]
+    }
+
+    /// All reasons that happened, with their counts.
+    pub fn iter(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        DropReason::ALL.iter().map(|&r| (r, self.get(r))).filter(|&(_, n)| n > 0)
+    }
+
+    /// Adds another set to this one.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine += theirs;
+        }
+    }
+}

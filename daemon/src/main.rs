@@ -1,0 +1,3 @@
+//! sinewd: the mesh daemon.
+
+fn main() {}
