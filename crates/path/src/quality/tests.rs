@@ -1,0 +1,1 @@
+//! Table tests in virtual time.
