@@ -1,0 +1,189 @@
+//! The daemon's configuration file: TOML, judged whole before anything is started.
+//!
+//! Reading goes in three steps. `schema` is the file's shape (serde, unknown keys refused),
+//! `check` turns it into [`Config`], whose every value is usable as it stands, and collects all
+//! mistakes at once, and `diagnose` finds the line of each mistake and names the remedy. `keys` is
+//! the one list of keys that the messages, [`diff`] and the schema's tests rely on.
+//!
+//! Sections of later versions are known to the schema, so that a file for a newer daemon gets an
+//! exact answer ("not in this version") instead of "unknown key"; nothing is silently ignored.
+
+mod check;
+mod diagnose;
+mod diff;
+mod edit;
+mod inbound;
+mod keys;
+mod schema;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use sinew_types::{Class, NodeId, PeerUri};
+
+pub(crate) use diagnose::plain;
+pub use diagnose::{ConfigError, Diagnostic};
+pub use diff::{Change, Effect, diff};
+pub use edit::{EditError, add_peer, remove_peer, save};
+pub use inbound::{Inbound, InboundRule, Service};
+
+/// Everything the daemon is told; defaults filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Who this node is.
+    pub node: Node,
+    /// Who may link.
+    pub mesh: Mesh,
+    /// Where to listen.
+    pub listen: Listen,
+    /// Whom to connect to. One node may appear with several endpoints.
+    pub peers: Vec<Peer>,
+    /// The local interface.
+    pub tun: Tun,
+    /// The operators' socket.
+    pub control: Control,
+}
+
+/// `[node]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// The secret key; made on first start.
+    pub key_file: PathBuf,
+    /// For people.
+    pub name: Option<String>,
+    /// Small persistent state.
+    pub state_dir: PathBuf,
+    /// Router or stub.
+    pub class: Class,
+}
+
+/// `[mesh]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mesh {
+    /// The mesh's secret; none = open mesh.
+    pub secret_file: Option<PathBuf>,
+    /// Who may link.
+    pub accept: Accept,
+}
+
+/// Who may link to this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accept {
+    /// Anyone who holds the mesh secret (or anyone, without one).
+    Any,
+    /// Only configured peers and members.
+    Listed,
+}
+
+impl Accept {
+    /// The word in the file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::Listed => "listed",
+        }
+    }
+}
+
+/// `[listen]`: no two entries of one carrier overlap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// UDP sockets. Empty: only outgoing links, from a port of the system's choice.
+    pub udp: Vec<SocketAddr>,
+    /// TCP sockets.
+    pub tcp: Vec<SocketAddr>,
+}
+
+/// One `[[peer]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Who and where; at least one carrier is one of this version.
+    pub uri: PeerUri,
+    /// Milliseconds added to the metric, at most [`Peer::MAX_COST`].
+    pub cost: u16,
+}
+
+impl Peer {
+    /// Above this a link would count as unreachable (metric cap, protocol A6).
+    pub const MAX_COST: u16 = 2000;
+}
+
+/// `[tun]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tun {
+    /// False: the node only carries traffic of others.
+    pub enabled: bool,
+    /// Interface name, at most 15 bytes.
+    pub name: String,
+    /// Interface MTU.
+    pub mtu: Mtu,
+    /// What may come in.
+    pub inbound: Inbound,
+}
+
+/// MTU of the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mtu {
+    /// Chosen from what the underlay carries.
+    Auto,
+    /// At least 1280 (RFC 8200 §5).
+    Fixed(u16),
+}
+
+/// `[control]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// Path of the unix socket.
+    pub socket: PathBuf,
+}
+
+/// A configuration together with the text it came from, so that it can be shown, edited and
+/// pointed into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigFile {
+    /// Where it was read.
+    pub path: PathBuf,
+    /// The file's text.
+    pub text: String,
+    /// What it says.
+    pub config: Config,
+}
+
+impl ConfigFile {
+    /// Reads and judges a file.
+    ///
+    /// # Errors
+    /// Every mistake with file, line, key and remedy.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::unreadable(path, &error))?;
+        Self::parse(path, text)
+    }
+
+    /// Judges `text`; `path` serves the messages.
+    ///
+    /// # Errors
+    /// As [`ConfigFile::read`].
+    pub fn parse(path: &Path, text: String) -> Result<Self, ConfigError> {
+        let config = check::config(path, &text)?;
+        Ok(Self { path: path.to_owned(), text, config })
+    }
+
+    /// Refuses this node's own key among the peers; known only once the key file is read.
+    ///
+    /// # Errors
+    /// The `[[peer]]` that names `own`.
+    pub fn check_identity(&self, own: &NodeId) -> Result<(), ConfigError> {
+        check::identity(self, own)
+    }
+}
+
+/// Whether a peer may be added to a running node: the rules of `[[peer]]` for one URI.
+///
+/// # Errors
+/// What is wrong with it, in one line.
+pub fn check_peer(own: &NodeId, uri: &str, cost: u16) -> Result<Peer, String> {
+    check::peer(own, uri, cost)
+}
+
+#[cfg(test)]
+mod tests;

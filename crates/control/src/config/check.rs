@@ -1,0 +1,314 @@
+//! From the file's shape to values that can be used as they stand; all mistakes at once.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use sinew_types::{CarrierKind, Class, MeshAddr, NodeId, PeerUri};
+
+use super::diagnose::{ConfigError, Problems};
+use super::schema::{self, WordOrList, WordOrNumber};
+use super::{Accept, Config, ConfigFile, Control, Inbound, Listen, Mesh, Mtu, Node, Peer, Tun};
+use crate::DEFAULT_SOCKET;
+
+/// Where the mesh listens without a `[listen]` section.
+const DEFAULT_PORT: u16 = 7463;
+/// Carriers that this version has.
+const BUILT: [CarrierKind; 2] = [CarrierKind::Udp, CarrierKind::Tcp];
+/// The kernel's limit for interface names (IFNAMSIZ without its NUL).
+const INTERFACE_NAME_MAX: usize = 15;
+/// The kernel's limit for unix socket paths (sun_path without its NUL).
+const SOCKET_PATH_MAX: usize = 107;
+/// Longest node name: it travels in trace answers of at most 64 bytes.
+const NODE_NAME_MAX: usize = 64;
+
+/// Parses and judges a file.
+pub(super) fn config(path: &Path, text: &str) -> Result<Config, ConfigError> {
+    let mut problems = Problems::new(path, text);
+    let root: schema::Root = match toml::from_str(text) {
+        Ok(root) => root,
+        Err(error) => {
+            problems.add_toml(&error);
+            schema::Root::default()
+        }
+    };
+    later_versions(&root, &mut problems);
+    let config = Config {
+        node: node(root.node, &mut problems),
+        mesh: mesh(root.mesh, &mut problems),
+        listen: listen(root.listen, &mut problems),
+        peers: peers(&root.peer, &mut problems),
+        tun: tun(root.tun, &mut problems),
+        control: control(root.control, &mut problems),
+    };
+    problems.finish(config)
+}
+
+/// Refuses this node's own key among its peers.
+pub(super) fn identity(file: &ConfigFile, own: &NodeId) -> Result<(), ConfigError> {
+    let mut problems = Problems::new(&file.path, &file.text);
+    for (i, _) in file.config.peers.iter().enumerate().filter(|(_, peer)| peer.uri.node == *own) {
+        problems.add(&format!("peer[{i}].uri"), OWN_KEY, OWN_KEY_REMEDY);
+    }
+    problems.finish(())
+}
+
+const OWN_KEY: &str = "this is the node's own key";
+const OWN_KEY_REMEDY: &str = "put the other node's URI here (`sinew invite` on it prints it)";
+
+/// Judges one URI for a running node.
+pub(super) fn peer(own: &NodeId, uri: &str, cost: u16) -> Result<Peer, String> {
+    let uri = peer_uri(uri)?;
+    if uri.node == *own {
+        return Err(format!("{OWN_KEY}; {OWN_KEY_REMEDY}"));
+    }
+    if cost > Peer::MAX_COST {
+        return Err(format!("cost {cost} is more than {} ms", Peer::MAX_COST));
+    }
+    Ok(Peer { uri, cost })
+}
+
+/// What is known but not built yet: refused when it would have to do something.
+fn later_versions(root: &schema::Root, problems: &mut Problems<'_>) {
+    let listen =
+        |pick: fn(&schema::Listen) -> &Vec<String>| root.listen.as_ref().is_some_and(|l| !pick(l).is_empty());
+    let asked = [
+        ("listen.quic", "QUIC", "remove the key or leave its list empty", listen(|l| &l.quic)),
+        ("listen.wss", "WebSocket", "remove the key or leave its list empty", listen(|l| &l.wss)),
+        (
+            "metrics",
+            "metrics",
+            "remove the section",
+            root.metrics.as_ref().is_some_and(|m| m.listen.is_some()),
+        ),
+        (
+            "dashboard",
+            "the dashboard",
+            "remove the section",
+            root.dashboard.as_ref().is_some_and(|d| d.listen.is_some()),
+        ),
+        (
+            "discovery.lan",
+            "LAN discovery",
+            "set it to false and list peers under [[peer]]",
+            root.discovery.lan,
+        ),
+        (
+            "discovery.directory",
+            "the public directory",
+            "leave the list empty",
+            !root.discovery.directory.is_empty(),
+        ),
+        ("discovery.publish", "the public directory", "set it to false", root.discovery.publish),
+        ("dns.enabled", "DNS", "set it to false", root.dns.enabled),
+        ("gateway", "the gateway", "remove the section", root.gateway.is_some()),
+    ];
+    for (path, what, remedy, _) in asked.into_iter().filter(|(.., asked)| *asked) {
+        problems.add(path, format!("{what} is not in this version"), remedy);
+    }
+}
+
+fn node(raw: schema::Node, problems: &mut Problems<'_>) -> Node {
+    let printable = |name: &str| {
+        !name.is_empty()
+            && name.len() <= NODE_NAME_MAX
+            && name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c))
+    };
+    if let Some(name) = raw.name.as_deref().filter(|name| !printable(name)) {
+        let problem = format!("bad name `{}`", name.escape_debug());
+        problems.add("node.name", problem, "use letters, digits, `-`, `_` and `.`, at most 64 bytes");
+    }
+    let class = match raw.class.as_deref() {
+        None | Some("router") => Class::Router,
+        Some("stub") => Class::Stub,
+        Some(other) => {
+            problems.bad_value("node.class", format!("unknown class `{other}`"));
+            Class::Router
+        }
+    };
+    Node {
+        key_file: file_path("node.key_file", raw.key_file, "/var/lib/sinew/node.key", problems),
+        name: raw.name,
+        state_dir: file_path("node.state_dir", raw.state_dir, "/var/lib/sinew", problems),
+        class,
+    }
+}
+
+fn mesh(raw: schema::Mesh, problems: &mut Problems<'_>) -> Mesh {
+    let accept = match raw.accept.as_deref() {
+        None | Some("any") => Accept::Any,
+        Some("listed") => Accept::Listed,
+        Some(other) => {
+            problems.bad_value("mesh.accept", format!("unknown value `{other}`"));
+            Accept::Any
+        }
+    };
+    let secret_file = raw.secret_file.map(|path| file_path("mesh.secret_file", Some(path), "", problems));
+    Mesh { secret_file, accept }
+}
+
+fn file_path(key: &str, value: Option<String>, default: &str, problems: &mut Problems<'_>) -> PathBuf {
+    if value.as_deref() == Some("") {
+        problems.bad_value(key, "the path is empty");
+    }
+    PathBuf::from(value.unwrap_or_else(|| default.to_owned()))
+}
+
+fn listen(raw: Option<schema::Listen>, problems: &mut Problems<'_>) -> Listen {
+    let Some(raw) = raw else {
+        let any = [IpAddr::from([0; 4]), IpAddr::from([0u16; 8])].map(|ip| SocketAddr::new(ip, DEFAULT_PORT));
+        return Listen { udp: any.to_vec(), tcp: any.to_vec() };
+    };
+    Listen { udp: sockets("listen.udp", &raw.udp, problems), tcp: sockets("listen.tcp", &raw.tcp, problems) }
+}
+
+fn sockets(key: &str, texts: &[String], problems: &mut Problems<'_>) -> Vec<SocketAddr> {
+    let mut taken: Vec<(usize, SocketAddr)> = Vec::new();
+    for (i, text) in texts.iter().enumerate() {
+        let path = format!("{key}[{i}]");
+        let addr: SocketAddr = match text.parse() {
+            Ok(addr) => addr,
+            Err(_) => {
+                problems.bad_value(&path, format!("`{text}` is not an address with port"));
+                continue;
+            }
+        };
+        if let IpAddr::V6(ip) = addr.ip()
+            && MeshAddr::contains(&ip)
+        {
+            let remedy = "listen on an address of the underlying network";
+            problems.add(&path, format!("{ip} is a mesh address, which cannot carry the mesh"), remedy);
+        } else if let Some((first, other)) = taken.iter().find(|(_, other)| overlap(*other, addr)) {
+            let line = problems.line_of(&format!("{key}[{first}]")).unwrap_or_default();
+            let problem = if *other == addr {
+                format!("{addr} is listed twice (first in line {line})")
+            } else {
+                format!("{addr} overlaps with {other} in line {line}")
+            };
+            problems.add(&path, problem, "remove one of them");
+        } else {
+            taken.push((i, addr));
+        }
+    }
+    taken.into_iter().map(|(_, addr)| addr).collect()
+}
+
+/// Whether the kernel would refuse the second of two sockets. Port 0 is a new port each time, and
+/// IPv6 sockets are v6-only.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() == b.port()
+        && a.port() != 0
+        && a.is_ipv4() == b.is_ipv4()
+        && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+}
+
+fn peers(raw: &[schema::Peer], problems: &mut Problems<'_>) -> Vec<Peer> {
+    let mut peers: Vec<(usize, Peer)> = Vec::new();
+    for (i, entry) in raw.iter().enumerate() {
+        let path = format!("peer[{i}].uri");
+        let cost = peer_cost(entry.cost, &format!("peer[{i}].cost"), problems);
+        let Some(text) = &entry.uri else {
+            problems.bad_value(&path, "a [[peer]] without uri");
+            continue;
+        };
+        let uri = match peer_uri(text) {
+            Ok(uri) => uri,
+            Err(problem) => {
+                problems.add(&path, problem, "");
+                continue;
+            }
+        };
+        let same = |other: &Peer| {
+            (other.uri.node, &other.uri.host, other.uri.port) == (uri.node, &uri.host, uri.port)
+        };
+        if let Some((first, _)) = peers.iter().find(|(_, other)| same(other)) {
+            let line = problems.line_of(&format!("peer[{first}].uri")).unwrap_or_default();
+            let problem = format!("this peer stands already in line {line}");
+            problems.add(&path, problem, "keep one entry; carriers go together as ?via=udp,tcp");
+            continue;
+        }
+        peers.push((i, Peer { uri, cost }));
+    }
+    peers.into_iter().map(|(_, peer)| peer).collect()
+}
+
+fn peer_cost(raw: Option<i64>, path: &str, problems: &mut Problems<'_>) -> u16 {
+    let cost = raw.unwrap_or(0);
+    match u16::try_from(cost).ok().filter(|&cost| cost <= Peer::MAX_COST) {
+        Some(cost) => cost,
+        None => {
+            problems.bad_value(path, format!("{cost} is out of range"));
+            0
+        }
+    }
+}
+
+fn peer_uri(text: &str) -> Result<PeerUri, String> {
+    let uri: PeerUri = text.parse().map_err(|error| format!("{error}"))?;
+    // An invitation of a newer node may name more carriers; one that we have is enough.
+    if !uri.via.iter().any(|kind| BUILT.contains(kind)) {
+        let asked: Vec<_> = uri.via.iter().map(|kind| kind.as_str()).collect();
+        return Err(format!("carrier {} is not in this version; add udp or tcp to ?via=", asked.join(", ")));
+    }
+    Ok(uri)
+}
+
+fn tun(raw: schema::Tun, problems: &mut Problems<'_>) -> Tun {
+    let name = raw.name.unwrap_or_else(|| "sinew0".to_owned());
+    let usable = |c: char| c.is_ascii_graphic() && !"/:%".contains(c);
+    if name.is_empty()
+        || name.len() > INTERFACE_NAME_MAX
+        || !name.chars().all(usable)
+        || name == "."
+        || name == ".."
+    {
+        problems.bad_value("tun.name", format!("`{}` is no interface name", name.escape_debug()));
+    }
+    let mtu = match raw.mtu {
+        None => Mtu::Auto,
+        Some(WordOrNumber::Word(word)) if word == "auto" => Mtu::Auto,
+        Some(WordOrNumber::Word(word)) => {
+            problems.bad_value("tun.mtu", format!("unknown value `{word}`"));
+            Mtu::Auto
+        }
+        Some(WordOrNumber::Number(bytes)) => match u16::try_from(bytes) {
+            Ok(bytes @ 1280..) => Mtu::Fixed(bytes),
+            _ => {
+                problems.bad_value("tun.mtu", format!("{bytes} is out of range"));
+                Mtu::Auto
+            }
+        },
+    };
+    Tun { enabled: raw.enabled.unwrap_or(true), name, mtu, inbound: inbound(raw.inbound, problems) }
+}
+
+fn inbound(raw: Option<WordOrList>, problems: &mut Problems<'_>) -> Inbound {
+    match raw {
+        None => Inbound::Established,
+        Some(WordOrList::Word(word)) => match word.as_str() {
+            "established" => Inbound::Established,
+            "all" => Inbound::All,
+            _ => {
+                problems.bad_value("tun.inbound", format!("unknown value `{word}`"));
+                Inbound::Established
+            }
+        },
+        Some(WordOrList::List(texts)) => {
+            let mut rules = Vec::new();
+            for (i, text) in texts.iter().enumerate() {
+                match text.parse() {
+                    Ok(rule) => rules.push(rule),
+                    Err(problem) => problems.bad_value(&format!("tun.inbound[{i}]"), problem),
+                }
+            }
+            Inbound::Rules(rules)
+        }
+    }
+}
+
+fn control(raw: schema::Control, problems: &mut Problems<'_>) -> Control {
+    let socket = file_path("control.socket", raw.socket, DEFAULT_SOCKET, problems);
+    if socket.as_os_str().len() > SOCKET_PATH_MAX {
+        problems.add("control.socket", "the path is too long for a unix socket", "at most 107 bytes");
+    }
+    Control { socket }
+}

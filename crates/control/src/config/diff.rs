@@ -1,0 +1,118 @@
+//! What differs between two configurations, and what each difference means for a running node.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Config, Inbound, Mtu, Peer, keys};
+
+/// What a change does to a running node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// In force at once, nothing is interrupted.
+    Live,
+    /// In force at once; the peer in question is connected anew or let go.
+    Reconnects,
+    /// In force when the daemon is started again.
+    Restart,
+}
+
+impl Effect {
+    /// The word in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Reconnects => "reconnects",
+            Self::Restart => "restart",
+        }
+    }
+}
+
+/// One key with two values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Dotted key; for a peer `peer.uri` or `peer.cost`.
+    pub key: String,
+    /// What it was; `null` = not there.
+    pub old: Option<String>,
+    /// What it is; `null` = gone.
+    pub new: Option<String>,
+    /// What the change does.
+    pub effect: Effect,
+}
+
+/// Every difference, in the order of the manual.
+pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
+    let mut changes: Vec<_> = scalars(old)
+        .into_iter()
+        .zip(scalars(new))
+        .filter(|((_, before), (_, after))| before != after)
+        .map(|((key, before), (_, after))| change(key, before, after))
+        .collect();
+    changes.extend(peers(old, new));
+    changes
+}
+
+fn change(key: &'static str, old: Option<String>, new: Option<String>) -> Change {
+    let effect = keys::find(key).map_or(Effect::Restart, |key| key.effect);
+    Change { key: key.to_owned(), old, new, effect }
+}
+
+/// All values but the peers, as text.
+fn scalars(config: &Config) -> Vec<(&'static str, Option<String>)> {
+    let Config { node, mesh, listen, peers: _, tun, control } = config;
+    let path = |path: &std::path::Path| Some(path.display().to_string());
+    let list = |addrs: &[std::net::SocketAddr]| {
+        Some(addrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+    };
+    vec![
+        ("node.key_file", path(&node.key_file)),
+        ("node.name", node.name.clone()),
+        ("node.state_dir", path(&node.state_dir)),
+        ("node.class", Some(node.class.as_str().to_owned())),
+        ("mesh.secret_file", mesh.secret_file.as_deref().and_then(path)),
+        ("mesh.accept", Some(mesh.accept.as_str().to_owned())),
+        ("listen.udp", list(&listen.udp)),
+        ("listen.tcp", list(&listen.tcp)),
+        ("tun.enabled", Some(tun.enabled.to_string())),
+        ("tun.name", Some(tun.name.clone())),
+        ("tun.mtu", Some(mtu(tun.mtu))),
+        ("tun.inbound", Some(inbound(&tun.inbound))),
+        ("control.socket", path(&control.socket)),
+    ]
+}
+
+fn mtu(mtu: Mtu) -> String {
+    match mtu {
+        Mtu::Auto => "auto".to_owned(),
+        Mtu::Fixed(bytes) => bytes.to_string(),
+    }
+}
+
+fn inbound(policy: &Inbound) -> String {
+    policy.to_string()
+}
+
+/// Peers are told apart by URI: another URI is another peer, so its link is made anew.
+fn peers(old: &Config, new: &Config) -> Vec<Change> {
+    let by_uri = |config: &Config| -> BTreeMap<String, u16> {
+        config.peers.iter().map(|Peer { uri, cost }| (uri.to_string(), *cost)).collect()
+    };
+    let (old, new) = (by_uri(old), by_uri(new));
+    let mut changes = Vec::new();
+    for (uri, cost) in &old {
+        match new.get(uri) {
+            None => changes.push(change("peer.uri", Some(uri.clone()), None)),
+            Some(now) if now != cost => {
+                let text = |cost: &u16| Some(format!("{cost} ({uri})"));
+                changes.push(change("peer.cost", text(cost), text(now)));
+            }
+            Some(_) => {}
+        }
+    }
+    for uri in new.keys().filter(|uri| !old.contains_key(*uri)) {
+        changes.push(Change { effect: Effect::Live, ..change("peer.uri", None, Some(uri.clone())) });
+    }
+    changes
+}

@@ -1,0 +1,87 @@
+//! Every key of the file: what it takes, and what changing it in a running node does.
+
+use super::diff::Effect;
+
+/// One key.
+pub(super) struct Key {
+    /// Dotted path; list elements have no index.
+    pub(super) path: &'static str,
+    /// What to write there.
+    pub(super) takes: &'static str,
+    /// What a change does.
+    pub(super) effect: Effect,
+}
+
+const fn key(path: &'static str, takes: &'static str, effect: Effect) -> Key {
+    Key { path, takes, effect }
+}
+
+const PATH: &str = "a path in quotes";
+const BOOL: &str = "true or false";
+const LISTEN: &str = "a list of addresses with port, such as [\"0.0.0.0:7463\", \"[::]:7463\"]";
+const ADDRESS: &str = "an address with port, such as \"127.0.0.1:9463\"";
+const TEXT: &str = "a text in quotes";
+const PORTS: &str = "a range of ports, such as \"20000-20999\"";
+
+/// All of them, in the order of the manual.
+pub(super) const KEYS: &[Key] = &[
+    key("node.key_file", PATH, Effect::Restart),
+    key("node.name", "a name in quotes, such as \"node-1\"", Effect::Live),
+    key("node.state_dir", PATH, Effect::Restart),
+    key("node.class", "\"router\" or \"stub\"", Effect::Restart),
+    key("mesh.secret_file", PATH, Effect::Restart),
+    key("mesh.accept", "\"any\" or \"listed\"", Effect::Restart),
+    key("listen.udp", LISTEN, Effect::Restart),
+    key("listen.tcp", LISTEN, Effect::Restart),
+    key("listen.quic", LISTEN, Effect::Restart),
+    key("listen.wss", LISTEN, Effect::Restart),
+    key("peer.uri", "a peer URI, such as \"sinew://NODEID@host:7463?via=udp,tcp\"", Effect::Reconnects),
+    key("peer.cost", "milliseconds from 0 to 2000", Effect::Live),
+    key("tun.enabled", BOOL, Effect::Restart),
+    key("tun.name", "an interface name of at most 15 characters, such as \"sinew0\"", Effect::Restart),
+    key("tun.mtu", "\"auto\" or a number from 1280 to 65535", Effect::Restart),
+    key(
+        "tun.inbound",
+        "\"established\", \"all\", or a list such as [\"tcp/22 from NODEID\", \"udp/53\", \"icmp\"]",
+        Effect::Live,
+    ),
+    key("control.socket", PATH, Effect::Restart),
+    key("metrics.listen", ADDRESS, Effect::Restart),
+    key("dashboard.listen", ADDRESS, Effect::Restart),
+    key("discovery.lan", BOOL, Effect::Restart),
+    key("discovery.directory", "a list of multiaddresses", Effect::Restart),
+    key("discovery.publish", BOOL, Effect::Restart),
+    key("dns.enabled", BOOL, Effect::Restart),
+    key("dns.domain", TEXT, Effect::Restart),
+    key("gateway.domain", TEXT, Effect::Restart),
+    key("gateway.https", LISTEN, Effect::Restart),
+    key("gateway.http", LISTEN, Effect::Restart),
+    key("gateway.tcp_ports", PORTS, Effect::Restart),
+    key("gateway.udp_ports", PORTS, Effect::Restart),
+    key("gateway.acme.directory", TEXT, Effect::Restart),
+    key("gateway.acme.email", TEXT, Effect::Restart),
+    key("gateway.acme.ca_file", PATH, Effect::Restart),
+];
+
+/// The entry of a dotted path.
+pub(super) fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// Names that may stand directly inside `section` (the empty path is the file itself).
+pub(super) fn inside(section: &str) -> Vec<&'static str> {
+    let mut names = Vec::new();
+    for key in KEYS {
+        let rest = if section.is_empty() {
+            Some(key.path)
+        } else {
+            key.path.strip_prefix(section).and_then(|rest| rest.strip_prefix('.'))
+        };
+        if let Some(name) = rest.and_then(|rest| rest.split('.').next())
+            && !names.contains(&name)
+        {
+            names.push(name);
+        }
+    }
+    names
+}
