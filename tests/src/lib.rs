@@ -1,1 +1,35 @@
-//! Support for whole-system tests.
+//! Support for whole-system tests: throw-away machines on the real kernel.
+//!
+//! A [`Lab`] is a set of network namespaces joined by veth pairs, each running the real `sinewd`.
+//! Everything a lab makes carries its own prefix and is removed when the lab is dropped, also
+//! after a failure; what a killed run left behind is removed by the next one. Nothing outside
+//! those namespaces and one temporary folder is touched.
+//!
+//! | module | what it gives |
+//! |---|---|
+//! | [`ns`] | namespaces and veth pairs |
+//! | [`process`] | children that cannot outlive the test, with captured output |
+//! | [`wait`] | conditions with a deadline; nothing here sleeps to synchronise |
+//! | [`lab`] | topologies, and `sinewd` in each node |
+//! | [`sinewd`] | one daemon: configuration, start, kill, restart, log |
+//! | [`cli`] | the `sinew` command with its exit code and JSON |
+//! | [`impair`] | silent cuts, loss, filtered ICMP, shaped links |
+//! | [`capture`] | what an eavesdropper on a link sees |
+//! | [`workload`] | nginx, curl, iperf3, ping, sshd: the programs that people run |
+//!
+//! The labs need root. Where they cannot run they say so and pass, except in CI (`CI=true`),
+//! where that is a failure.
+
+pub mod capture;
+pub mod cli;
+pub mod impair;
+pub mod lab;
+pub mod ns;
+pub mod process;
+pub mod requirements;
+pub mod sinewd;
+pub mod wait;
+pub mod workload;
+
+pub use lab::{Dial, Lab, run_lab};
+pub use requirements::Bins;

@@ -1,0 +1,112 @@
+//! Whether labs can run here, and the binaries they run.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, bail};
+
+/// Programs that the labs call, with the Debian package of each.
+pub const PROGRAMS: &[(&str, &str)] = &[
+    ("ip", "iproute2"),
+    ("tc", "iproute2"),
+    ("ss", "iproute2"),
+    ("nft", "nftables"),
+    ("ping", "iputils-ping"),
+    ("iperf3", "iperf3"),
+    ("nginx", "nginx-light"),
+    ("curl", "curl"),
+    ("sshd", "openssh-server"),
+    ("ssh", "openssh-client"),
+    ("rsync", "rsync"),
+    ("tshark", "tshark"),
+    ("dumpcap", "wireshark-common"),
+    ("ethtool", "ethtool"),
+    ("sysctl", "procps"),
+    ("setpriv", "util-linux"),
+    ("setsid", "util-linux"),
+];
+
+/// Programs of [`PROGRAMS`] that are not installed, with their packages.
+pub fn missing_programs() -> Vec<(&'static str, &'static str)> {
+    PROGRAMS.iter().copied().filter(|(program, _)| find_program(program).is_none()).collect()
+}
+
+/// Where a program is, looking also into the `sbin` folders that `PATH` may lack.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(usual).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// Whether the run is a continuous-integration one, in which no test may be skipped.
+pub fn in_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| value == "true" || value == "1")
+}
+
+/// Why labs cannot run here, if they cannot.
+pub fn lab_obstacle() -> Option<String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Some("namespaces need root".into());
+    }
+    if !Path::new("/dev/net/tun").exists() {
+        return Some("/dev/net/tun is missing (modprobe tun)".into());
+    }
+    let missing: Vec<_> = missing_programs().iter().map(|(_, package)| *package).collect();
+    (!missing.is_empty())
+        .then(|| format!("not installed: {} (`cargo xtest` installs them)", missing.join(" ")))
+}
+
+/// The binaries under test.
+#[derive(Clone, Debug)]
+pub struct Bins {
+    /// The daemon.
+    pub sinewd: PathBuf,
+    /// The command.
+    pub sinew: PathBuf,
+}
+
+impl Bins {
+    /// The release binaries of this workspace, built first if need be; `SINEW_BIN_DIR` names
+    /// others, used as they are.
+    pub fn get() -> Result<&'static Self> {
+        static BINS: OnceLock<std::result::Result<Bins, String>> = OnceLock::new();
+        let found = BINS.get_or_init(|| Self::find().map_err(|error| format!("{error:#}")));
+        found.as_ref().map_err(|text| anyhow::anyhow!(text.clone()))
+    }
+
+    fn find() -> Result<Self> {
+        let folder = match std::env::var_os("SINEW_BIN_DIR") {
+            Some(folder) => PathBuf::from(folder),
+            None => build()?,
+        };
+        let bins = Self { sinewd: folder.join("sinewd"), sinew: folder.join("sinew") };
+        for file in [&bins.sinewd, &bins.sinew] {
+            if !file.is_file() {
+                bail!("{} is missing: cargo build --release -p sinew-daemon -p sinew-cli", file.display());
+            }
+        }
+        Ok(bins)
+    }
+}
+
+/// The workspace's root folder.
+pub fn workspace_root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().map_or_else(|| here.to_owned(), Path::to_owned)
+}
+
+fn build() -> Result<PathBuf> {
+    let root = workspace_root();
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .current_dir(&root)
+        .args(["build", "--quiet", "--release", "-p", "sinew-daemon", "-p", "sinew-cli"])
+        .status()
+        .context("cannot run cargo")?;
+    if !status.success() {
+        bail!("the release build failed");
+    }
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    Ok(target.join("release"))
+}
