@@ -28,6 +28,9 @@ const LAST_HELLO_MIN: Duration = Duration::from_secs(1);
 /// Assumed until the first measurement.
 const RTT_UNKNOWN: Duration = Duration::from_millis(100);
 
+/// No patience grows beyond what this RTT asks for.
+const RTT_MAX: Duration = Duration::from_secs(5);
+
 /// What the caller has to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -82,7 +85,7 @@ impl Liveness {
 
     /// The smoothed round trip time, on which every patience here depends.
     pub fn set_rtt(&mut self, rtt: Duration) {
-        self.rtt = rtt;
+        self.rtt = rtt.min(RTT_MAX);
     }
 
     /// Traffic that calls for an answer was sent at `at`: data and reliable control, but not

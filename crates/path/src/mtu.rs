@@ -10,6 +10,8 @@
 use std::time::Duration;
 
 use sinew_types::Instant;
+use sinew_wire::record::DATA_OVERHEAD;
+use sinew_wire::routed::{ROUTED_OVERHEAD, WAYPOINT_LEN};
 
 /// Datagram payload every path must carry; links below are refused (protocol A4).
 pub const BASE_PAYLOAD: u16 = 1200;
@@ -19,6 +21,7 @@ pub const BASE_PAYLOAD: u16 = 1200;
 const UNDERLAY_MTUS: [u16; 6] = [1280, 1344, 1420, 1452, 1500, 9000];
 const PROBES: u8 = 3;
 const PROBE_TIMER_MIN: Duration = Duration::from_millis(1000);
+const RTT_MAX: Duration = Duration::from_secs(5);
 const RAISE_AFTER: Duration = Duration::from_secs(600);
 const CONFIRM_AFTER: Duration = Duration::from_secs(15);
 
@@ -38,13 +41,10 @@ pub enum Shape {
 pub const fn inner_mtu(payload: u16, shape: Shape) -> u16 {
     let overhead = match shape {
         Shape::Direct => DATA_OVERHEAD,
-        Shape::Routed { waypoints } => DATA_OVERHEAD + ROUTED_OVERHEAD + 8 * waypoints as u16,
+        Shape::Routed { waypoints } => DATA_OVERHEAD + ROUTED_OVERHEAD + WAYPOINT_LEN * waypoints as usize,
     };
-    payload.saturating_sub(overhead)
+    payload.saturating_sub(overhead as u16)
 }
-
-const DATA_OVERHEAD: u16 = 36;
-const ROUTED_OVERHEAD: u16 = 76;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Goal {
@@ -112,7 +112,7 @@ impl Search {
 
     /// Sets the round trip time, on which the probe timer depends.
     pub fn set_rtt(&mut self, rtt: Duration) {
-        self.rtt = rtt;
+        self.rtt = rtt.min(RTT_MAX);
     }
 
     /// Data went over the path; only then is the size worth confirming.

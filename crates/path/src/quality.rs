@@ -28,6 +28,8 @@ const GRACE_MIN: Duration = Duration::from_secs(1);
 /// What one loss costs whoever waits for the packet: a retransmission timeout (RFC 6298 floor in
 /// practice), plus the round trip.
 const LOSS_STALL_US: u64 = 200_000;
+/// A round trip above this is none: the peer echoes the time it is computed from.
+const RTT_MAX: Duration = Duration::from_secs(60);
 /// How long a fall must last before it is told.
 const FALL_HOLD: Duration = Duration::from_secs(10);
 
@@ -101,6 +103,7 @@ impl Quality {
 
     /// A round trip measured by other means (a handshake). Returns the cost if it must be told.
     pub fn on_rtt(&mut self, rtt: Duration, now: Instant) -> Option<Metric> {
+        let rtt = rtt.min(RTT_MAX);
         if self.samples.len() == SAMPLES {
             self.samples.pop_front();
         }
