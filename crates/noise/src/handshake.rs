@@ -61,6 +61,9 @@ impl From<Error> for HandshakeError {
 }
 
 /// The outcome of a handshake, from this side's point of view. Erased on drop.
+///
+/// Each move of it leaves a copy on the stack until that is used again, so derive the record keys
+/// where it is received and let it go.
 pub struct SplitKeys {
     /// For what we send.
     pub send: Zeroizing<[u8; 32]>,
