@@ -5,6 +5,8 @@
 //! Needles are kept inverted, and compared without ever being made plain, so that the search does
 //! not find itself.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 fn main() {
     #[cfg(target_os = "linux")]
     linux::main();

@@ -1,6 +1,8 @@
 //! Our handshake against snow on snow's own primitives, which share no code with ours: either side
 //! may be either implementation.
 
+#![allow(clippy::unwrap_used)]
+
 use sinew_noise::handshake::{Initiator, NOISE1_LEN, NOISE2_LEN, Responder};
 use sinew_types::{Identity, NodeId};
 use snow::resolvers::DefaultResolver;
