@@ -18,6 +18,7 @@ fn sha256_gives_the_published_digests() {
 }
 
 #[test]
+#[allow(clippy::type_complexity)]
 fn hmac_sha256_gives_the_published_macs() {
     // RFC 4231, test cases 1, 2 and 6 (a key longer than a block).
     let cases: [(&[u8], &[&[u8]], &str); 3] = [
