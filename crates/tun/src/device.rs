@@ -133,7 +133,14 @@ impl Tun for TunDevice {
     }
 
     fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.fd.try_io(READ, |device| self.read_frame(device.as_fd(), buf))
+        // One after the other: tokio's try_io takes a single interest. The second read happens only
+        // once the kernel has reported an error, that is, on a deleted device.
+        match self.fd.try_io(Interest::READABLE, |device| self.read_frame(device.as_fd(), buf)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.fd.try_io(Interest::ERROR, |device| self.read_frame(device.as_fd(), buf))
+            }
+            result => result,
+        }
     }
 
     fn try_writev(&self, parts: &[IoSlice<'_>]) -> io::Result<()> {
