@@ -149,7 +149,9 @@ fn loss_costs_what_a_retransmission_costs() {
                 quality.on_probe_answered(id, ms(40), at(t + 40));
             }
         }
-        quality.handle_timeout(at(100_000));
+        for seconds in [100, 111, 122] {
+            quality.handle_timeout(at(seconds * 1000));
+        }
         assert!(quality.loss_permille().abs_diff(permille) <= 1, "{lost}: {}", quality.loss_permille());
         // Within what damping leaves untold.
         assert!(
