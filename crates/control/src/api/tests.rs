@@ -1,1 +1,121 @@
+//! The names of fields are the outside interface: each list here is that of the manual.
 
+use serde_json::{Value, json};
+use sinew_types::{DropReason, Identity};
+
+use super::*;
+use crate::{ApiError, Exit, Versioned};
+
+/// Reads a whole object of the manual and writes it again: nothing may be added, lost or renamed.
+#[track_caller]
+fn keeps<T: serde::de::DeserializeOwned + serde::Serialize>(value: Value) {
+    let typed: T = serde_json::from_value(value.clone()).unwrap();
+    assert_eq!(serde_json::to_value(typed).unwrap(), value);
+}
+
+#[test]
+fn status_and_key_have_the_fields_of_the_manual() {
+    keeps::<Versioned<Status>>(json!({
+        "schema_version": 1, "node_id": "n", "address": "a", "name": null, "class": "router", "version": "v",
+        "uptime_ms": 1, "ready": true, "peers_up": 1, "peers_total": 2, "routes": 3, "sessions": 4,
+        "tun": "sinew0", "mtu": 1416,
+        "listeners": [{"carrier": "udp", "address": "0.0.0.0:1", "endpoints": ["10.0.0.1:1"]}],
+        "health": [{"code": "c", "severity": "warning", "text": "t", "fix": "f"}],
+    }));
+    let key = serde_json::to_value(Key::of(&Identity::from_seed([1; 32]))).unwrap();
+    let mut names: Vec<_> = key.as_object().unwrap().keys().map(String::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["address", "node_id", "peer_id"]);
+}
+
+#[test]
+fn peers_have_the_fields_of_the_manual() {
+    keeps::<Versioned<Peers>>(json!({"schema_version": 1, "peers": [{
+        "node_id": "n", "address": "a", "name": "x", "endpoint": "1.2.3.4:5", "carrier": "udp",
+        "direction": "out", "state": "up", "configured": true, "rtt_ms": 1.5, "jitter_ms": 0.5, "loss": 0.25,
+        "mtu": 1416, "rx_bytes": 1, "tx_bytes": 2, "rx_rate": 3, "tx_rate": 4, "uptime_ms": 5,
+        "handshake_age_ms": 6, "cipher": "aes-256-gcm", "version": "1", "last_error": null,
+    }]}));
+}
+
+#[test]
+fn routes_and_sessions_have_the_fields_of_the_manual() {
+    keeps::<Versioned<Routes>>(json!({"schema_version": 1, "routes": [{
+        "destination": "d", "node_id": "n", "next_hop": null, "metric_ms": 4, "hops": 1, "seqno": 7,
+        "feasible": true, "selected": true, "age_ms": 9, "origin": "learned",
+    }]}));
+    keeps::<Versioned<Sessions>>(json!({"schema_version": 1, "sessions": [{
+        "node_id": "n", "address": "a", "path": "udp/1.2.3.4:5", "direct": true, "rtt_ms": 1.0, "cipher": "c",
+        "rekey_age_ms": 2, "rx_bytes": 3, "tx_bytes": 4, "drops": 5,
+    }]}));
+}
+
+#[test]
+fn probes_have_the_fields_of_the_manual() {
+    keeps::<Versioned<Trace>>(json!({
+        "schema_version": 1, "node_id": "n", "address": "a", "reached": true, "error": null,
+        "hops": [{"node_id": "n", "address": "a", "name": null, "carrier": "tcp", "rtt_ms": 1.0, "loss": 0.0,
+                  "mtu": 1280}],
+    }));
+    keeps::<Versioned<PingSummary>>(json!({
+        "schema_version": 1, "sent": 3, "received": 2, "min_ms": 1.0, "avg_ms": 1.5, "max_ms": 2.0,
+    }));
+}
+
+#[test]
+fn a_body_stands_beside_its_version() {
+    let drops = Drops { total: 3, drops: vec![DropCount { reason: "forged".into(), count: 3 }] };
+    let text = serde_json::to_string(&Versioned::new(drops)).unwrap();
+    assert_eq!(text, r#"{"schema_version":1,"total":3,"drops":[{"reason":"forged","count":3}]}"#);
+    let back: Versioned<Drops> = serde_json::from_str(&text).unwrap();
+    assert_eq!((back.schema_version, back.body.total), (1, 3));
+}
+
+#[test]
+fn requests_refuse_what_they_do_not_know() {
+    assert!(serde_json::from_str::<PeerAdd>(r#"{"uri":"x"}"#).is_ok());
+    assert!(serde_json::from_str::<PeerAdd>(r#"{"uri":"x","svae":true}"#).is_err());
+}
+
+#[test]
+fn counted_drops_become_their_words() {
+    let mut counted = sinew_types::Drops::default();
+    counted.add(DropReason::Replayed, 2);
+    counted.count(DropReason::HopLimit);
+    let drops = Drops::from(&counted);
+    let words: Vec<_> = drops.drops.iter().map(|drop| (drop.reason.as_str(), drop.count)).collect();
+    assert_eq!((drops.total, words), (3, vec![("replayed", 2), ("hop_limit", 1)]));
+}
+
+#[test]
+fn a_summary_counts_what_came_back() {
+    let mut summary = PingSummary::default();
+    for (seq, rtt_ms) in [(1, Some(2.0)), (2, None), (3, Some(4.0)), (4, Some(6.0))] {
+        let node_id = String::new();
+        summary.add(&PingProbe { seq, node_id, rtt_ms, path: None, direct: true, error: None });
+    }
+    let expected =
+        PingSummary { sent: 4, received: 3, min_ms: Some(2.0), avg_ms: Some(4.0), max_ms: Some(6.0) };
+    assert_eq!(summary, expected);
+}
+
+#[test]
+fn each_failure_has_its_exit_code_and_http_status() {
+    for (error, exit, status) in [
+        (ApiError::bad_request(""), Exit::Usage, 400),
+        (ApiError::invalid("", ""), Exit::Usage, 400),
+        (ApiError::bad_config(""), Exit::Usage, 400),
+        (ApiError::unknown_target(""), Exit::Unknown, 404),
+        (ApiError::unreachable(""), Exit::Unreachable, 504),
+        (ApiError::timed_out(""), Exit::Unreachable, 504),
+        (ApiError::denied(""), Exit::Denied, 403),
+        (ApiError::unsupported(""), Exit::Usage, 501),
+        (ApiError::no_such_resource(""), Exit::Usage, 404),
+        (ApiError::internal(""), Exit::Degraded, 500),
+    ] {
+        assert_eq!((Exit::from_code(error.exit), error.http_status()), (exit, status), "{}", error.code);
+    }
+    for code in 0..=7 {
+        assert_eq!(Exit::from_code(code).code(), code);
+    }
+}

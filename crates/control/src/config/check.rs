@@ -76,7 +76,7 @@ fn later_versions(root: &schema::Root, problems: &mut Problems<'_>) {
         ("listen.wss", "WebSocket", "remove the key or leave its list empty", listen(|l| &l.wss)),
         (
             "metrics",
-            "metrics",
+            "the metrics endpoint",
             "remove the section",
             root.metrics.as_ref().is_some_and(|m| m.listen.is_some()),
         ),

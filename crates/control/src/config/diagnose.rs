@@ -120,7 +120,12 @@ impl<'a> Problems<'a> {
         let path = self.document.as_ref().map(|table| path_at(table, start)).unwrap_or_default();
         let message = error.message();
         let (problem, remedy) = if self.document.is_none() {
-            (format!("not TOML: {}", message.lines().collect::<Vec<_>>().join(" ")), String::new())
+            let quoted = self.text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+            let quoted = self.text[quoted..].lines().next().unwrap_or_default().trim();
+            (
+                format!("not TOML: {} in `{quoted}`", message.lines().collect::<Vec<_>>().join(" ")),
+                String::new(),
+            )
         } else if message.starts_with("unknown field") {
             ("unknown key".to_owned(), suggest(&path))
         } else {

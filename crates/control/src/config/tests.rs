@@ -1,1 +1,213 @@
+use std::path::Path;
 
+use sinew_types::Identity;
+
+use super::*;
+
+fn node(n: u8) -> NodeId {
+    Identity::from_seed([n; 32]).node_id()
+}
+
+/// Reads `text` with ID and ID2 standing for two node ids.
+fn read(text: &str) -> Result<ConfigFile, ConfigError> {
+    let text = text.replace("ID2", &node(2).to_string()).replace("ID", &node(1).to_string());
+    ConfigFile::parse(Path::new("s.toml"), text)
+}
+
+#[track_caller]
+fn good(text: &str) -> Config {
+    read(text).unwrap_or_else(|error| panic!("{error}")).config
+}
+
+#[test]
+fn an_empty_file_is_a_router_that_listens_everywhere() {
+    let config = good("");
+    assert_eq!(config.node.key_file, Path::new("/var/lib/sinew/node.key"));
+    assert_eq!(config.node.class, Class::Router);
+    assert_eq!(config.mesh.accept, Accept::Any);
+    let listen: Vec<_> = config.listen.udp.iter().map(ToString::to_string).collect();
+    assert_eq!(listen, ["0.0.0.0:7463", "[::]:7463"]);
+    assert_eq!(config.listen.udp, config.listen.tcp);
+    assert_eq!(
+        (config.tun.enabled, config.tun.mtu, config.tun.inbound),
+        (true, Mtu::Auto, Inbound::Established)
+    );
+    assert_eq!(config.control.socket, Path::new(crate::DEFAULT_SOCKET));
+}
+
+#[test]
+fn a_listen_section_says_all_there_is_to_listen_on() {
+    let config = good("[listen]\nudp = [\"127.0.0.1:1\"]");
+    assert_eq!((config.listen.udp.len(), config.listen.tcp.len()), (1, 0));
+}
+
+#[test]
+fn every_value_of_the_manual_is_taken() {
+    let config = good(MANUAL);
+    assert_eq!(config.node.name.as_deref(), Some("node-1"));
+    assert_eq!(config.node.class, Class::Stub);
+    assert_eq!(config.mesh.secret_file.as_deref(), Some(Path::new("/etc/sinew/mesh.secret")));
+    assert_eq!(config.mesh.accept, Accept::Listed);
+    assert_eq!(config.peers.len(), 2);
+    assert_eq!((config.peers[0].cost, config.peers[1].cost), (0, 20));
+    assert_eq!(config.tun.mtu, Mtu::Fixed(1400));
+    let Inbound::Rules(rules) = config.tun.inbound else { panic!("rules were read as something else") };
+    let texts: Vec<_> = rules.iter().map(ToString::to_string).collect();
+    assert_eq!(texts, [format!("tcp/22 from {}", node(2)), "tcp/80".into(), "udp/53".into(), "icmp".into()]);
+}
+
+const MANUAL: &str = r#"
+[node]
+key_file = "/var/lib/sinew/node.key"
+name = "node-1"
+state_dir = "/var/lib/sinew"
+class = "stub"
+
+[mesh]
+secret_file = "/etc/sinew/mesh.secret"
+accept = "listed"
+
+[listen]
+udp = ["0.0.0.0:7463", "[::]:7463"]
+tcp = ["0.0.0.0:7463"]
+quic = []
+wss = []
+
+[[peer]]
+uri = "sinew://ID@host:7463?via=udp,tcp"
+cost = 0
+
+[[peer]]
+uri = "sinew://ID@10.0.0.2:7463?via=udp,quic"
+cost = 20
+
+[tun]
+enabled = true
+name = "sinew0"
+mtu = 1400
+inbound = ["tcp/22 from ID2", "tcp/80", "udp/53", "icmp"]
+
+[control]
+socket = "/run/sinew/sinew.sock"
+
+[discovery]
+lan = false
+directory = []
+publish = false
+
+[dns]
+enabled = false
+domain = "sinew.internal"
+"#;
+
+/// Each mistake of `mistakes.txt`: a file's text, then `=> ` and what people see. The expected lines
+/// are written anew by `SINEW_BLESS=1 cargo test -p sinew-control`; read the difference before committing.
+#[test]
+fn every_mistake_has_its_line() {
+    let (mut text, mut written) = (String::new(), String::new());
+    for line in include_str!("mistakes.txt").lines() {
+        if line.starts_with("=> ") {
+            let said = read(text.trim()).expect_err(&text).to_string();
+            written.push_str(&format!("{text}=> {}\n", said.replace(&node(1).to_string(), "ID")));
+            text.clear();
+        } else {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    if std::env::var_os("SINEW_BLESS").is_some() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/config/mistakes.txt");
+        std::fs::write(path, &written).unwrap();
+    } else {
+        let differing =
+            include_str!("mistakes.txt").lines().zip(written.lines()).find(|(want, got)| want != got);
+        assert_eq!(differing, None, "(expected, said)");
+    }
+}
+
+#[test]
+fn all_mistakes_of_a_file_are_told_at_once_in_its_order() {
+    let error = read("[tun]\nmtu = 9\n[node]\nclass = \"x\"\n[listen]\nudp = [\"y\"]").unwrap_err();
+    let lines: Vec<_> = error.diagnostics.iter().map(|d| (d.line, d.key.as_str())).collect();
+    assert_eq!(lines, [(Some(2), "tun.mtu"), (Some(4), "node.class"), (Some(6), "listen.udp")]);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_says_why() {
+    let said = |path: &str| ConfigFile::read(Path::new(path)).unwrap_err().to_string();
+    assert_eq!(
+        said("/nonexistent/s.toml"),
+        "/nonexistent/s.toml: cannot be read: no such file or directory; name the file with --config"
+    );
+    assert!(said("/proc/self").starts_with("/proc/self: cannot be read: is a directory"));
+}
+
+#[test]
+fn the_nodes_own_key_is_no_peer() {
+    let file = read("[[peer]]\nuri = \"sinew://ID2@h:1\"\n[[peer]]\nuri = \"sinew://ID@h:1\"").unwrap();
+    assert_eq!(file.check_identity(&node(3)), Ok(()));
+    assert_eq!(
+        file.check_identity(&node(1)).unwrap_err().to_string(),
+        "s.toml:4: peer.uri: this is the node's own key; \
+         put the other node's URI here (`sinew invite` on it prints it)"
+    );
+}
+
+#[test]
+fn a_peer_added_live_obeys_the_rules_of_the_file() {
+    let uri = |n: u8, tail: &str| format!("sinew://{}@{tail}", node(n));
+    assert!(check_peer(&node(1), &uri(2, "h:1"), 5).is_ok());
+    for (uri, cost, said) in [
+        (uri(1, "h:1"), 0, "this is the node's own key"),
+        (uri(2, "h:1?via=quic"), 0, "carrier quic is not in this version"),
+        (uri(2, "[fd3f::1]:1"), 0, "fd3f::1 is a mesh address"),
+        (uri(2, "h:1"), 3000, "cost 3000 is more than 2000 ms"),
+    ] {
+        let error = check_peer(&node(1), &uri, cost).unwrap_err();
+        assert!(error.starts_with(said), "{error}");
+    }
+}
+
+#[test]
+fn the_list_of_keys_and_the_schema_agree() {
+    for key in keys::KEYS {
+        let mut steps: Vec<_> = key.path.split('.').collect();
+        let name = steps.pop().unwrap();
+        let header = if steps == ["peer"] { "[[peer]]".to_owned() } else { format!("[{}]", steps.join(".")) };
+        // An array of tables fits no key, so a known key is refused for its type alone.
+        let error = read(&format!("{header}\n{name} = [[{{}}]]")).unwrap_err().to_string();
+        assert!(error.contains("invalid type"), "{}: {error}", key.path);
+    }
+}
+
+#[test]
+fn each_change_is_told_with_its_effect() {
+    let old =
+        good("[node]\nname = \"a\"\n[[peer]]\nuri = \"sinew://ID@h:1\"\n[[peer]]\nuri = \"sinew://ID2@h:1\"");
+    let new = good(
+        "[node]\nclass = \"stub\"\n[tun]\nmtu = 1300\ninbound = \"all\"\n\
+         [[peer]]\nuri = \"sinew://ID@h:1\"\ncost = 7\n[[peer]]\nuri = \"sinew://ID2@h:2\"",
+    );
+    let text = |value: Option<String>| value.unwrap_or_default();
+    let changes: Vec<_> =
+        diff(&old, &new).into_iter().map(|c| (c.key, text(c.old), text(c.new), c.effect)).collect();
+    let uri = |n: u8, port: u16| format!("sinew://{}@h:{port}?via=udp,tcp", node(n));
+    let row =
+        |key: &str, old: &str, new: &str, effect| (key.to_owned(), old.to_owned(), new.to_owned(), effect);
+    let first = uri(1, 1);
+    let expected = [
+        row("node.name", "a", "", Effect::Live),
+        row("node.class", "router", "stub", Effect::Restart),
+        row("tun.mtu", "auto", "1300", Effect::Restart),
+        row("tun.inbound", "established", "all", Effect::Live),
+    ];
+    assert_eq!(changes[..4], expected);
+    let cost = row("peer.cost", &format!("0 ({first})"), &format!("7 ({first})"), Effect::Live);
+    assert!(changes.contains(&cost));
+    assert!(changes.contains(&row("peer.uri", &uri(2, 1), "", Effect::Reconnects)));
+    assert!(changes.contains(&row("peer.uri", "", &uri(2, 2), Effect::Live)));
+    assert_eq!(changes.len(), 7);
+    assert_eq!(diff(&new, &new), []);
+}
+
+mod editing;
