@@ -17,7 +17,7 @@ impl Sum {
     /// Adds `bytes`. All but the last call of a chain must be given an even number of bytes; an
     /// odd last byte counts as if a zero followed.
     #[must_use]
-    pub fn add(self, bytes: &[u8]) -> Self {
+    pub fn bytes(self, bytes: &[u8]) -> Self {
         const LANES: usize = 8;
         let (blocks, rest) = bytes.as_chunks::<{ 4 * LANES }>();
         let mut lanes = [0u64; LANES];
@@ -40,7 +40,7 @@ impl Sum {
     /// Adds one word, given as a number.
     #[must_use]
     pub fn word(self, word: u16) -> Self {
-        self.add(&word.to_be_bytes())
+        self.bytes(&word.to_be_bytes())
     }
 
     /// The sum in 16 bits, as a number; this is what a partial checksum field holds.
@@ -66,11 +66,11 @@ impl Sum {
 /// The sum of the pseudo-header before `len` bytes of transport (RFC 9293 §3.1, RFC 8200 §8.1).
 pub fn pseudo_header(src: IpAddr, dst: IpAddr, protocol: u8, len: usize) -> Sum {
     let addr = |sum: Sum, addr: IpAddr| match addr {
-        IpAddr::V4(v4) => sum.add(&v4.octets()),
-        IpAddr::V6(v6) => sum.add(&v6.octets()),
+        IpAddr::V4(v4) => sum.bytes(&v4.octets()),
+        IpAddr::V6(v6) => sum.bytes(&v6.octets()),
     };
     let len = u32::try_from(len).unwrap_or(u32::MAX);
-    addr(addr(Sum::default(), src), dst).word(protocol.into()).add(&len.to_be_bytes())
+    addr(addr(Sum::default(), src), dst).word(protocol.into()).bytes(&len.to_be_bytes())
 }
 
 /// The checksum after one even-aligned word of the data changed from `old` to `new` (RFC 1624).
@@ -81,7 +81,7 @@ pub fn update(checksum: u16, old: u16, new: u16) -> u16 {
 /// Completes a partial checksum: `l4` is the whole transport part, the field at `offset` in it
 /// holds the pseudo-header's sum. Malformed if the field lies outside.
 pub fn complete(l4: &mut [u8], offset: usize) -> Result<(), Malformed> {
-    let checksum = match Sum::default().add(l4).checksum() {
+    let checksum = match Sum::default().bytes(l4).checksum() {
         // To UDP zero means "none"; to TCP both spellings are the same.
         0 => 0xffff,
         other => other,

@@ -159,7 +159,7 @@ pub fn build_v6_error(offending: &[u8], from: Ipv6Addr, error: V6Error) -> Optio
     packet.extend_from_slice(&from.octets());
     packet.extend_from_slice(&src.octets());
     packet.extend_from_slice(&icmp);
-    let sum = pseudo_header(from.into(), src.into(), PROTO_ICMPV6, icmp.len()).add(&icmp);
+    let sum = pseudo_header(from.into(), src.into(), PROTO_ICMPV6, icmp.len()).bytes(&icmp);
     put(&mut packet, V6_HEADER_LEN + 2, sum.checksum().to_be_bytes()).ok()?;
     Some(packet)
 }
@@ -176,7 +176,7 @@ pub fn build_v4_error(offending: &[u8], from: Ipv4Addr, error: V4Error) -> Optio
     }
     let quote = offending.get(..V4_ERROR_MAX - V4_HEADER_MIN - HEADER_LEN).unwrap_or(offending);
     let mut icmp = message(error.fields(), quote);
-    let checksum = Sum::default().add(&icmp).checksum();
+    let checksum = Sum::default().bytes(&icmp).checksum();
     put(&mut icmp, 2, checksum.to_be_bytes()).ok()?;
     let mut packet = Vec::with_capacity(V4_HEADER_MIN + icmp.len());
     packet.extend_from_slice(&[0x45, 0]);

@@ -307,7 +307,7 @@ impl PacketInfo {
         if none {
             return self.version == Version::V4;
         }
-        self.pseudo_header(l4.len()).add(l4).is_valid()
+        self.pseudo_header(l4.len()).bytes(l4).is_valid()
     }
 
     /// Completes the partial checksum of a whole TCP or UDP packet; malformed for anything else.
@@ -383,5 +383,5 @@ pub fn fill_v4_checksum(packet: &mut [u8]) -> Result<(), Malformed> {
     let header_len = usize::from(packet.first().ok_or(Malformed)? & 0x0f) * 4;
     put(packet, V4_CHECKSUM_AT, [0, 0])?;
     let header = packet.get(..header_len).ok_or(Malformed)?;
-    put(packet, V4_CHECKSUM_AT, Sum::default().add(header).checksum().to_be_bytes())
+    put(packet, V4_CHECKSUM_AT, Sum::default().bytes(header).checksum().to_be_bytes())
 }

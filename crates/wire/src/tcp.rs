@@ -109,7 +109,7 @@ pub fn clamp_mss(l4: &mut [u8], max: u16, csum_partial: bool) -> Result<bool, Ma
     put(l4, at, max.to_be_bytes())?;
     if !csum_partial {
         // At an odd offset each byte stands in the other half of its word.
-        let aligned = |value: u16| if at % 2 == 0 { value } else { value.swap_bytes() };
+        let aligned = |value: u16| if at.is_multiple_of(2) { value } else { value.swap_bytes() };
         set_checksum(l4, update(header.checksum, aligned(mss), aligned(max)))?;
     }
     Ok(true)
