@@ -2,7 +2,7 @@
 //!
 //! The API is HTTP with JSON over a unix socket ([`paths`] names its resources, [`api`] their
 //! types). Every top-level object is a [`Versioned`] body, so scripts can tell what they read;
-//! fields are only ever added within one schema version. Failures carry an [`ApiError`] with the
+//! fields are only ever added within one schema version. Failures carry an [`ApiError`] (in an [`ErrorBody`]) with the
 //! exit code that the command line ends with, so daemon and tool agree on what went wrong.
 //!
 //! The configuration ([`config`]) lives here too, because the daemon runs on it, `sinew config
@@ -19,7 +19,7 @@ pub mod secrets;
 pub mod target;
 pub mod time;
 
-pub use error::{ApiError, Exit};
+pub use error::{ApiError, ErrorBody, Exit};
 
 use serde::{Deserialize, Serialize};
 
