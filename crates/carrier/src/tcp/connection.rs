@@ -1,0 +1,294 @@
+//! One stream: framing, a bounded queue for what the kernel does not take, and no memory while
+//! idle (reading happens in a buffer that all connections share; only a cut record stays here).
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::batch::{Pool, READ_MAX};
+use super::stream::Stream;
+use crate::SendError;
+
+/// Bytes of the length in front of a record.
+const PREFIX: usize = 2;
+/// Bytes that wait for the kernel before sending is refused.
+const QUEUE_MAX: usize = 256 * 1024;
+/// Bytes held for a far end that has proved nothing, and so the longest record it may send
+/// (protocol B 37).
+const UNPROVEN_MAX: usize = 16 * 1024;
+/// Records handed to the kernel in one call.
+const WRITE_BATCH: usize = 64;
+/// Capacity an empty queue may keep.
+const IDLE_CAPACITY: usize = 64 * 1024;
+
+/// Why a connection ended.
+#[derive(Debug, Error)]
+pub enum CloseReason {
+    /// The far end closed it.
+    #[error("closed by the far end")]
+    Ended,
+    /// The system reported an error, while connecting or later.
+    #[error("{0}")]
+    Failed(io::Error),
+    /// Nobody answered in time.
+    #[error("no answer")]
+    ConnectTimeout,
+    /// The far end did not prove who it is in time.
+    #[error("the far end did not prove who it is in time")]
+    Unproven,
+    /// A length of zero, or above what this far end may send.
+    #[error("not a stream of records")]
+    BadFraming,
+}
+
+type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+
+enum State {
+    Connecting(Connecting),
+    Open(Stream),
+}
+
+/// What came of looking at a connection.
+pub(crate) enum Step {
+    /// Nothing to do until woken.
+    Idle,
+    /// The connection stands now.
+    Connected,
+    /// Whole records; there may be more.
+    Records {
+        bytes: Vec<u8>,
+        ranges: Vec<Range<usize>>,
+    },
+    /// Something was read but no whole record; look again when the others had their turn.
+    Again,
+    Closed(CloseReason),
+}
+
+pub(crate) struct Connection {
+    pub(crate) remote: SocketAddr,
+    /// Whether it still counts among the half-open.
+    pub(crate) accepted: bool,
+    pub(crate) deadline: Option<Instant>,
+    state: State,
+    waker: Waker,
+    /// Framed bytes the kernel has not taken.
+    output: VecDeque<u8>,
+    /// Sending was refused since the last relief.
+    starved: bool,
+    /// The beginning of a record whose end has not come.
+    cut: Vec<u8>,
+    proven: bool,
+}
+
+impl Connection {
+    pub(crate) fn connecting(remote: SocketAddr, future: Connecting, waker: Waker) -> Self {
+        Self::new(remote, State::Connecting(future), waker)
+    }
+
+    pub(crate) fn open(remote: SocketAddr, stream: Stream, waker: Waker) -> Self {
+        Self::new(remote, State::Open(stream), waker)
+    }
+
+    fn new(remote: SocketAddr, state: State, waker: Waker) -> Self {
+        Self {
+            remote,
+            accepted: false,
+            deadline: None,
+            state,
+            waker,
+            output: VecDeque::new(),
+            starved: false,
+            cut: Vec::new(),
+            proven: false,
+        }
+    }
+
+    pub(crate) fn is_connecting(&self) -> bool {
+        matches!(self.state, State::Connecting(_))
+    }
+
+    pub(crate) fn authenticate(&mut self) {
+        self.proven = true;
+    }
+
+    pub(crate) fn room(&self) -> usize {
+        QUEUE_MAX.saturating_sub(self.output.len())
+    }
+
+    pub(crate) fn has_output(&self) -> bool {
+        !self.output.is_empty()
+    }
+
+    /// True once after sending was refused and half of the queue is free again.
+    pub(crate) fn take_relief(&mut self) -> bool {
+        let relief = self.starved && self.output.len() <= QUEUE_MAX / 2;
+        self.starved &= !relief;
+        relief
+    }
+
+    /// Sends or queues records. The outer error means that the stream is broken.
+    pub(crate) fn send(&mut self, bytes: &[u8], segment: usize) -> io::Result<Result<(), SendError>> {
+        if segment.min(bytes.len()) > usize::from(u16::MAX) {
+            return Ok(Err(SendError::TooBig { sent: 0 }));
+        }
+        let mut sent = 0;
+        for group in bytes.chunks(segment.saturating_mul(WRITE_BATCH)) {
+            // Order: nothing passes what is queued already.
+            let taken = if self.has_output() { 0 } else { self.write_through(group, segment)? };
+            sent += taken;
+            for record in group[taken..].chunks(segment) {
+                if self.room() < PREFIX + record.len() {
+                    self.starved = true;
+                    return Ok(Err(SendError::WouldBlock { sent }));
+                }
+                self.output.extend(prefix(record));
+                self.output.extend(record);
+                sent += record.len();
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Hands up to [`WRITE_BATCH`] records to the kernel in one call, with the rest of a record it
+    /// took in part queued. Returns how many bytes of `group` are dealt with.
+    fn write_through(&mut self, group: &[u8], segment: usize) -> io::Result<usize> {
+        let State::Open(stream) = &self.state else { return Ok(0) };
+        let mut prefixes = [[0; PREFIX]; WRITE_BATCH];
+        for (slot, record) in prefixes.iter_mut().zip(group.chunks(segment)) {
+            *slot = prefix(record);
+        }
+        let mut parts = [IoSlice::new(&[]); 2 * WRITE_BATCH];
+        let mut count = 0;
+        for (head, record) in prefixes.iter().zip(group.chunks(segment)) {
+            parts[count] = IoSlice::new(head);
+            parts[count + 1] = IoSlice::new(record);
+            count += 2;
+        }
+        let mut written = match stream.try_write_vectored(&parts[..count]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+            result => result?,
+        };
+        let mut taken = 0;
+        for (head, record) in prefixes.iter().zip(group.chunks(segment)) {
+            if written == 0 {
+                break;
+            }
+            // Begun is sent: the rest follows whatever the bound says, at most one record.
+            let left_head = head.get(written..).unwrap_or_default();
+            let left = record.get(written.saturating_sub(PREFIX)..).unwrap_or_default();
+            self.output.extend(left_head);
+            self.output.extend(left);
+            written = written.saturating_sub(PREFIX + record.len());
+            taken += record.len();
+        }
+        Ok(taken)
+    }
+
+    /// Writes what waits, reads once.
+    pub(crate) fn drive(&mut self, pool: &mut Pool) -> Step {
+        let waker = self.waker.clone();
+        let mut cx = Context::from_waker(&waker);
+        if let State::Connecting(future) = &mut self.state {
+            return match future.as_mut().poll(&mut cx) {
+                Poll::Pending => Step::Idle,
+                Poll::Ready(Ok(stream)) => {
+                    self.state = State::Open(Stream::tcp(stream));
+                    Step::Connected
+                }
+                Poll::Ready(Err(error)) => Step::Closed(CloseReason::Failed(error)),
+            };
+        }
+        match self.flush(&mut cx).and_then(|()| self.read(&mut cx, pool)) {
+            Ok(step) => step,
+            Err(error) => Step::Closed(CloseReason::Failed(error)),
+        }
+    }
+
+    fn flush(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let State::Open(stream) = &self.state else { return Ok(()) };
+        while !self.output.is_empty() {
+            let Poll::Ready(ready) = stream.poll_write_ready(cx) else { return Ok(()) };
+            ready?;
+            let (front, back) = self.output.as_slices();
+            match stream.try_write_vectored(&[IoSlice::new(front), IoSlice::new(back)]) {
+                Ok(written) => drop(self.output.drain(..written)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if self.output.capacity() > IDLE_CAPACITY {
+            self.output = VecDeque::new();
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>, pool: &mut Pool) -> io::Result<Step> {
+        let State::Open(stream) = &self.state else { return Ok(Step::Idle) };
+        match stream.poll_read_ready(cx) {
+            Poll::Pending => return Ok(Step::Idle),
+            Poll::Ready(ready) => ready?,
+        }
+        let limit = if self.proven { READ_MAX } else { UNPROVEN_MAX };
+        let (mut bytes, mut ranges) = pool.take();
+        let kept = self.cut.len();
+        bytes[..kept].copy_from_slice(&self.cut);
+        let read = loop {
+            match stream.try_read(&mut bytes[kept..limit]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => break Some(result?),
+            }
+            match stream.poll_read_ready(cx) {
+                Poll::Pending => break None,
+                Poll::Ready(ready) => ready?,
+            }
+        };
+        let step = match read {
+            None => Step::Idle,
+            Some(0) => Step::Closed(CloseReason::Ended),
+            Some(more) => match split(&bytes[..kept + more], limit, &mut ranges) {
+                None => Step::Closed(CloseReason::BadFraming),
+                Some(end) => {
+                    self.cut.clear();
+                    self.cut.extend_from_slice(&bytes[end..kept + more]);
+                    if !ranges.is_empty() {
+                        return Ok(Step::Records { bytes, ranges });
+                    }
+                    Step::Again
+                }
+            },
+        };
+        pool.put_parts(bytes, ranges);
+        Ok(step)
+    }
+}
+
+fn prefix(record: &[u8]) -> [u8; PREFIX] {
+    // `send` refuses longer records before any byte is framed.
+    u16::try_from(record.len()).unwrap_or(u16::MAX).to_le_bytes()
+}
+
+/// Finds the whole records in `bytes`; returns where the last one ends. `None`: a record of no
+/// bytes, or one that could never arrive whole within `limit` bytes.
+fn split(bytes: &[u8], limit: usize, ranges: &mut Vec<Range<usize>>) -> Option<usize> {
+    let mut at = 0;
+    while let Some(&[low, high]) = bytes.get(at..at + PREFIX) {
+        let len = usize::from(u16::from_le_bytes([low, high]));
+        if len == 0 || PREFIX + len > limit {
+            return None;
+        }
+        let end = at + PREFIX + len;
+        if end > bytes.len() {
+            break;
+        }
+        ranges.push(at + PREFIX..end);
+        at = end;
+    }
+    Some(at)
+}
