@@ -1,0 +1,241 @@
+//! Licences, bans and sources of all dependencies.
+//!
+//! `cargo deny` does it where it is installed. It cannot always be had, so the same `deny.toml`
+//! is otherwise checked here against `cargo metadata`: every licence expression must be
+//! satisfiable from the allow list, no denied crate may appear, every package must come from an
+//! allowed registry.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use sinew_tests::requirements::workspace_root;
+
+use crate::exec::{Counts, Outcome, cargo};
+
+/// The tier.
+pub(crate) fn check() -> Result<Outcome> {
+    let installed = Command::new("cargo").args(["deny", "--version"]).output();
+    if installed.is_ok_and(|output| output.status.success()) {
+        return cargo(&["deny", "check", "licenses", "bans", "sources"], &[]);
+    }
+    println!("cargo-deny is not installed: deny.toml is checked against cargo metadata by our own code");
+    let text = std::fs::read_to_string(workspace_root().join("deny.toml"))?;
+    let policy = Policy::parse(&text)?;
+    let packages = packages()?;
+    let mut findings = 0;
+    for finding in packages.iter().filter_map(|package| policy.judge(package)) {
+        println!("{finding}");
+        findings += 1;
+    }
+    println!("{} packages, {findings} findings", packages.len());
+    Ok(Outcome { ok: findings == 0, counts: Counts::default() })
+}
+
+struct Package {
+    name: String,
+    version: String,
+    licence: Option<String>,
+    source: Option<String>,
+}
+
+fn packages() -> Result<Vec<Package>> {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(program)
+        .current_dir(workspace_root())
+        .args(["metadata", "--format-version", "1", "--all-features"])
+        .output()
+        .context("cannot run cargo metadata")?;
+    if !output.status.success() {
+        bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let json: Value = serde_json::from_slice(&output.stdout)?;
+    let list = json["packages"].as_array().context("cargo metadata lists packages")?;
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    Ok(list
+        .iter()
+        .map(|package| Package {
+            name: text(&package["name"]).unwrap_or_default(),
+            version: text(&package["version"]).unwrap_or_default(),
+            licence: text(&package["license"]),
+            source: text(&package["source"]),
+        })
+        .collect())
+}
+
+struct Policy {
+    allow: Vec<String>,
+    /// Crate and the licences allowed for it alone.
+    exceptions: Vec<(String, Vec<String>)>,
+    deny: Vec<String>,
+    registries: Vec<String>,
+}
+
+impl Policy {
+    fn parse(text: &str) -> Result<Self> {
+        let table: toml::Table = text.parse().context("deny.toml")?;
+        let section = |name: &str| table.get(name).with_context(|| format!("deny.toml has no [{name}]"));
+        let (licenses, bans, sources) = (section("licenses")?, section("bans")?, section("sources")?);
+        let named = |list: Option<&toml::Value>| {
+            let entries = list.and_then(toml::Value::as_array).cloned().unwrap_or_default();
+            entries
+                .into_iter()
+                .filter_map(|entry| {
+                    let name = entry.get("crate")?.as_str()?.to_owned();
+                    Some((name, strings(entry.get("allow"))))
+                })
+                .collect::<Vec<_>>()
+        };
+        Ok(Self {
+            allow: strings(licenses.get("allow")),
+            exceptions: named(licenses.get("exceptions")),
+            deny: named(bans.get("deny")).into_iter().map(|(name, _)| name).collect(),
+            registries: strings(sources.get("allow-registry")),
+        })
+    }
+
+    fn judge(&self, package: &Package) -> Option<String> {
+        let Package { name, version, licence, source } = package;
+        if self.deny.contains(name) {
+            return Some(format!("{name} {version} is banned"));
+        }
+        let known = |source: &String| {
+            self.registries.iter().any(|registry| source.strip_prefix("registry+") == Some(registry.as_str()))
+        };
+        if let Some(source) = source.as_ref().filter(|source| !known(source)) {
+            return Some(format!("{name} {version} comes from {source}"));
+        }
+        let Some(licence) = licence else {
+            return Some(format!("{name} {version} states no licence"));
+        };
+        let extra = self.exceptions.iter().filter(|(of, _)| of == name).flat_map(|(_, allow)| allow);
+        let allowed: Vec<_> = self.allow.iter().chain(extra).map(String::as_str).collect();
+        match satisfied(licence, &allowed) {
+            Some(true) => None,
+            Some(false) => Some(format!("{name} {version}: licence `{licence}` is not allowed")),
+            None => Some(format!("{name} {version}: licence `{licence}` cannot be read")),
+        }
+    }
+}
+
+fn strings(value: Option<&toml::Value>) -> Vec<String> {
+    let list = value.and_then(toml::Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    list.iter().filter_map(|entry| entry.as_str().map(str::to_owned)).collect()
+}
+
+/// Whether an SPDX expression can be met from `allowed`; `None` if it is not one.
+/// Grammar: or := and ("OR" and)*, and := term ("AND" term)*, term := "(" or ")" | id ["WITH" id].
+fn satisfied(expression: &str, allowed: &[&str]) -> Option<bool> {
+    // The old form "MIT/Apache-2.0" means OR.
+    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
+    let words: Vec<_> = spaced.split_whitespace().collect();
+    let mut reader = Reader { words: &words, allowed };
+    let result = reader.any()?;
+    reader.words.is_empty().then_some(result)
+}
+
+struct Reader<'a> {
+    words: &'a [&'a str],
+    allowed: &'a [&'a str],
+}
+
+impl Reader<'_> {
+    fn any(&mut self) -> Option<bool> {
+        let mut result = self.all()?;
+        while self.take("OR") {
+            result |= self.all()?;
+        }
+        Some(result)
+    }
+
+    fn all(&mut self) -> Option<bool> {
+        let mut result = self.term()?;
+        while self.take("AND") {
+            result &= self.term()?;
+        }
+        Some(result)
+    }
+
+    fn term(&mut self) -> Option<bool> {
+        if self.take("(") {
+            let inner = self.any()?;
+            return self.take(")").then_some(inner);
+        }
+        let mut id = (*self.next()?).to_owned();
+        if self.take("WITH") {
+            id = format!("{id} WITH {}", self.next()?);
+        }
+        Some(self.allowed.contains(&id.as_str()))
+    }
+
+    fn next(&mut self) -> Option<&str> {
+        let (first, rest) = self.words.split_first()?;
+        self.words = rest;
+        (!matches!(*first, "OR" | "AND" | "WITH" | ")" | "(")).then_some(*first)
+    }
+
+    fn take(&mut self, word: &str) -> bool {
+        match self.words.split_first() {
+            Some((first, rest)) if *first == word => {
+                self.words = rest;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALLOWED: &[&str] = &["MIT", "ISC", "Apache-2.0 WITH LLVM-exception"];
+
+    #[test]
+    fn expressions_are_read_as_spdx_defines_them() {
+        let table = [
+            ("MIT", Some(true)),
+            ("GPL-3.0", Some(false)),
+            ("GPL-3.0 OR MIT", Some(true)),
+            ("GPL-3.0/MIT", Some(true)),
+            ("GPL-3.0 AND MIT", Some(false)),
+            ("ISC AND (GPL-3.0 OR MIT)", Some(true)),
+            ("MIT AND ISC OR GPL-3.0", Some(true)),
+            ("Apache-2.0 WITH LLVM-exception", Some(true)),
+            ("Apache-2.0", Some(false)),
+            ("(MIT", None),
+            ("MIT OR", None),
+            ("", None),
+            ("MIT ISC", None),
+        ];
+        for (expression, expected) in table {
+            assert_eq!(satisfied(expression, ALLOWED), expected, "{expression}");
+        }
+    }
+
+    fn package(name: &str, licence: Option<&str>, source: Option<&str>) -> Package {
+        Package {
+            name: name.into(),
+            version: "1.0.0".into(),
+            licence: licence.map(Into::into),
+            source: source.map(Into::into),
+        }
+    }
+
+    #[test]
+    fn each_kind_of_violation_is_found() {
+        let policy = Policy::parse(
+            "[licenses]\nallow = [\"MIT\"]\nexceptions = [{ crate = \"odd\", allow = [\"ODD\"] }]\n\
+             [bans]\ndeny = [{ crate = \"evil\" }]\n[sources]\nallow-registry = [\"https://good\"]\n",
+        )
+        .unwrap();
+        let judge = |name, licence, source| policy.judge(&package(name, licence, source)).is_none();
+        assert!(judge("fine", Some("MIT"), None));
+        assert!(judge("fine", Some("MIT"), Some("registry+https://good")));
+        assert!(judge("odd", Some("ODD"), None));
+        assert!(!judge("other", Some("ODD"), None));
+        assert!(!judge("evil", Some("MIT"), None));
+        assert!(!judge("far", Some("MIT"), Some("git+https://elsewhere")));
+        assert!(!judge("bare", None, None));
+    }
+}
