@@ -1,1 +1,29 @@
-//! What happens to one packet: FIB, verdicts, ICMP answers, inbound filter, split and coalesce.
+//! What happens to one packet.
+//!
+//! Everything here is a function of the packet and of small tables, called by data threads for each
+//! packet or batch and by the simulator alike:
+//! - [`Fib`] and [`transit`]: where a packet for a mesh address goes, and whether it may go on;
+//! - [`check_inbound`], [`check_outbound`]: whose packet it is;
+//! - [`Inbound`]: what may reach the local system unasked, and the flows whose replies may;
+//! - [`Answers`]: what the local system is told when a packet went no further;
+//! - [`FlowKey`], [`ecn`]: flow numbers and congestion marks;
+//! - [`offload`]: super-packets cut into segments and segments merged again.
+//!
+//! Nothing allocates per packet, but for the answers, which are few.
+
+mod conntrack;
+pub mod ecn;
+mod fib;
+mod flow;
+mod icmp;
+mod inbound;
+pub mod offload;
+mod source;
+mod transit;
+
+pub use fib::{Fib, FibEntry};
+pub use flow::FlowKey;
+pub use icmp::{Answers, Cause};
+pub use inbound::{Inbound, InboundPolicy, Ports, Rule, RuleError, Service};
+pub use source::{check_inbound, check_outbound};
+pub use transit::{Verdict, forwarded, transit};

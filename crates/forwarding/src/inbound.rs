@@ -1,0 +1,368 @@
+//! What may reach the local system: `[tun] inbound`.
+//!
+//! By default a node's mesh address is closed but for replies to its own flows and for echo requests
+//! (finding 27: otherwise every node is open to the whole mesh). A list opens single services, to
+//! all or to one node, and then says what besides replies may come in, echo included only if listed.
+//! What a rule admits is not tracked, so nobody can fill the table by calling an open port.
+//!
+//! IPv6 extension headers are walked; what cannot be walked to a transport header is closed. Later
+//! fragments pass for a second behind an accepted first one (as in protocol A7). ICMP errors pass if
+//! they quote a packet of a flow that is open, and come from where that packet went.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sinew_types::{DropReason, Instant, MeshAddr, NodeId, NodeIdError};
+use sinew_wire::icmp::{IcmpHeader, V4_ECHO_REPLY, V4_ECHO_REQUEST, V6_ECHO_REPLY, V6_ECHO_REQUEST};
+use sinew_wire::ip::{Fragment, PROTO_TCP, PROTO_UDP, PacketInfo, Version};
+use sinew_wire::tcp;
+use thiserror::Error;
+
+use crate::conntrack::{CAPACITY, Conntrack, FlowId, Sign};
+
+/// First fragments remembered, and for how long.
+const FRAGMENTS_MAX: usize = 1024;
+const FRAGMENT_LIFE: Duration = Duration::from_secs(1);
+
+/// An inclusive range of ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// The first.
+    pub first: u16,
+    /// The last.
+    pub last: u16,
+}
+
+/// What a rule opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// These TCP ports.
+    Tcp(Ports),
+    /// These UDP ports.
+    Udp(Ports),
+    /// Echo requests.
+    Icmp,
+}
+
+/// One line of the list: a service, for everybody or for one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// What it opens.
+    pub service: Service,
+    /// To whom; to everybody if `None`.
+    pub from: Option<NodeId>,
+    addr: Option<MeshAddr>,
+}
+
+/// Why a rule is refused, and what it should look like.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum RuleError {
+    /// Neither tcp/PORT, udp/PORT nor icmp.
+    #[error("unknown service `{0}`: tcp/PORT, udp/PORT (or a range such as tcp/8000-8099) or icmp")]
+    Service(String),
+    /// Not a port or a range of ports.
+    #[error("bad port `{0}`: a number from 1 to 65535, or a range FIRST-LAST")]
+    Port(String),
+    /// Something else than `from NODEID` behind the service.
+    #[error("`{0}` is not understood: a rule is `SERVICE` or `SERVICE from NODEID`")]
+    Tail(String),
+    /// Not a node's name.
+    #[error("bad node id: {0}")]
+    Node(#[from] NodeIdError),
+    /// Not one of the words of `inbound`.
+    #[error(
+        "unknown policy `{0}`: \"established\", \"all\", or a list of rules such as [\"tcp/22 from NODEID\", \"tcp/80\"]"
+    )]
+    Policy(String),
+}
+
+impl Rule {
+    /// A rule that opens `service` to `from`, or to everybody.
+    pub fn new(service: Service, from: Option<NodeId>) -> Self {
+        Self { service, from, addr: from.map(|node| node.address()) }
+    }
+
+    fn admits(&self, protocol: u8, local_port: u16, remote: IpAddr) -> bool {
+        let ports = match (self.service, protocol) {
+            (Service::Tcp(ports), PROTO_TCP) | (Service::Udp(ports), PROTO_UDP) => ports,
+            _ => return false,
+        };
+        (ports.first..=ports.last).contains(&local_port) && self.serves(remote)
+    }
+
+    fn serves(&self, remote: IpAddr) -> bool {
+        self.addr.is_none_or(|addr| remote == IpAddr::V6(addr.to_ipv6()))
+    }
+}
+
+impl FromStr for Rule {
+    type Err = RuleError;
+
+    fn from_str(text: &str) -> Result<Self, RuleError> {
+        let mut words = text.split_whitespace();
+        let service = words.next().unwrap_or_default();
+        let service = match service.split_once('/') {
+            Some(("tcp", ports)) => Service::Tcp(ports.parse()?),
+            Some(("udp", ports)) => Service::Udp(ports.parse()?),
+            None if service == "icmp" => Service::Icmp,
+            _ => return Err(RuleError::Service(service.to_owned())),
+        };
+        let from = match (words.next(), words.next(), words.next()) {
+            (None, ..) => None,
+            (Some("from"), Some(node), None) => Some(node.parse()?),
+            (Some(word), ..) => return Err(RuleError::Tail(word.to_owned())),
+        };
+        Ok(Self::new(service, from))
+    }
+}
+
+impl FromStr for Ports {
+    type Err = RuleError;
+
+    fn from_str(text: &str) -> Result<Self, RuleError> {
+        let bad = || RuleError::Port(text.to_owned());
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let (first, last) = (first.parse().map_err(|_| bad())?, last.parse().map_err(|_| bad())?);
+        if first == 0 || last < first { Err(bad()) } else { Ok(Self { first, last }) }
+    }
+}
+
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first == self.last {
+            write!(f, "{}", self.first)
+        } else {
+            write!(f, "{}-{}", self.first, self.last)
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.service {
+            Service::Tcp(ports) => write!(f, "tcp/{ports}")?,
+            Service::Udp(ports) => write!(f, "udp/{ports}")?,
+            Service::Icmp => f.write_str("icmp")?,
+        }
+        self.from.map_or(Ok(()), |node| write!(f, " from {node}"))
+    }
+}
+
+/// `[tun] inbound`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum InboundPolicy {
+    /// Replies and echo requests.
+    #[default]
+    Established,
+    /// Everything.
+    All,
+    /// Replies and what these rules open.
+    Rules(Vec<Rule>),
+}
+
+impl FromStr for InboundPolicy {
+    type Err = RuleError;
+
+    /// From one of the two words; a list is parsed rule by rule.
+    fn from_str(text: &str) -> Result<Self, RuleError> {
+        match text {
+            "established" => Ok(Self::Established),
+            "all" => Ok(Self::All),
+            _ => Err(RuleError::Policy(text.to_owned())),
+        }
+    }
+}
+
+impl InboundPolicy {
+    /// From a list of rules.
+    ///
+    /// # Errors
+    /// The first rule that is none.
+    pub fn from_rules<T: AsRef<str>>(rules: &[T]) -> Result<Self, RuleError> {
+        rules.iter().map(|rule| rule.as_ref().parse()).collect::<Result<_, _>>().map(Self::Rules)
+    }
+
+    fn admits(&self, protocol: u8, local_port: u16, remote: IpAddr) -> bool {
+        let Self::Rules(rules) = self else { return false };
+        rules.iter().any(|rule| rule.admits(protocol, local_port, remote))
+    }
+
+    fn admits_echo(&self, remote: IpAddr) -> bool {
+        match self {
+            Self::Established | Self::All => true,
+            Self::Rules(rules) => {
+                rules.iter().any(|rule| rule.service == Service::Icmp && rule.serves(remote))
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct FragmentKey {
+    src: IpAddr,
+    dst: IpAddr,
+    protocol: u8,
+    id: u32,
+}
+
+impl FragmentKey {
+    /// RFC 791 §3.2 names a fragmented packet with its protocol, RFC 8200 §4.5 without.
+    fn of(info: &PacketInfo) -> Self {
+        let protocol = if info.version == Version::V4 { info.protocol } else { 0 };
+        Self { src: info.src, dst: info.dst, protocol, id: info.fragment_id }
+    }
+}
+
+/// The filter in front of the TUN, with its memory of flows. One for each worker.
+#[derive(Debug)]
+pub struct Inbound {
+    policy: InboundPolicy,
+    flows: Conntrack,
+    fragments: BTreeMap<FragmentKey, Instant>,
+    /// The keys above in the order of their age.
+    fragment_ages: VecDeque<FragmentKey>,
+}
+
+impl Inbound {
+    /// A filter; `seed` is random and private to the node.
+    pub fn new(policy: InboundPolicy, seed: u64) -> Self {
+        Self {
+            policy,
+            flows: Conntrack::new(seed, CAPACITY),
+            fragments: BTreeMap::new(),
+            fragment_ages: VecDeque::new(),
+        }
+    }
+
+    /// Changes the policy; flows that are open stay so.
+    pub fn set_policy(&mut self, policy: InboundPolicy) {
+        self.policy = policy;
+    }
+
+    /// How many flows are remembered.
+    pub fn flows(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// Notes a packet that the local system sends, so that its replies may come in.
+    pub fn outbound(&mut self, packet: &[u8], info: &PacketInfo, now: Instant) {
+        if self.policy == InboundPolicy::All {
+            return;
+        }
+        let Some(id) = outbound_id(packet, info) else { return };
+        // Replies of an open service need no flow: the rule admits the other direction as it is.
+        if !self.policy.admits(id.protocol, id.local_port, id.remote) {
+            self.flows.outbound(id, sign(info), now);
+        }
+    }
+
+    /// Judges a packet for the local system, whose source and destination were checked.
+    ///
+    /// # Errors
+    /// [`DropReason::InboundClosed`].
+    pub fn inbound(&mut self, packet: &[u8], info: &PacketInfo, now: Instant) -> Result<(), DropReason> {
+        if self.policy == InboundPolicy::All || self.open(packet, info, now) {
+            Ok(())
+        } else {
+            Err(DropReason::InboundClosed)
+        }
+    }
+
+    fn open(&mut self, packet: &[u8], info: &PacketInfo, now: Instant) -> bool {
+        let key = FragmentKey::of(info);
+        if info.fragment == Fragment::Later {
+            return self.fragments.get(&key).is_some_and(|&until| now < until);
+        }
+        let Some(l4) = info.l4 else { return false };
+        let open = if info.is_icmp() {
+            self.icmp_open(packet, l4, info, now)
+        } else {
+            let (remote_port, local_port) = info.ports.unwrap_or_default();
+            self.policy.admits(info.protocol, local_port, info.src)
+                || self.flows.inbound(inbound_id(info, local_port, remote_port), sign(info), now)
+        };
+        if open && info.fragment == Fragment::First {
+            self.remember_fragment(key, now);
+        }
+        open
+    }
+
+    fn icmp_open(&mut self, packet: &[u8], l4: usize, info: &PacketInfo, now: Instant) -> bool {
+        let Some(Ok(header)) = packet.get(l4..).map(IcmpHeader::parse) else { return false };
+        if header.is_error(info.version) {
+            return self.quotes_open_flow(packet, info, now);
+        }
+        match (info.version, header.kind) {
+            (Version::V4, V4_ECHO_REQUEST) | (Version::V6, V6_ECHO_REQUEST) => {
+                self.policy.admits_echo(info.src)
+            }
+            (Version::V4, V4_ECHO_REPLY) | (Version::V6, V6_ECHO_REPLY) => {
+                self.flows.inbound(inbound_id(info, header.echo_id(), 0), Sign::Data, now)
+            }
+            // Neighbour discovery, redirects, router advertisements: nobody's business over a mesh.
+            _ => false,
+        }
+    }
+
+    /// Whether an ICMP error quotes a packet of ours, of an open flow, sent to where the error
+    /// comes from.
+    fn quotes_open_flow(&self, packet: &[u8], info: &PacketInfo, now: Instant) -> bool {
+        let Some(quote) = packet.get(info.payload..) else { return false };
+        let Ok(quoted) = PacketInfo::parse_quote(quote) else { return false };
+        if quoted.src != info.dst || quoted.dst != info.src {
+            return false;
+        }
+        outbound_id(quote, &quoted).is_some_and(|id| {
+            self.flows.contains(&id, now) || self.policy.admits(id.protocol, id.local_port, id.remote)
+        })
+    }
+
+    fn remember_fragment(&mut self, key: FragmentKey, now: Instant) {
+        while let Some(oldest) = self.fragment_ages.front() {
+            let expired = self.fragments.get(oldest).is_none_or(|&until| until <= now);
+            if !expired && self.fragments.len() < FRAGMENTS_MAX {
+                break;
+            }
+            self.fragments.remove(oldest);
+            self.fragment_ages.pop_front();
+        }
+        if self.fragments.insert(key, now + FRAGMENT_LIFE).is_none() {
+            self.fragment_ages.push_back(key);
+        }
+    }
+}
+
+/// The flow of one of our packets, if it has one: echo replies and errors do not.
+fn outbound_id(packet: &[u8], info: &PacketInfo) -> Option<FlowId> {
+    let l4 = info.l4?;
+    let (local_port, remote_port) = if info.is_icmp() {
+        let header = IcmpHeader::parse(packet.get(l4..)?).ok()?;
+        let request = matches!(
+            (info.version, header.kind),
+            (Version::V4, V4_ECHO_REQUEST) | (Version::V6, V6_ECHO_REQUEST)
+        );
+        (request.then(|| header.echo_id())?, 0)
+    } else {
+        info.ports.unwrap_or_default()
+    };
+    Some(FlowId { local: info.src, remote: info.dst, protocol: info.protocol, local_port, remote_port })
+}
+
+const fn inbound_id(info: &PacketInfo, local_port: u16, remote_port: u16) -> FlowId {
+    FlowId { local: info.dst, remote: info.src, protocol: info.protocol, local_port, remote_port }
+}
+
+fn sign(info: &PacketInfo) -> Sign {
+    match info.tcp_flags.unwrap_or(tcp::ACK) {
+        flags if flags & tcp::RST != 0 => Sign::Reset,
+        flags if flags & tcp::FIN != 0 => Sign::Finish,
+        flags if flags & (tcp::SYN | tcp::ACK) == tcp::SYN => Sign::Open,
+        _ => Sign::Data,
+    }
+}
+
+#[cfg(test)]
+mod tests;

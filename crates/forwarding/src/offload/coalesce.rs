@@ -1,0 +1,340 @@
+//! Segments from the wire become super-packets for the TUN.
+//!
+//! A few flows are open at a time, each a buffer that grows while segments follow one another. The
+//! rules are those of the kernel's GRO: everything in the headers the same but what a cut changes,
+//! sizes equal until a shorter last one, PSH or FIN the end. What cannot be merged first sends its
+//! own flow's buffer ahead, so the order within a flow never changes. Nothing waits: the caller
+//! flushes at the end of each batch.
+//!
+//! A checksum that the peer left partial needs no look, the AEAD vouched for it; a whole one is
+//! verified before the packet may merge, since the merged packet's checksum is made anew.
+
+use sinew_types::DropReason;
+use sinew_wire::checksum::Sum;
+use sinew_wire::ip::{self, Fragment, PROTO_TCP, PROTO_UDP, PacketInfo, V4_HEADER_MIN, Version};
+use sinew_wire::tcp::{self, TcpHeader};
+use sinew_wire::udp;
+use sinew_wire::virtio::{GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, VirtioNetHdr};
+
+use super::{SEGMENTS_MAX, SUPER_MAX, Transport, plain_ip_header};
+
+/// Flows open at a time; one was enough for four streams (measured), and 64 KB each is no small cache.
+const FLOWS: usize = 4;
+/// Flags a segment may have and still merge.
+const MERGED_FLAGS: u8 = tcp::ACK | tcp::PSH | tcp::FIN | tcp::ECE;
+/// Flags that end a super-packet.
+const LAST_FLAGS: u8 = tcp::PSH | tcp::FIN;
+
+/// What the TUN takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offloads {
+    /// TCP super-packets.
+    pub tcp: bool,
+    /// UDP super-packets.
+    pub udp: bool,
+}
+
+impl Offloads {
+    /// Both.
+    pub const ALL: Self = Self { tcp: true, udp: true };
+    /// Virtio headers, but no super-packets.
+    pub const NONE: Self = Self { tcp: false, udp: false };
+}
+
+/// Merges the packets of a batch.
+#[derive(Debug)]
+pub struct Coalescer {
+    offloads: Offloads,
+    slots: [Slot; FLOWS],
+    /// Counts packets, to know the slot that was quiet longest.
+    clock: u64,
+}
+
+/// A flow being merged.
+#[derive(Debug)]
+struct Slot {
+    buffer: Vec<u8>,
+    flow: Option<Open>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    /// The first segment's headers.
+    info: PacketInfo,
+    transport: Transport,
+    /// Whether the first segment's checksum was partial.
+    csum_partial: bool,
+    /// Payload of each segment but the last.
+    size: usize,
+    segments: usize,
+    next_seq: u32,
+    used: u64,
+}
+
+impl Coalescer {
+    /// With buffers for a few flows (256 KB), used again and again.
+    pub fn new(offloads: Offloads) -> Self {
+        let slots = std::array::from_fn(|_| Slot { buffer: Vec::with_capacity(SUPER_MAX), flow: None });
+        Self { offloads, slots, clock: 0 }
+    }
+
+    /// Takes a packet from the wire; `csum_partial` is the peer's word on its checksum. Calls `emit`
+    /// with what must be written to the TUN now: header and packet.
+    ///
+    /// # Errors
+    /// The packet is dropped: [`DropReason::BadInner`] for what is no packet or not exactly as long as
+    /// it says, [`DropReason::BadOffload`] for a partial checksum where none may be.
+    pub fn push(
+        &mut self,
+        packet: &mut [u8],
+        csum_partial: bool,
+        emit: &mut impl FnMut(&VirtioNetHdr, &[u8]),
+    ) -> Result<(), DropReason> {
+        let info = PacketInfo::parse(packet).map_err(|_| DropReason::BadInner)?;
+        let transport = Transport::of(packet, &info);
+        // Protocol A4: honoured only for whole TCP and UDP packets, else dropped.
+        if csum_partial && transport.is_none() {
+            return Err(DropReason::BadOffload);
+        }
+        self.clock += 1;
+        let slot =
+            self.slots.iter().position(|slot| slot.flow.is_some_and(|open| same_flow(&open.info, &info)));
+        let mergeable = transport.filter(|_| self.mergeable(packet, &info, csum_partial));
+        match (mergeable, slot) {
+            (Some(_), Some(slot)) if self.slots[slot].accepts(packet, &info) => {
+                self.slots[slot].append(packet, &info, self.clock, emit);
+            }
+            // A first segment that is also the last need not be held.
+            (Some(_), slot) if info.tcp_flags.is_some_and(|flags| flags & LAST_FLAGS != 0) => {
+                self.make_way(slot, &info, emit);
+                single(packet, &info, transport, csum_partial, emit)?;
+            }
+            (Some(transport), slot) => {
+                let slot = slot.unwrap_or_else(|| self.quietest());
+                self.slots[slot].flush(emit);
+                self.slots[slot].open(packet, info, transport, csum_partial, self.clock);
+            }
+            (None, slot) => {
+                self.make_way(slot, &info, emit);
+                single(packet, &info, transport, csum_partial, emit)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Emits all that is held: at the end of each batch.
+    pub fn flush(&mut self, emit: &mut impl FnMut(&VirtioNetHdr, &[u8])) {
+        // In the order of the last packets, though no flow could tell.
+        while let Some(slot) = self.oldest() {
+            self.slots[slot].flush(emit);
+        }
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.slots.iter().all(|slot| slot.flow.is_none())
+    }
+
+    fn oldest(&self) -> Option<usize> {
+        let used = |slot: &usize| self.slots[*slot].flow.map(|open| open.used);
+        (0..FLOWS).filter(|slot| used(slot).is_some()).min_by_key(used)
+    }
+
+    /// A free slot, or the one whose flow was quiet longest.
+    fn quietest(&self) -> usize {
+        (0..FLOWS).min_by_key(|&slot| self.slots[slot].flow.map_or(0, |open| open.used)).unwrap_or(0)
+    }
+
+    /// Sends ahead what the packet may not overtake: its own flow, or if its ports cannot be seen
+    /// everything between its two addresses.
+    fn make_way(
+        &mut self,
+        slot: Option<usize>,
+        info: &PacketInfo,
+        emit: &mut impl FnMut(&VirtioNetHdr, &[u8]),
+    ) {
+        if let Some(slot) = slot {
+            self.slots[slot].flush(emit);
+        } else if info.ports.is_none() || info.fragment != Fragment::None {
+            for slot in &mut self.slots {
+                let between = |open: Open| (open.info.src, open.info.dst) == (info.src, info.dst);
+                if slot.flow.is_some_and(between) {
+                    slot.flush(emit);
+                }
+            }
+        }
+    }
+
+    /// Whether the packet may be part of a super-packet at all.
+    fn mergeable(&self, packet: &[u8], info: &PacketInfo, csum_partial: bool) -> bool {
+        let wanted = match info.protocol {
+            PROTO_TCP => {
+                self.offloads.tcp
+                    && info.tcp_flags.is_some_and(|f| f & !MERGED_FLAGS == 0 && f & tcp::ACK != 0)
+            }
+            PROTO_UDP => self.offloads.udp,
+            _ => false,
+        };
+        let plain = info.l4 == Some(plain_ip_header(info.version)) && info.payload < info.total_len;
+        // Kernels merge only what no router may have cut, and whose header is right.
+        let header_ok = || match info.version {
+            Version::V4 => packet.get(..V4_HEADER_MIN).is_some_and(|h| Sum::default().bytes(h).is_valid()),
+            Version::V6 => true,
+        };
+        wanted
+            && plain
+            && header_ok()
+            && (csum_partial || has_checksum(packet, info) && info.checksum_ok(packet))
+    }
+}
+
+impl Slot {
+    fn open(&mut self, packet: &[u8], info: PacketInfo, transport: Transport, csum_partial: bool, used: u64) {
+        let size = info.total_len - info.payload;
+        let seq =
+            packet.get(transport.l4..).and_then(|l4| TcpHeader::parse(l4).ok()).map_or(0, |tcp| tcp.seq);
+        self.buffer.clear();
+        self.buffer.extend_from_slice(packet);
+        let next_seq = seq.wrapping_add(size as u32);
+        self.flow = Some(Open { info, transport, csum_partial, size, segments: 1, next_seq, used });
+    }
+
+    /// Whether the packet, of the same flow and mergeable, continues what is here.
+    fn accepts(&self, packet: &[u8], info: &PacketInfo) -> bool {
+        let Some(open) = self.flow else { return false };
+        let len = info.total_len - info.payload;
+        let room = open.segments < SEGMENTS_MAX && self.buffer.len() + len <= SUPER_MAX;
+        room && len <= open.size
+            && info.payload == open.info.payload
+            && same_ip_header(&self.buffer, packet, &open)
+            && (info.protocol != PROTO_TCP || same_tcp_header(&self.buffer, packet, &open))
+    }
+
+    fn append(
+        &mut self,
+        packet: &[u8],
+        info: &PacketInfo,
+        used: u64,
+        emit: &mut impl FnMut(&VirtioNetHdr, &[u8]),
+    ) {
+        let Some(open) = &mut self.flow else { return };
+        let payload = packet.get(info.payload..).unwrap_or_default();
+        self.buffer.extend_from_slice(payload);
+        open.segments += 1;
+        open.next_seq = open.next_seq.wrapping_add(payload.len() as u32);
+        open.used = used;
+        let last = info.tcp_flags.map_or(0, |flags| flags & LAST_FLAGS);
+        if last != 0
+            && let Some(l4) = self.buffer.get_mut(open.transport.l4..)
+            && let Some(flags) = l4.get_mut(tcp::FLAGS_OFFSET)
+        {
+            *flags |= last;
+        }
+        if last != 0 || payload.len() < open.size || open.segments == SEGMENTS_MAX {
+            self.flush(emit);
+        }
+    }
+
+    fn flush(&mut self, emit: &mut impl FnMut(&VirtioNetHdr, &[u8])) {
+        let Some(open) = self.flow.take() else { return };
+        // A packet that was taken in parses, so no step here can fail; if one did, nothing is lost
+        // but this packet, which the flow's own retransmission heals.
+        if let Ok(header) = finish(&mut self.buffer, &open) {
+            emit(&header, &self.buffer);
+        }
+    }
+}
+
+/// Writes lengths and checksums of what was merged, and the header that describes it.
+fn finish(buffer: &mut [u8], open: &Open) -> Result<VirtioNetHdr, DropReason> {
+    let bad = |_| DropReason::BadOffload;
+    if open.segments == 1 {
+        return if open.csum_partial {
+            open.transport.leave_partial(buffer, &open.info)?;
+            Ok(open.transport.header())
+        } else {
+            Ok(VirtioNetHdr::default())
+        };
+    }
+    ip::set_total_len(buffer, buffer.len()).map_err(bad)?;
+    if open.info.version == Version::V4 {
+        ip::fill_v4_checksum(buffer).map_err(bad)?;
+    }
+    if open.info.protocol == PROTO_UDP {
+        let l4 = buffer.get_mut(open.transport.l4..).ok_or(DropReason::BadOffload)?;
+        udp::set_length(l4, l4.len() as u16).map_err(bad)?;
+    }
+    open.transport.leave_partial(buffer, &open.info)?;
+    let gso_type = match (open.info.protocol, open.info.version) {
+        (PROTO_UDP, _) => GSO_UDP_L4,
+        (_, Version::V4) => GSO_TCPV4,
+        (_, Version::V6) => GSO_TCPV6,
+    };
+    let (hdr_len, gso_size) = (open.info.payload as u16, open.size as u16);
+    Ok(VirtioNetHdr { gso_type, hdr_len, gso_size, ..open.transport.header() })
+}
+
+/// Emits a packet by itself, its checksum as the peer left it.
+fn single(
+    packet: &mut [u8],
+    info: &PacketInfo,
+    transport: Option<Transport>,
+    csum_partial: bool,
+    emit: &mut impl FnMut(&VirtioNetHdr, &[u8]),
+) -> Result<(), DropReason> {
+    let header = match transport.filter(|_| csum_partial) {
+        Some(transport) => {
+            transport.leave_partial(packet, info)?;
+            transport.header()
+        }
+        None => VirtioNetHdr::default(),
+    };
+    emit(&header, packet);
+    Ok(())
+}
+
+fn same_flow(a: &PacketInfo, b: &PacketInfo) -> bool {
+    a.ports == b.ports && a.protocol == b.protocol && a.src == b.src && a.dst == b.dst && b.ports.is_some()
+}
+
+/// Version, traffic class with ECN, flow label, hop limit; in IPv4 also the fragment bits, and the
+/// identification that a cut would have given.
+fn same_ip_header(first: &[u8], next: &[u8], open: &Open) -> bool {
+    match open.info.version {
+        Version::V6 => first.get(..4) == next.get(..4) && first.get(7) == next.get(7),
+        Version::V4 => {
+            let id = |packet| ip::v4_id(packet).unwrap_or(0);
+            id(next) == id(first).wrapping_add(open.segments as u16)
+                && first.get(..2) == next.get(..2)
+                && first.get(6..10) == next.get(6..10)
+        }
+    }
+}
+
+/// In sequence, and the same but for PSH and FIN: acknowledgement, flags, window, urgent pointer,
+/// options.
+fn same_tcp_header(first: &[u8], next: &[u8], open: &Open) -> bool {
+    let l4 = open.transport.l4;
+    let (Some(a), Some(b)) = (first.get(l4..open.info.payload), next.get(l4..open.info.payload)) else {
+        return false;
+    };
+    let Ok(header) = TcpHeader::parse(b) else { return false };
+    let flags = |l4: &[u8]| l4.get(tcp::FLAGS_OFFSET).map_or(0, |flags| flags & !LAST_FLAGS);
+    header.seq == open.next_seq
+        && a.get(8..tcp::FLAGS_OFFSET) == b.get(8..tcp::FLAGS_OFFSET)
+        && flags(a) == flags(b)
+        && a.get(14..16) == b.get(14..16)
+        && a.get(18..) == b.get(18..)
+}
+
+/// A UDP packet without a checksum must stay without one.
+fn has_checksum(packet: &[u8], info: &PacketInfo) -> bool {
+    info.protocol != PROTO_UDP
+        || info
+            .l4
+            .and_then(|l4| packet.get(l4 + udp::CHECKSUM_OFFSET..))
+            .is_some_and(|c| !c.starts_with(&[0, 0]))
+}
+
+#[cfg(test)]
+mod tests;
