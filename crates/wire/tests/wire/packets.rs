@@ -31,7 +31,7 @@ fn v4(protocol: u8, fragment: u16, payload: &[u8]) -> Vec<u8> {
 /// A TCP segment with `options` and no data.
 fn tcp(flags: u8, options: &[u8]) -> Vec<u8> {
     let mut segment = vec![0, 80, 1, 0, 0, 0, 0, 7, 0, 0, 0, 9, 0, flags, 1, 0, 0, 0, 0, 0];
-    segment[12] = ((20 + options.len()) / 4 << 4) as u8;
+    segment[12] = (((20 + options.len()) / 4) << 4) as u8;
     segment.extend_from_slice(options);
     segment
 }
