@@ -1,0 +1,84 @@
+//! Which neighbour to send to: a pure survey of what the neighbours say.
+
+use sinew_types::Metric;
+
+use crate::config::Significance;
+use crate::destination::{Destination, PROVEN};
+use crate::feasibility::feasible;
+use crate::neighbour::{Neighbours, Slot};
+use crate::rank::PackedRank;
+use crate::rules::{Rule, Rules};
+
+/// A candidate and the rank we would have through it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pick {
+    pub(crate) slot: Slot,
+    pub(crate) own: PackedRank,
+}
+
+/// What the neighbours offer for a destination.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Survey {
+    /// The best that may be selected.
+    pub(crate) best: Option<Pick>,
+    /// The least metric among what may not.
+    pub(crate) infeasible: Option<Metric>,
+    /// Something could be selected if only it were proved.
+    pub(crate) unproven: bool,
+}
+
+/// Looks at every advertisement of `dest`.
+pub(crate) fn survey(dest: &Destination, neighbours: &Neighbours, rules: Rules) -> Survey {
+    let mut survey = Survey::default();
+    // D8: while a request is pending, an answer that satisfies it beats a shorter older route.
+    let wanted = dest.wanted();
+    let mut best_key = None;
+    for link in &dest.links {
+        let (Some(adv), Some(neighbour)) = (link.adv, neighbours.get(link.slot)) else { continue };
+        let metric = adv.metric().plus(neighbour.cost());
+        if !dest.admitted || !metric.is_reachable() {
+            continue;
+        }
+        if !selectable(dest, link.slot, adv, rules) {
+            survey.infeasible = Some(survey.infeasible.map_or(metric, |m| m.min(metric)));
+            continue;
+        }
+        if !link.has(PROVEN) {
+            survey.unproven = true;
+            continue;
+        }
+        let answers = wanted.is_some_and(|seqno| adv.seqno() >= seqno);
+        let key = (!answers, metric, dest.next_hop != Some(link.slot), link.slot);
+        if best_key.is_none_or(|best| key < best) {
+            best_key = Some(key);
+            survey.best = Some(Pick { slot: link.slot, own: PackedRank::new(adv.seqno(), metric) });
+        }
+    }
+    survey
+}
+
+/// Feasible now, or the selected one: it may stay, for its feasibility distance cannot rise
+/// before we have confirmed its retraction (routing-model D2).
+pub(crate) fn selectable(dest: &Destination, slot: Slot, adv: PackedRank, rules: Rules) -> bool {
+    dest.next_hop == Some(slot)
+        || feasible(adv, dest.fd)
+        || (!rules.hold(Rule::StrictFeasibility) && dest.fd == Some(adv))
+}
+
+impl Survey {
+    /// Whether an infeasible path is significantly shorter than the best feasible one (D5).
+    pub(crate) fn better_out_of_reach(&self, significance: Significance) -> bool {
+        match (self.infeasible, self.best) {
+            (Some(metric), Some(best)) => out_of_reach(metric, best.own.metric(), significance),
+            _ => false,
+        }
+    }
+}
+
+/// Whether `metric` is significantly below `own`.
+pub(crate) fn out_of_reach(metric: Metric, own: Metric, significance: Significance) -> bool {
+    metric < own && significance.counts(own, metric)
+}
+
+#[cfg(test)]
+mod tests;
