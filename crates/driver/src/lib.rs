@@ -1,1 +1,16 @@
-//! The async shell around the node: sockets, TUN, timers, control.
+//! The async shell around the node: sockets, TUN, timers and the control API, in one task.
+//!
+//! The node (`sinew-node`) decides everything and does no IO; this crate does the IO and decides
+//! nothing. [`run`] sets up the host, feeds the node until a signal comes, and undoes what it did.
+
+mod api;
+mod command;
+mod error;
+mod operate;
+mod setup;
+mod shell;
+mod signals;
+mod view;
+
+pub use error::RunError;
+pub use setup::{Start, run};

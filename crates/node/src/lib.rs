@@ -1,1 +1,36 @@
 //! The whole node as one machine without IO.
+//!
+//! ```text
+//!            handle_tun ─┐                          ┌─▶ poll_transmit
+//!      handle_datagrams ─┼─▶ worker ──reports──▶ control ─▶ poll_event
+//!        handle_timeout ─┘     ▲  (fast path)       │  ├─▶ poll_tun
+//!                              └── FIB, keys, links ┘  └─▶ poll_timeout
+//! ```
+//!
+//! [`Node`] composes the mechanisms: sessions (who we talk to and with which keys), routing
+//! (which way), forwarding (what becomes of one packet) and path (what is known of one link).
+//! None of them knows the others; they meet here, as values carried from one to the next. The
+//! daemon and the simulator drive this very type, the one with sockets and a clock, the other with
+//! a seed and virtual time.
+//!
+//! The fast path (`worker`) is kept apart from the control side on purpose: it reads published
+//! snapshots and hands every miss over as a report, so that it can run on threads of its own.
+
+mod config;
+mod control;
+mod dial;
+mod event;
+mod held;
+mod link;
+mod node;
+mod probe;
+mod status;
+mod worker;
+
+pub use config::{Config, PeerConfig, UdpSocket};
+pub use event::{Event, PingAnswer, TraceHop};
+pub use node::Node;
+pub use sinew_forwarding::{InboundPolicy, Ports, Rule, Service};
+pub use sinew_session::Accept;
+pub use status::{LinkState, PeerStatus, RouteStatus, SessionStatus, Status};
+pub use worker::Transmit;

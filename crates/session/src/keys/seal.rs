@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use sinew_noise::{Cipher, RecordKey};
 use sinew_types::DropReason;
 use sinew_wire::frag::{FRAG_OVERHEAD, FragHeader};
-use sinew_wire::record::{DATA_OVERHEAD, DataHeader, HEADER_LEN, PREFIX_LEN, Prefix, TAG_LEN, nonce_of};
+use sinew_wire::record::{DATA_OVERHEAD, DataHeader, HEADER_LEN, PREFIX_LEN, Prefix, TAG_LEN, counter_of, lane_of, nonce_of};
 use sinew_wire::routed::{self, Layout, RoutedClear, RoutedHeader};
 
 use super::MAX_LANES;
@@ -126,6 +126,12 @@ impl SealLane {
     /// The epoch this lane is of.
     pub const fn epoch(&self) -> &Arc<SealEpoch> {
         &self.epoch
+    }
+
+    /// Whether this lane sealed a record with this receiver index and nonce: what an error report
+    /// must name to be believed (protocol A4).
+    pub fn has_sent(&self, receiver: u32, nonce: u64) -> bool {
+        self.epoch.receiver == receiver && lane_of(nonce) == self.lane && counter_of(nonce) < self.counter
     }
 
     /// Seals a DATA record in place. `buf` is header 16, prefix 4, payload, tag 16; header, prefix

@@ -1,0 +1,274 @@
+//! Requests of the control API, carried out on the node by the loop that owns it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sinew_control::api::{
+    Drops, Health, Listener, LoadedConfig, PeerAdd, PeerChanged, PeerRemove, Reload, Severity, Status, Trace,
+};
+use sinew_control::config::{self, Change, ConfigFile};
+use sinew_control::{ApiError, target, time};
+use sinew_node::{Node, PeerConfig, PingAnswer, TraceHop};
+use sinew_types::{DropReason, Instant, Metric, NodeId};
+
+use crate::command::{Command, Reply};
+use crate::setup;
+use crate::view::{self, Names, Rates};
+
+/// What the control API needs besides the node.
+pub(crate) struct Operations {
+    config: ConfigFile,
+    loaded_at: String,
+    listeners: Vec<Listener>,
+    tun: Option<(String, u16)>,
+    names: Names,
+    rates: Rates,
+    pings: BTreeMap<u64, (NodeId, u32, Reply<sinew_control::api::PingProbe>)>,
+    traces: BTreeMap<u64, (NodeId, Reply<Trace>)>,
+    next_request: u64,
+    duplicate: bool,
+}
+
+impl Operations {
+    pub(crate) fn new(config: ConfigFile, listeners: Vec<Listener>, tun: Option<(String, u16)>) -> Self {
+        Self {
+            config,
+            loaded_at: time::now_rfc3339(),
+            listeners,
+            tun,
+            names: Names::new(),
+            rates: Rates::default(),
+            pings: BTreeMap::new(),
+            traces: BTreeMap::new(),
+            next_request: 0,
+            duplicate: false,
+        }
+    }
+
+    /// Carries out one request. A caller that has gone away is no error.
+    pub(crate) fn handle(&mut self, node: &mut Node, command: Command, now: Instant) {
+        match command {
+            Command::Status(reply) => drop(reply.send(Ok(self.status(node, now)))),
+            Command::Peers(reply) => {
+                drop(reply.send(Ok(view::peers(node, &self.names, &mut self.rates, now))));
+            }
+            Command::PeerAdd(add, reply) => drop(reply.send(self.peer_add(node, &add, now))),
+            Command::PeerRemove(remove, reply) => drop(reply.send(self.peer_remove(node, &remove, now))),
+            Command::Routes(show, reply) => drop(reply.send(Ok(view::routes(node, show, now)))),
+            Command::RouteGet(text, reply) => {
+                let answer = self.target(node, &text, now).map(|target| view::route_answer(node, target, now));
+                drop(reply.send(answer));
+            }
+            Command::Sessions(reply) => drop(reply.send(Ok(view::sessions(node, now)))),
+            Command::Drops(reply) => drop(reply.send(Ok(Drops::from(&node.drops())))),
+            Command::Graph(reply) => drop(reply.send(Ok(view::graph(node, &self.names, now)))),
+            Command::Ping { target, seq, timeout_ms, reply } => {
+                self.start_ping(node, &target, seq, timeout_ms, reply, now);
+            }
+            Command::Trace { target, reply } => self.start_trace(node, &target, reply, now),
+            Command::Config(reply) => drop(reply.send(Ok(self.loaded()))),
+            Command::Reload(reply) => drop(reply.send(self.reload(node, now))),
+        }
+    }
+
+    /// Periodic upkeep after each turn of the loop.
+    pub(crate) fn settle(&mut self, node: &mut Node, now: Instant) {
+        let _ = (node, now);
+        self.pings.retain(|_, (.., reply)| !reply.is_closed());
+        self.traces.retain(|_, (_, reply)| !reply.is_closed());
+    }
+
+    pub(crate) fn note_duplicate(&mut self) {
+        self.duplicate = true;
+    }
+
+    // --- status ---
+
+    fn status(&self, node: &Node, now: Instant) -> Status {
+        let status = node.status(now);
+        Status {
+            node_id: status.node.to_string(),
+            address: status.address.to_string(),
+            name: Some(status.name).filter(|name| !name.is_empty()),
+            class: status.class.as_str().to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_ms: u64::try_from(status.uptime.as_millis()).unwrap_or(u64::MAX),
+            ready: status.peers_total == 0 || status.peers_up > 0,
+            peers_up: status.peers_up as u64,
+            peers_total: status.peers_total as u64,
+            routes: status.routes as u64,
+            sessions: status.sessions as u64,
+            tun: self.tun.as_ref().map(|(name, _)| name.clone()),
+            mtu: self.tun.as_ref().map(|&(_, mtu)| u32::from(mtu)),
+            listeners: self.listeners.clone(),
+            health: self.health(node, now),
+        }
+    }
+
+    fn health(&self, node: &Node, now: Instant) -> Vec<Health> {
+        let mut health = Vec::new();
+        let mut note = |code: &str, severity, text: String, fix: &str| {
+            health.push(Health { code: code.to_owned(), severity, text, fix: fix.to_owned() });
+        };
+        if self.duplicate {
+            let text = "another machine uses this node's key".to_owned();
+            let fix = "give one of the two a key of its own: `sinew key new FILE`, then restart it";
+            note("duplicate_identity", Severity::Error, text, fix);
+        }
+        let status = node.status(now);
+        if status.peers_total > 0 && status.peers_up == 0 {
+            let text = format!("none of {} peers answers", status.peers_total);
+            note("no_peer", Severity::Error, text, "`sinew peers` shows the last error of each");
+        }
+        let drops = node.drops();
+        let attacks = [
+            (DropReason::SourceSpoofed, "peers sent packets in the name of others"),
+            (DropReason::ForgedOrigin, "a neighbour passed on a forged route claim"),
+            (DropReason::UnprovenMetric, "a neighbour claimed a shorter path than it can prove"),
+        ];
+        for (reason, text) in attacks {
+            if drops.get(reason) > 0 {
+                let text = format!("{text} ({} times); all were refused", drops.get(reason));
+                note(reason.as_str(), Severity::Warning, text, "`sinew drops` counts them");
+            }
+        }
+        health
+    }
+
+    // --- targets, ping, trace ---
+
+    fn target(&self, node: &Node, text: &str, now: Instant) -> Result<NodeId, ApiError> {
+        let status = node.status(now);
+        if let Ok(addr) = text.parse()
+            && let Some(owner) = node.node_of(&addr)
+        {
+            return Ok(owner);
+        }
+        let routes = node.routes(now).into_iter().map(|route| route.node);
+        let peers = node.peers(now).into_iter().map(|peer| peer.node);
+        let name = |id: &NodeId| self.names.get(id).map(String::as_str);
+        let known: Vec<_> = routes.chain(peers).map(|id| (id, name(&id))).collect();
+        target::resolve(text, known.into_iter().chain([(status.node, Some(status.name.as_str()))]))
+    }
+
+    fn request(&mut self) -> u64 {
+        self.next_request += 1;
+        self.next_request
+    }
+
+    fn start_ping(
+        &mut self,
+        node: &mut Node,
+        text: &str,
+        seq: u32,
+        timeout_ms: u64,
+        reply: Reply<sinew_control::api::PingProbe>,
+        now: Instant,
+    ) {
+        let target = match self.target(node, text, now) {
+            Ok(target) => target,
+            Err(error) => return drop(reply.send(Err(error))),
+        };
+        if target == node.status(now).node {
+            let answer = PingAnswer { rtt: Duration::ZERO, via: None, carrier: None };
+            return drop(reply.send(Ok(view::ping(target, seq, Some(answer), &self.names))));
+        }
+        let request = self.request();
+        self.pings.insert(request, (target, seq, reply));
+        node.ping(request, target, Duration::from_millis(timeout_ms), now);
+    }
+
+    pub(crate) fn on_ping(&mut self, request: u64, answer: Option<PingAnswer>) {
+        if let Some((target, seq, reply)) = self.pings.remove(&request) {
+            drop(reply.send(Ok(view::ping(target, seq, answer, &self.names))));
+        }
+    }
+
+    fn start_trace(&mut self, node: &mut Node, text: &str, reply: Reply<Trace>, now: Instant) {
+        match self.target(node, text, now) {
+            Ok(target) => {
+                let request = self.request();
+                self.traces.insert(request, (target, reply));
+                node.trace(request, target, now);
+            }
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    pub(crate) fn on_trace(&mut self, request: u64, hops: &[TraceHop], complete: bool) {
+        for hop in hops.iter().filter(|hop| !hop.name.is_empty()) {
+            self.names.insert(hop.node, hop.name.clone());
+        }
+        if let Some((target, reply)) = self.traces.remove(&request) {
+            drop(reply.send(Ok(view::trace(target, hops, complete))));
+        }
+    }
+
+    // --- peers and configuration ---
+
+    fn peer_add(&mut self, node: &mut Node, add: &PeerAdd, now: Instant) -> Result<PeerChanged, ApiError> {
+        let own = node.status(now).node;
+        let peer = config::check_peer(&own, &add.uri, add.cost)
+            .map_err(|error| ApiError::invalid(error, "sinew://NODEID@host:port?via=udp,tcp"))?;
+        let changed = !self.config.config.peers.contains(&peer);
+        let saved = if add.save { Some(self.save(config::edit::add_peer(&self.config, &peer))?) } else { None };
+        node.add_peer(peer_config(&peer), now);
+        Ok(PeerChanged { node_id: peer.uri.node.to_string(), changed, saved })
+    }
+
+    fn peer_remove(&mut self, node: &mut Node, remove: &PeerRemove, now: Instant) -> Result<PeerChanged, ApiError> {
+        let target = self.target(node, &remove.target, now)?;
+        let saved =
+            if remove.save { Some(self.save(config::edit::remove_peer(&self.config, &target))?) } else { None };
+        let changed = node.remove_peer(&target, now);
+        Ok(PeerChanged { node_id: target.to_string(), changed, saved })
+    }
+
+    fn save(&mut self, edited: Result<ConfigFile, config::edit::EditError>) -> Result<String, ApiError> {
+        let failed = |error: config::edit::EditError| ApiError::bad_config(error.to_string());
+        let edited = edited.map_err(failed)?;
+        config::edit::save(&edited).map_err(failed)?;
+        self.config = edited;
+        Ok(self.config.path.display().to_string())
+    }
+
+    fn loaded(&self) -> LoadedConfig {
+        LoadedConfig {
+            file: self.config.path.display().to_string(),
+            loaded_at: self.loaded_at.clone(),
+            text: self.config.text.clone(),
+        }
+    }
+
+    /// Reads the configuration again and applies what can change while the node runs.
+    pub(crate) fn reload(&mut self, node: &mut Node, now: Instant) -> Result<Reload, ApiError> {
+        let path: PathBuf = self.config.path.clone();
+        let new = ConfigFile::read(&path).map_err(|error| ApiError::bad_config(error.to_string()))?;
+        new.check_identity(&node.status(now).node).map_err(|error| ApiError::bad_config(error.to_string()))?;
+        let changes: Vec<Change> = config::diff(&self.config.config, &new.config);
+        let old = std::mem::replace(&mut self.config, new);
+        self.apply(node, &old, now);
+        self.loaded_at = time::now_rfc3339();
+        Ok(Reload { file: path.display().to_string(), changes })
+    }
+
+    fn apply(&self, node: &mut Node, old: &ConfigFile, now: Instant) {
+        let (old, new) = (&old.config, &self.config.config);
+        // A peer that only changed its address keeps its session: no reload drops one (CONTRACT).
+        let stays = |peer: &&config::Peer| new.peers.iter().any(|other| other.uri.node == peer.uri.node);
+        for gone in old.peers.iter().filter(|peer| !stays(peer)) {
+            node.remove_peer(&gone.uri.node, now);
+        }
+        for added in new.peers.iter().filter(|peer| !old.peers.contains(peer)) {
+            node.add_peer(peer_config(added), now);
+        }
+        node.set_inbound(setup::inbound(&new.tun.inbound));
+    }
+}
+
+/// A configured peer as the node knows it.
+pub(crate) fn peer_config(peer: &config::Peer) -> PeerConfig {
+    let units = u64::from(peer.cost).div_ceil(Metric::UNIT_MS);
+    PeerConfig { uri: peer.uri.clone(), cost: Metric::new(u16::try_from(units).unwrap_or(u16::MAX)) }
+}

@@ -1,0 +1,189 @@
+//! From a judged configuration to a running node, and back to the host as it was.
+//!
+//! Order matters: what can fail without leaving a trace comes first (sockets, control socket), the
+//! TUN device and its address last. Everything made here is removed when its owner is dropped: the
+//! kernel takes a TUN device and its routes away with its descriptor, also after `kill -9`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use sinew_carrier::Datagrams as _;
+use sinew_carrier::tcp::TcpCarrier;
+use sinew_carrier::udp::UdpCarrier;
+use sinew_control::api::Listener;
+use sinew_control::config::{self, ConfigFile, Inbound, Mtu};
+use sinew_control::secrets::Secret;
+use sinew_node::{Accept, Config, InboundPolicy, Node, Ports, Rule, Service, UdpSocket};
+use sinew_platform::{clock, net::Net, privilege, socket};
+use sinew_tun::{Tun as _, TunConfig, TunDevice};
+use sinew_types::{Identity, MeshAddr};
+use tokio::sync::mpsc;
+use tracing::info;
+
+use crate::error::RunError;
+use crate::operate::{Operations, peer_config};
+use crate::shell::Shell;
+use crate::signals::Signals;
+use crate::{api, command::Command};
+
+/// Routers kept in the routing table (ROUTING §4.6).
+const MAX_ROUTES: usize = 4096;
+/// Device MTU that fits UDP over IPv6, or over IPv4 alone, on Ethernet (protocol A4).
+const MTU_WITH_IPV6: u16 = 1416;
+const MTU_IPV4_ONLY: u16 = 1436;
+/// Control socket: root and its group, nobody else (DESIGN §11).
+const SOCKET_MODE: u32 = 0o660;
+
+/// Everything a node starts with, judged and read.
+pub struct Start {
+    /// The configuration and its file.
+    pub file: ConfigFile,
+    /// The node's key.
+    pub identity: Identity,
+    /// The mesh secret; `None` = open mesh.
+    pub secret: Option<Secret>,
+}
+
+/// Runs a node until a signal ends it. `ready` is called once everything stands.
+///
+/// # Errors
+/// [`RunError`] when the host cannot be set up; nothing is left behind.
+pub fn run(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run_async(start, ready))
+}
+
+async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
+    let Start { file, identity, secret } = start;
+    let config = &file.config;
+    privilege::check(config.tun.enabled)?;
+    let mut signals = Signals::new()?;
+    let udp = bind_udp(&config.listen.udp)?;
+    let tcp = TcpCarrier::bind(&config.listen.tcp)?;
+    let path = config.control.socket.clone();
+    let control = socket::unix_listener(&path, SOCKET_MODE)
+        .map_err(|source| crate::RunError::Control { path: path.clone(), source })?;
+    let address = identity.node_id().address();
+    let tun = match config.tun.enabled {
+        true => Some(open_tun(&config.tun, &udp, address).await?),
+        false => None,
+    };
+    let node = Node::new(node_config(config, identity, secret, &udp, tun.as_ref()), seed()?, clock::now());
+    let summary = tun.as_ref().map(|(device, mtu)| (device.name().to_owned(), *mtu));
+    let listeners = listeners(&udp, &tcp).await;
+    info!(node = %address, "node starts");
+    let (commands, requests) = mpsc::channel::<Command>(api::QUEUE);
+    let server = tokio::spawn(api::serve(control, commands));
+    let operations = Operations::new(file, listeners, summary);
+    let mut shell = Shell::new(node, udp, tcp, tun.map(|(device, _)| device), requests, operations);
+    ready();
+    let result = shell.run(&mut signals).await;
+    server.abort();
+    // The listener, and with it the socket file, goes with the server's task.
+    let _ = server.await;
+    Ok(result?)
+}
+
+fn seed() -> Result<[u8; 32], RunError> {
+    let mut seed = [0; 32];
+    sinew_platform::random(&mut seed)?;
+    Ok(seed)
+}
+
+/// One socket for each configured address; without any, one of each family for outgoing links.
+fn bind_udp(addresses: &[SocketAddr]) -> Result<Vec<UdpCarrier>, RunError> {
+    if addresses.is_empty() {
+        let any = ["0.0.0.0:0", "[::]:0"].map(|text| text.parse::<SocketAddr>());
+        let bound = any.into_iter().flatten().zip(0u32..).filter_map(|(addr, n)| UdpCarrier::bind(addr, n).ok());
+        return Ok(bound.collect());
+    }
+    addresses.iter().zip(0u32..).map(|(&addr, local)| Ok(UdpCarrier::bind(addr, local)?)).collect()
+}
+
+async fn open_tun(tun: &config::Tun, udp: &[UdpCarrier], address: MeshAddr) -> Result<(TunDevice, u16), RunError> {
+    let ipv6 = udp.iter().any(|socket| socket.local_addr().is_ipv6());
+    let mtu = match tun.mtu {
+        Mtu::Fixed(mtu) => mtu,
+        Mtu::Auto if ipv6 => MTU_WITH_IPV6,
+        Mtu::Auto => MTU_IPV4_ONLY,
+    };
+    let device = TunDevice::open(&TunConfig { name: tun.name.clone(), mtu, offload: true })?;
+    let net = Net::connect()?;
+    // The whole mesh range is on-link: an address /16 makes the route, and the kernel removes both
+    // with the device.
+    net.add_address(device.ifindex(), IpAddr::V6(address.to_ipv6()), MeshAddr::PREFIX_LEN).await?;
+    net.link_up(device.ifindex(), u32::from(mtu)).await?;
+    info!(interface = device.name(), mtu, offload = device.offload().as_str(), %address, "interface up");
+    Ok((device, mtu))
+}
+
+fn node_config(
+    config: &config::Config,
+    identity: Identity,
+    secret: Option<Secret>,
+    udp: &[UdpCarrier],
+    tun: Option<&(TunDevice, u16)>,
+) -> Config {
+    Config {
+        identity: Arc::new(identity),
+        name: config.node.name.clone().unwrap_or_default(),
+        class: config.node.class,
+        secrets: secret.iter().map(|secret| **secret).collect(),
+        accept: match config.mesh.accept {
+            config::Accept::Any => Accept::Any,
+            config::Accept::Listed => Accept::Listed,
+        },
+        inbound: inbound(&config.tun.inbound),
+        peers: config.peers.iter().map(peer_config).collect(),
+        device_mtu: tun.map_or(MTU_WITH_IPV6, |&(_, mtu)| mtu),
+        udp_sockets: udp
+            .iter()
+            .map(|socket| UdpSocket { local: socket.local(), ipv6: socket.local_addr().is_ipv6() })
+            .collect(),
+        max_routes: MAX_ROUTES,
+        unix: clock::unix(),
+    }
+}
+
+/// `[tun] inbound` as the fast path enforces it.
+pub(crate) fn inbound(inbound: &Inbound) -> InboundPolicy {
+    let rule = |rule: &config::InboundRule| {
+        let one = |port| Ports { first: port, last: port };
+        let service = match rule.service {
+            config::Service::Tcp(port) => Service::Tcp(one(port)),
+            config::Service::Udp(port) => Service::Udp(one(port)),
+            config::Service::Icmp => Service::Icmp,
+        };
+        Rule::new(service, rule.from)
+    };
+    match inbound {
+        Inbound::Established => InboundPolicy::Established,
+        Inbound::All => InboundPolicy::All,
+        Inbound::Rules(rules) => InboundPolicy::Rules(rules.iter().map(rule).collect()),
+    }
+}
+
+/// What this node listens on, with the addresses others may dial.
+async fn listeners(udp: &[UdpCarrier], tcp: &TcpCarrier) -> Vec<Listener> {
+    let own = match Net::connect() {
+        Ok(net) => net.interface_addresses().await.unwrap_or_default(),
+        Err(_) => Vec::new(),
+    };
+    let usable = |ip: &&IpAddr| !matches!(ip, IpAddr::V6(v6) if MeshAddr::contains(v6) || v6.is_unicast_link_local());
+    let endpoints = |addr: SocketAddr| -> Vec<String> {
+        if !addr.ip().is_unspecified() {
+            return vec![addr.to_string()];
+        }
+        let same = own.iter().filter(usable).filter(|ip| ip.is_ipv6() == addr.is_ipv6() && !ip.is_loopback());
+        same.map(|&ip| SocketAddr::new(ip, addr.port()).to_string()).collect()
+    };
+    let udp = udp.iter().map(|socket| ("udp", socket.local_addr()));
+    let tcp = tcp.local_addrs().into_iter().map(|addr| ("tcp", addr));
+    udp.chain(tcp)
+        .map(|(carrier, addr)| Listener {
+            carrier: carrier.to_owned(),
+            address: addr.to_string(),
+            endpoints: endpoints(addr),
+        })
+        .collect()
+}

@@ -1,0 +1,309 @@
+//! The loop that owns the node: waits for whatever comes first, hands it in, and carries out what
+//! comes back.
+//!
+//! One task, no locks: sockets, TUN, control requests, resolver answers and the timer all end in a
+//! call on the node, followed by one drain of its outputs. Each source has a budget per turn, so
+//! that none can starve the others.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sinew_carrier::tcp::{TcpCarrier, TcpEvent};
+use sinew_carrier::udp::UdpCarrier;
+use sinew_carrier::{Datagrams, RecvBuffer, SendError};
+use sinew_node::{Event, Node};
+use sinew_platform::clock;
+use sinew_tun::{Tun, TunDevice};
+use sinew_types::{CarrierKind, DropReason, NodeId, PathAddr};
+use tokio::sync::mpsc;
+use tokio::time::{Instant as TokioInstant, sleep_until};
+use tracing::{debug, info, warn};
+
+use crate::command::Command;
+use crate::operate::Operations;
+use crate::signals::Signals;
+
+/// Packets read from the TUN in one turn: about 200 KB of full-size packets.
+const TUN_BUDGET: usize = 64;
+/// Receive calls on one socket in one turn.
+const UDP_BUDGET: usize = 4;
+/// Longest sleep, so that a clock set forward is noticed.
+const MAX_SLEEP: Duration = Duration::from_secs(30);
+/// How often the wall clock is compared.
+const RESOLVER_QUEUE: usize = 64;
+
+/// A resolver's answer.
+pub(crate) struct Resolved {
+    peer: NodeId,
+    addresses: Vec<SocketAddr>,
+}
+
+/// A stream connection that is being made.
+pub(crate) type Connecting = HashMap<u32, NodeId>;
+
+/// The node with its edges.
+pub(crate) struct Shell {
+    pub(crate) node: Node,
+    pub(crate) udp: Vec<UdpCarrier>,
+    pub(crate) tcp: TcpCarrier,
+    pub(crate) tun: Option<TunDevice>,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) operations: Operations,
+    connecting: Connecting,
+    resolved: (mpsc::Sender<Resolved>, mpsc::Receiver<Resolved>),
+    recv: RecvBuffer,
+    frame: Vec<u8>,
+}
+
+/// Why the loop woke.
+enum Wake {
+    Udp(usize),
+    Tcp(TcpEvent),
+    Tun,
+    Timer,
+    Command(Command),
+    Resolved(Resolved),
+    Reload,
+    Stop(&'static str),
+}
+
+impl Shell {
+    pub(crate) fn new(
+        node: Node,
+        udp: Vec<UdpCarrier>,
+        tcp: TcpCarrier,
+        tun: Option<TunDevice>,
+        commands: mpsc::Receiver<Command>,
+        operations: Operations,
+    ) -> Self {
+        Self {
+            node,
+            udp,
+            tcp,
+            tun,
+            commands,
+            operations,
+            connecting: Connecting::new(),
+            resolved: mpsc::channel(RESOLVER_QUEUE),
+            recv: RecvBuffer::new(8),
+            frame: vec![0; sinew_tun::MAX_FRAME],
+        }
+    }
+
+    /// Runs until a signal ends it.
+    pub(crate) async fn run(&mut self, signals: &mut Signals) -> io::Result<()> {
+        loop {
+            self.drain();
+            match self.wait(signals).await? {
+                Wake::Udp(at) => self.on_udp(at),
+                Wake::Tcp(event) => self.on_tcp(event),
+                Wake::Tun => self.on_tun()?,
+                Wake::Timer => self.node.handle_timeout(clock::now()),
+                Wake::Command(command) => self.on_command(command),
+                Wake::Resolved(r) => self.node.handle_resolved(r.peer, &r.addresses, clock::now()),
+                Wake::Reload => self.on_reload_signal(),
+                Wake::Stop(signal) => {
+                    info!(signal, "stopping");
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    async fn wait(&mut self, signals: &mut Signals) -> io::Result<Wake> {
+        let now = clock::now();
+        let due = self.node.poll_timeout().map_or(MAX_SLEEP, |(at, _)| at.since(now).min(MAX_SLEEP));
+        if due.is_zero() {
+            return Ok(Wake::Timer);
+        }
+        let tun = async {
+            match &self.tun {
+                Some(tun) => tun.readable().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            at = any_readable(&self.udp) => Ok(Wake::Udp(at)),
+            result = tun => result.map(|()| Wake::Tun),
+            event = self.tcp.next() => Ok(Wake::Tcp(event)),
+            Some(command) = self.commands.recv() => Ok(Wake::Command(command)),
+            Some(resolved) = self.resolved.1.recv() => Ok(Wake::Resolved(resolved)),
+            wake = signals.next() => Ok(wake.map_or(Wake::Reload, Wake::Stop)),
+            () = sleep_until(TokioInstant::now() + due) => Ok(Wake::Timer),
+        }
+    }
+
+    // --- in ---
+
+    fn on_udp(&mut self, at: usize) {
+        let Some(socket) = self.udp.get(at) else { return };
+        for _ in 0..UDP_BUDGET {
+            match socket.try_recv(&mut self.recv) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    debug!(%error, "receive failed");
+                    return;
+                }
+            }
+            let now = clock::now();
+            for (batch, bytes) in self.recv.iter_mut() {
+                let from = PathAddr { carrier: CarrierKind::Udp, local: socket.local(), remote: batch.from };
+                self.node.handle_datagrams(from, batch.ecn, bytes, batch.stride, now);
+            }
+            send_all(&mut self.node, &self.udp, &mut self.tcp);
+            write_all(&mut self.node, self.tun.as_ref());
+        }
+    }
+
+    fn on_tun(&mut self) -> io::Result<()> {
+        let Some(tun) = &self.tun else { return Ok(()) };
+        let now = clock::now();
+        for _ in 0..TUN_BUDGET {
+            match tun.try_read(&mut self.frame) {
+                Ok(len) => self.node.handle_tun_frame(&mut self.frame[..len], now),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+            if self.node.transmit_backlog() > 48 * 1024 {
+                send_all(&mut self.node, &self.udp, &mut self.tcp);
+            }
+        }
+        Ok(())
+    }
+
+    fn on_tcp(&mut self, event: TcpEvent) {
+        let now = clock::now();
+        let path = |local, remote| PathAddr { carrier: CarrierKind::Tcp, local, remote };
+        match event {
+            TcpEvent::Accepted { .. } => {}
+            TcpEvent::Connected { local, remote } => {
+                if let Some(peer) = self.connecting.remove(&local) {
+                    self.node.handle_connected(peer, path(local, remote), now);
+                }
+            }
+            TcpEvent::Records { local, remote } => {
+                while let Some(record) = self.tcp.next_record(local) {
+                    let len = record.len();
+                    self.node.handle_datagrams(path(local, remote), 0, record, len, now);
+                }
+            }
+            TcpEvent::Closed { local, remote, error } => {
+                let text = error.map_or_else(|| "closed by the far end".to_owned(), |error| error.to_string());
+                match self.connecting.remove(&local) {
+                    Some(peer) => self.node.handle_connect_failed(peer, format!("tcp {remote}: {text}"), now),
+                    None => self.node.handle_disconnected(path(local, remote), now),
+                }
+            }
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        self.operations.handle(&mut self.node, command, clock::now());
+    }
+
+    fn on_reload_signal(&mut self) {
+        match self.operations.reload(&mut self.node, clock::now()) {
+            Ok(reload) => info!(changes = reload.changes.len(), "configuration reloaded"),
+            Err(error) => warn!(%error, "configuration not reloaded; the running one stays"),
+        }
+    }
+
+    // --- out ---
+
+    /// Carries out everything the node wants.
+    fn drain(&mut self) {
+        while let Some(event) = self.node.poll_event() {
+            self.on_event(event);
+        }
+        send_all(&mut self.node, &self.udp, &mut self.tcp);
+        write_all(&mut self.node, self.tun.as_ref());
+        self.operations.settle(&mut self.node, clock::now());
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Resolve { peer, host, port } => self.resolve(peer, host, port),
+            Event::Connect { peer, carrier: CarrierKind::Tcp, remote } => match self.tcp.connect(remote) {
+                Ok(local) => drop(self.connecting.insert(local, peer)),
+                Err(error) => self.node.handle_connect_failed(peer, format!("tcp {remote}: {error}"), clock::now()),
+            },
+            Event::Connect { peer, carrier, .. } => {
+                let error = format!("carrier {} is not in this version", carrier.as_str());
+                self.node.handle_connect_failed(peer, error, clock::now());
+            }
+            Event::Authenticated { path } => self.tcp.authenticated(path.local),
+            Event::LinkUp { peer, path } => info!(%peer, %path, "link up"),
+            Event::LinkDown { peer, path } => info!(%peer, %path, "link down"),
+            Event::DuplicateIdentity => {
+                warn!("another machine uses this node's key: give one of them a key of its own");
+                self.operations.note_duplicate();
+            }
+            Event::PingDone { request, answer } => self.operations.on_ping(request, answer),
+            Event::TraceDone { request, hops, complete } => self.operations.on_trace(request, &hops, complete),
+        }
+    }
+
+    fn resolve(&self, peer: NodeId, host: String, port: u16) {
+        let answers = self.resolved.0.clone();
+        tokio::spawn(async move {
+            let addresses = match tokio::net::lookup_host((host.as_str(), port)).await {
+                Ok(found) => found.collect(),
+                Err(error) => {
+                    debug!(%host, %error, "name not resolved");
+                    Vec::new()
+                }
+            };
+            // The loop is gone only when the daemon stops.
+            let _ = answers.send(Resolved { peer, addresses }).await;
+        });
+    }
+}
+
+/// Hands every waiting batch to its carrier. What a full socket does not take is dropped and
+/// counted: queueing it here would only add delay.
+fn send_all(node: &mut Node, udp: &[UdpCarrier], tcp: &mut TcpCarrier) {
+    let mut dropped = 0;
+    let mut refused = Vec::new();
+    while let Some(transmit) = node.poll_transmit() {
+        let (to, segment) = (transmit.to, transmit.segment.max(1));
+        let result = match to.carrier {
+            CarrierKind::Udp => match udp.iter().find(|socket| socket.local() == to.local) {
+                Some(socket) => socket.try_send(to.remote, transmit.bytes, segment, transmit.ecn),
+                None => Err(SendError::Closed),
+            },
+            _ => tcp.try_send(to.local, transmit.bytes, segment),
+        };
+        if let Err(error) = result {
+            dropped += (transmit.bytes.len() - error.sent()).div_ceil(segment) as u64;
+            if matches!(error, SendError::TooBig { .. }) {
+                refused.push((to, segment));
+            }
+        }
+    }
+    node.count_drops(DropReason::SendQueue, dropped);
+    for (path, size) in refused {
+        node.handle_refused(path, size, clock::now());
+    }
+}
+
+fn write_all(node: &mut Node, tun: Option<&TunDevice>) {
+    let mut dropped = 0;
+    while let Some(frame) = node.poll_tun() {
+        if tun.is_none_or(|tun| tun.try_write(frame).is_err()) {
+            dropped += 1;
+        }
+    }
+    node.count_drops(DropReason::TunQueue, dropped);
+}
+
+/// The first of the sockets that has datagrams.
+async fn any_readable(sockets: &[UdpCarrier]) -> usize {
+    if sockets.is_empty() {
+        return std::future::pending().await;
+    }
+    let waits = sockets.iter().map(|socket| Box::pin(socket.readable()));
+    futures_util::future::select_all(waits).await.1
+}

@@ -1,0 +1,52 @@
+//! What a node is told when it starts; everything else it finds out.
+
+use std::sync::Arc;
+
+use sinew_forwarding::InboundPolicy;
+use sinew_session::Accept;
+use sinew_types::{Class, Identity, Metric, PeerUri, UnixMicros};
+
+/// A node's settings. Those that may change while it runs have setters on [`crate::Node`].
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The secret key.
+    pub identity: Arc<Identity>,
+    /// Name for people, at most 64 bytes.
+    pub name: String,
+    /// Router or stub.
+    pub class: Class,
+    /// Mesh secrets: none, one, or two while one replaces the other.
+    pub secrets: Vec<[u8; 32]>,
+    /// Whether strangers may link.
+    pub accept: Accept,
+    /// Who may open flows to this node's own address.
+    pub inbound: InboundPolicy,
+    /// Configured peers.
+    pub peers: Vec<PeerConfig>,
+    /// MTU of the TUN device, in bytes.
+    pub device_mtu: u16,
+    /// Local UDP sockets: index and whether it is an IPv6 one.
+    pub udp_sockets: Vec<UdpSocket>,
+    /// Routers kept in the table.
+    pub max_routes: usize,
+    /// The wall clock at start.
+    pub unix: UnixMicros,
+}
+
+/// One of our own UDP sockets, by the number that [`sinew_types::PathAddr::local`] carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UdpSocket {
+    /// The number.
+    pub local: u32,
+    /// Its address family.
+    pub ipv6: bool,
+}
+
+/// A peer to keep a link to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerConfig {
+    /// Who and where.
+    pub uri: PeerUri,
+    /// Added to the metric of its link.
+    pub cost: Metric,
+}

@@ -1,0 +1,95 @@
+//! What a node wants done or known outside.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sinew_types::{CarrierKind, MeshAddr, NodeId, PathAddr};
+
+/// An order to the shell around the node, or news for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Resolve a host name; answer by [`crate::Node::handle_resolved`].
+    Resolve {
+        /// For which peer.
+        peer: NodeId,
+        /// The name, or a literal address.
+        host: String,
+        /// The port to put into the answers.
+        port: u16,
+    },
+    /// Connect a stream; answer by [`crate::Node::handle_connected`] or
+    /// [`crate::Node::handle_connect_failed`].
+    Connect {
+        /// For which peer.
+        peer: NodeId,
+        /// Which stream carrier.
+        carrier: CarrierKind,
+        /// The far end.
+        remote: SocketAddr,
+    },
+    /// A stream carried an authenticated record for the first time.
+    Authenticated {
+        /// The stream.
+        path: PathAddr,
+    },
+    /// A peer's link came up.
+    LinkUp {
+        /// The peer.
+        peer: NodeId,
+        /// Over this path.
+        path: PathAddr,
+    },
+    /// A peer's link went down.
+    LinkDown {
+        /// The peer.
+        peer: NodeId,
+        /// It was this path.
+        path: PathAddr,
+    },
+    /// A ping has its answer, or will not have one.
+    PingDone {
+        /// As given to [`crate::Node::ping`].
+        request: u64,
+        /// The answer.
+        answer: Option<PingAnswer>,
+    },
+    /// A trace is finished.
+    TraceDone {
+        /// As given to [`crate::Node::trace`].
+        request: u64,
+        /// The hops in order, this node first.
+        hops: Vec<TraceHop>,
+        /// Whether the last hop is the target.
+        complete: bool,
+    },
+    /// Somebody else uses this node's key.
+    DuplicateIdentity,
+}
+
+/// What a ping found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PingAnswer {
+    /// Round trip time.
+    pub rtt: Duration,
+    /// The first hop, if the target is not a direct peer.
+    pub via: Option<NodeId>,
+    /// Carrier of the first link.
+    pub carrier: Option<CarrierKind>,
+}
+
+/// One hop of a trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceHop {
+    /// The hop's key; its session with us proves it.
+    pub node: NodeId,
+    /// Its address.
+    pub address: MeshAddr,
+    /// What it calls itself.
+    pub name: String,
+    /// Carrier of the link toward it, as the hop before it says.
+    pub carrier: Option<CarrierKind>,
+    /// Round trip from this node to the hop.
+    pub rtt: Option<Duration>,
+    /// Inner MTU of the link toward it, as the hop before it says.
+    pub mtu: u16,
+}

@@ -1,0 +1,185 @@
+//! A link: the validated direct path to a peer, watched, measured and sized while it lives.
+//!
+//! It ties three small machines of `sinew-path` to one peer. The fast path only counts what it
+//! sends and receives; a link that carries data is looked at every 50 ms until it rests, so that
+//! silence is noticed well under a second, and an idle link costs a hello every few seconds.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sinew_path::{Action, Liveness, Quality, Search};
+use sinew_types::{CarrierKind, Instant, Metric, PathAddr, Rng};
+
+use crate::worker::LinkInfo;
+
+/// How often a link in use is looked at.
+const WATCH_INTERVAL: Duration = Duration::from_millis(50);
+/// Without data for so long, a link is no longer watched closely.
+const REST_AFTER: Duration = Duration::from_secs(2);
+/// Largest record on a stream: a device MTU with every header, and room to grow.
+const STREAM_PAYLOAD: u16 = 16_000;
+/// Largest datagram we ever try: jumbo frames.
+const DATAGRAM_CEILING: u16 = 8_952;
+/// Pings whose answers are still of interest.
+const MAX_PINGS: usize = 16;
+
+/// What a link wants sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinkAction {
+    Ping,
+    ProbeMtu(u16),
+    Dead,
+}
+
+/// One link.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) path: PathAddr,
+    pub(crate) since: Instant,
+    /// The adjacency's number while routing speaks over this link.
+    pub(crate) adj: Option<u8>,
+    /// Whether the router knows of this neighbour.
+    pub(crate) routing: bool,
+    pub(crate) quality: Quality,
+    pub(crate) info: Arc<LinkInfo>,
+    liveness: Liveness,
+    mtu: Option<Search>,
+    watch: Option<Instant>,
+    last_data: Instant,
+    /// Packets sent when last looked.
+    sent: u64,
+    pings: BTreeMap<u32, Instant>,
+    mtu_probe: Option<(u32, u16)>,
+}
+
+impl Link {
+    pub(crate) fn new(path: PathAddr, cost: Metric, rng: Rng, now: Instant) -> Self {
+        let overhead = if path.remote.is_ipv6() { 48 } else { 28 };
+        let mtu = (path.carrier == CarrierKind::Udp).then(|| Search::new(overhead, DATAGRAM_CEILING, now));
+        let payload = mtu.as_ref().map_or(STREAM_PAYLOAD, Search::payload);
+        Self {
+            path,
+            since: now,
+            adj: None,
+            routing: false,
+            quality: Quality::new(Duration::from_millis(cost.millis())),
+            info: Arc::new(LinkInfo::new(payload)),
+            liveness: Liveness::new(rng, now),
+            mtu,
+            watch: None,
+            last_data: now,
+            sent: 0,
+            pings: BTreeMap::new(),
+            mtu_probe: None,
+        }
+    }
+
+    /// The fast path sent data after a rest.
+    pub(crate) fn on_active(&mut self, now: Instant) {
+        self.last_data = now;
+        self.watch.get_or_insert(now + WATCH_INTERVAL);
+    }
+
+    pub(crate) fn on_ping_sent(&mut self, id: u32, now: Instant) {
+        if self.pings.len() >= MAX_PINGS {
+            self.pings.pop_first();
+        }
+        self.pings.insert(id, now);
+        self.quality.on_probe_sent(id, now);
+    }
+
+    /// An answer to one of this link's pings; the cost, if routing must be told a new one.
+    pub(crate) fn on_pong(&mut self, id: u32, rtt: Duration, now: Instant) -> Option<Option<Metric>> {
+        self.pings.remove(&id)?;
+        self.liveness.on_received(now);
+        let change = self.quality.on_probe_answered(id, rtt, now);
+        if let Some(srtt) = self.quality.srtt() {
+            self.liveness.set_rtt(srtt);
+            if let Some(search) = &mut self.mtu {
+                search.set_rtt(srtt);
+            }
+        }
+        Some(change)
+    }
+
+    pub(crate) fn on_mtu_probe_sent(&mut self, id: u32, size: u16) {
+        self.mtu_probe = Some((id, size));
+    }
+
+    /// An answered packet size probe; whether the usable size changed.
+    pub(crate) fn on_mtu_ack(&mut self, id: u32, now: Instant) -> bool {
+        let Some((_, size)) = self.mtu_probe.filter(|&(probe, _)| probe == id) else { return false };
+        self.mtu.as_mut().is_some_and(|search| search.on_acked(size, now)) && self.publish_payload()
+    }
+
+    /// The local kernel refused a datagram of this size.
+    pub(crate) fn on_refused(&mut self, size: u16, now: Instant) -> bool {
+        self.mtu.as_mut().is_some_and(|search| search.on_refused(size, now)) && self.publish_payload()
+    }
+
+    fn publish_payload(&self) -> bool {
+        if let Some(search) = &self.mtu {
+            self.info.set_payload(search.payload());
+        }
+        true
+    }
+
+    /// Does what is due; call until it gives `None`.
+    pub(crate) fn poll(&mut self, now: Instant) -> Option<LinkAction> {
+        self.read_counters(now);
+        match self.liveness.poll(now) {
+            Action::SendProbe => return Some(LinkAction::Ping),
+            Action::Dead => return Some(LinkAction::Dead),
+            Action::None => {}
+        }
+        let search = self.mtu.as_mut()?;
+        let changed = search.handle_timeout(now);
+        let probe = search.poll_probe(now);
+        if changed {
+            self.publish_payload();
+        }
+        probe.map(LinkAction::ProbeMtu)
+    }
+
+    /// Time passed for the measurements; the cost, if routing must be told a new one.
+    pub(crate) fn settle(&mut self, now: Instant) -> Option<Metric> {
+        self.quality.handle_timeout(now)
+    }
+
+    fn read_counters(&mut self, now: Instant) {
+        let traffic = &self.info.traffic;
+        let heard = Instant::from_micros(traffic.last_rx_us());
+        if heard > self.since {
+            self.liveness.on_received(heard);
+        }
+        if let Some(since) = traffic.unanswered_since_us() {
+            self.liveness.on_sent(Instant::from_micros(since));
+        }
+        let sent = traffic.counts().tx_packets;
+        if sent != self.sent {
+            self.sent = sent;
+            self.last_data = now;
+            if let Some(search) = &mut self.mtu {
+                search.on_used(now);
+            }
+        }
+        if self.watch.is_some_and(|due| due <= now) {
+            let resting = now.since(self.last_data) >= REST_AFTER;
+            self.watch = (!resting).then(|| now + WATCH_INTERVAL);
+            if resting {
+                self.info.rest();
+            }
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let timers = [
+            self.watch.map(|at| (at, "link watch")),
+            self.liveness.poll_timeout(),
+            self.quality.poll_timeout(),
+            self.mtu.as_ref().and_then(Search::poll_timeout),
+        ];
+        timers.into_iter().flatten().min_by_key(|&(at, _)| at)
+    }
+}

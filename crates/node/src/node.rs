@@ -1,0 +1,302 @@
+//! The machine: inputs, outputs and timers. What happens on the control side is in `control.rs`.
+//!
+//! One input, then drain: after each `handle_*` the caller takes everything from
+//! [`Node::poll_transmit`], [`Node::poll_tun`] and [`Node::poll_event`], and asks
+//! [`Node::poll_timeout`] when to come back.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use sinew_forwarding::{Fib, InboundPolicy};
+use sinew_path::Search;
+use sinew_routing::{DirectVerifier, Router, Verifier};
+use sinew_session::{Sessions, Target};
+use sinew_types::{Class, DropReason, Drops, Identity, Instant, MeshAddr, NodeId, PathAddr, Rng, UnixMicros};
+use sinew_wire::virtio::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
+
+use crate::config::{Config, PeerConfig, UdpSocket};
+use crate::dial::Dialler;
+use crate::event::Event;
+use crate::held::Held;
+use crate::link::Link;
+use crate::probe::Probes;
+use crate::worker::{Links, Transmit, TunQueue, TxQueue, View, Worker};
+
+/// Most events waiting to be taken; a shell that drains after each input never meets it.
+const MAX_EVENTS: usize = 4096;
+
+/// A whole node, without IO.
+pub struct Node {
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) local: MeshAddr,
+    pub(crate) name: String,
+    pub(crate) class: Class,
+    pub(crate) device_mtu: u16,
+    pub(crate) udp_sockets: Vec<UdpSocket>,
+    pub(crate) started: Instant,
+    pub(crate) rng: Rng,
+
+    pub(crate) sessions: Sessions,
+    pub(crate) router: Router,
+    pub(crate) worker: Worker,
+    pub(crate) fib: Fib,
+    pub(crate) link_info: Links,
+
+    pub(crate) links: BTreeMap<NodeId, Link>,
+    /// Packet size searches toward peers behind relays.
+    pub(crate) searches: BTreeMap<NodeId, RoutedSearch>,
+    pub(crate) dialler: Dialler,
+    pub(crate) held: Held,
+    pub(crate) probes: Probes,
+    /// When a node behind a relay was last greeted for using an index we do not know.
+    pub(crate) greeted: BTreeMap<MeshAddr, Instant>,
+    pub(crate) drops: Drops,
+    pub(crate) control_tx: TxQueue,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) buf: Vec<u8>,
+}
+
+/// The search toward one peer behind relays.
+#[derive(Debug)]
+pub(crate) struct RoutedSearch {
+    pub(crate) search: Search,
+    pub(crate) via: MeshAddr,
+    pub(crate) probe: Option<(u32, u16)>,
+}
+
+impl Node {
+    /// A node that knows its configuration and nothing else.
+    pub fn new(config: Config, seed: [u8; 32], now: Instant) -> Self {
+        Self::with_verifier(config, seed, Arc::new(DirectVerifier::default()), now)
+    }
+
+    /// As [`Node::new`], with checks of signatures and metric chains that may be shared: many nodes
+    /// in one process would all compute the same.
+    pub fn with_verifier(config: Config, seed: [u8; 32], verifier: Arc<dyn Verifier>, now: Instant) -> Self {
+        let mut rng = Rng::new(seed);
+        let local = config.identity.node_id().address();
+        let mut sessions = Sessions::new(session_config(&config), rng.array(), config.unix, now);
+        let router = Router::with_verifier(routing_config(&config), rng.array(), config.unix, now, verifier);
+        let worker = Worker::new(local, config.inbound, &mut rng, now);
+        let dialler = Dialler::new(config.peers, rng.fork(), now);
+        sessions.set_listed(dialler.peers().copied().collect());
+        let mut node = Self {
+            identity: config.identity,
+            local,
+            name: config.name,
+            class: config.class,
+            device_mtu: config.device_mtu,
+            udp_sockets: config.udp_sockets,
+            started: now,
+            sessions,
+            router,
+            worker,
+            fib: Fib::new(local, rng.u64()),
+            link_info: Links::default(),
+            links: BTreeMap::new(),
+            searches: BTreeMap::new(),
+            dialler,
+            held: Held::default(),
+            probes: Probes::new(rng.fork()),
+            greeted: BTreeMap::new(),
+            drops: Drops::default(),
+            control_tx: TxQueue::default(),
+            events: VecDeque::new(),
+            buf: Vec::with_capacity(2048),
+            rng,
+        };
+        node.handle_timeout(now);
+        node
+    }
+
+    // --- inputs ---
+
+    /// Datagrams of `stride` bytes each (the last may be shorter) that came over `from`.
+    pub fn handle_datagrams(&mut self, from: PathAddr, ecn: u8, batch: &mut [u8], stride: usize, now: Instant) {
+        let (worker, view) = self.fast_path(now);
+        worker.inbound(&view, from, ecn, batch, stride);
+        self.pump(now);
+    }
+
+    /// A packet that the local kernel sent into the mesh, behind its virtio header's meaning.
+    pub fn handle_tun(&mut self, vnet: VirtioNetHdr, packet: &mut [u8], now: Instant) {
+        let (worker, view) = self.fast_path(now);
+        worker.outbound(&view, vnet, packet);
+        if !self.worker.reports.is_empty() {
+            self.pump(now);
+        }
+    }
+
+    /// As [`Node::handle_tun`], with the packet as it was read: virtio header first.
+    pub fn handle_tun_frame(&mut self, frame: &mut [u8], now: Instant) {
+        match (VirtioNetHdr::parse(frame), frame.get_mut(VIRTIO_NET_HDR_LEN..)) {
+            (Ok(vnet), Some(packet)) => self.handle_tun(vnet, packet, now),
+            _ => self.drops.count(DropReason::BadInner),
+        }
+    }
+
+    /// The resolver's answer to [`Event::Resolve`]; empty if there is none.
+    pub fn handle_resolved(&mut self, peer: NodeId, addresses: &[SocketAddr], now: Instant) {
+        self.dialler.on_resolved(&peer, addresses, now);
+        self.pump(now);
+    }
+
+    /// The stream asked for by [`Event::Connect`] stands.
+    pub fn handle_connected(&mut self, peer: NodeId, path: PathAddr, now: Instant) {
+        self.sessions.open(peer, Target::Direct(path), now);
+        self.pump(now);
+    }
+
+    /// The stream asked for by [`Event::Connect`] could not be had.
+    pub fn handle_connect_failed(&mut self, peer: NodeId, error: String, now: Instant) {
+        self.dialler.on_candidate_failed(&peer, error, now);
+        self.pump(now);
+    }
+
+    /// A stream has ended, whoever ended it.
+    pub fn handle_disconnected(&mut self, path: PathAddr, now: Instant) {
+        self.sessions.path_closed(path, now);
+        self.pump(now);
+    }
+
+    /// The kernel refused to send a datagram of `size` bytes on `path`: larger than the local link.
+    pub fn handle_refused(&mut self, path: PathAddr, size: usize, now: Instant) {
+        let size = u16::try_from(size).unwrap_or(u16::MAX);
+        if let Some(link) = self.links.values_mut().find(|link| link.path == path) {
+            link.on_refused(size, now);
+        }
+        self.pump(now);
+    }
+
+    /// Time passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.sessions.handle_timeout(now);
+        self.router.handle_timeout(now);
+        self.dialler.advance(now);
+        let expired = self.held.expire(now);
+        self.drops.add(DropReason::HoldQueue, expired);
+        self.tend_links(now);
+        self.tend_searches(now);
+        self.tend_probes(now);
+        self.pump(now);
+    }
+
+    /// Counts what the shell could not hand on.
+    pub fn count_drops(&mut self, reason: DropReason, n: u64) {
+        self.drops.add(reason, n);
+    }
+
+    /// The wall clock was set.
+    pub fn set_unix(&mut self, unix: UnixMicros, now: Instant) {
+        self.sessions.set_unix(unix, now);
+        self.router.set_unix(unix, now);
+    }
+
+    // --- commands ---
+
+    /// Adds a peer to keep a link to.
+    pub fn add_peer(&mut self, peer: PeerConfig, now: Instant) {
+        self.dialler.add(peer, now);
+        self.sessions.set_listed(self.dialler.peers().copied().collect());
+        self.dialler.advance(now);
+        self.pump(now);
+    }
+
+    /// Drops a configured peer and the link to it; `false` if it was not configured.
+    pub fn remove_peer(&mut self, peer: &NodeId, now: Instant) -> bool {
+        let known = self.dialler.remove(peer);
+        if known {
+            self.sessions.set_listed(self.dialler.peers().copied().collect());
+            self.sessions.close(*peer, now);
+        }
+        self.pump(now);
+        known
+    }
+
+    /// Changes who may open flows to this node's own address.
+    pub fn set_inbound(&mut self, policy: InboundPolicy) {
+        self.worker.set_policy(policy);
+    }
+
+    // --- outputs ---
+
+    /// The next send: control first, so that a full link never delays what keeps it alive.
+    pub fn poll_transmit(&mut self) -> Option<Transmit<'_>> {
+        if self.control_tx.has_next() {
+            return self.control_tx.next();
+        }
+        self.control_tx.next();
+        self.worker.tx.next()
+    }
+
+    /// Bytes waiting in [`Node::poll_transmit`], control aside.
+    pub fn transmit_backlog(&self) -> usize {
+        self.worker.tx.len()
+    }
+
+    /// The next packet for the local kernel: virtio header, then the packet.
+    pub fn poll_tun(&mut self) -> Option<&[u8]> {
+        let queue: &mut TunQueue = &mut self.worker.tun;
+        queue.next()
+    }
+
+    /// The next order or piece of news.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`Node::handle_timeout`], and why.
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let links = self.links.values().filter_map(Link::poll_timeout);
+        let searches = self.searches.values().filter_map(|routed| routed.search.poll_timeout());
+        let own = [
+            self.sessions.poll_timeout(),
+            self.router.poll_timeout(),
+            self.dialler.poll_timeout().map(|at| (at, "dial")),
+            self.held.next_expiry().map(|at| (at, "held packets")),
+            self.probes.poll_timeout().map(|at| (at, "probe")),
+        ];
+        own.into_iter().flatten().chain(links).chain(searches).min_by_key(|&(at, _)| at)
+    }
+
+    // --- inside ---
+
+    /// The worker and what it may read.
+    pub(crate) fn fast_path(&mut self, now: Instant) -> (&mut Worker, View<'_>) {
+        let view = View {
+            local: self.local,
+            class: self.class,
+            fib: &self.fib,
+            keys: self.sessions.keys(),
+            links: &self.link_info,
+            default_hop: self.router.default_next_hop().map(|node| node.address()),
+            device_mtu: self.device_mtu,
+            now,
+        };
+        (&mut self.worker, view)
+    }
+
+    pub(crate) fn emit(&mut self, event: Event) {
+        if self.events.len() < MAX_EVENTS {
+            self.events.push_back(event);
+        }
+    }
+}
+
+pub(crate) fn session_config(config: &Config) -> sinew_session::Config {
+    sinew_session::Config {
+        secrets: config.secrets.clone(),
+        accept: config.accept,
+        class: config.class,
+        ..sinew_session::Config::new(Arc::clone(&config.identity))
+    }
+}
+
+pub(crate) fn routing_config(config: &Config) -> sinew_routing::Config {
+    sinew_routing::Config {
+        class: config.class,
+        k: config.max_routes,
+        ..sinew_routing::Config::new(Arc::clone(&config.identity))
+    }
+}

@@ -1,0 +1,39 @@
+//! The last step inward: an authenticated inner packet on its way to the local kernel.
+
+use sinew_forwarding::{check_inbound, ecn as rfc6040};
+use sinew_session::OpenEpoch;
+use sinew_types::DropReason;
+use sinew_wire::ip::PacketInfo;
+
+use super::{View, Worker};
+
+impl Worker {
+    /// Checks that the packet is what its sender may send and we accept, then hands it to the
+    /// coalescer, which rebuilds all offload metadata from its own parse (protocol A4).
+    pub(super) fn deliver(
+        &mut self,
+        view: &View<'_>,
+        epoch: &OpenEpoch,
+        ecn: u8,
+        csum_partial: bool,
+        packet: &mut [u8],
+    ) -> Result<(), DropReason> {
+        check_inbound(&epoch.addr(), &view.local, packet)?;
+        let info = PacketInfo::parse(packet).map_err(|_| DropReason::BadInner)?;
+        self.inbound.inbound(packet, &info, view.now)?;
+        rfc6040::apply(packet, ecn)?;
+        let (tun, mut full) = (&mut self.tun, false);
+        self.coalescer.push(packet, csum_partial, &mut |vnet, merged| full |= !tun.push(vnet, merged))?;
+        if full { Err(DropReason::TunQueue) } else { Ok(()) }
+    }
+
+    /// Ends the batch: nothing waits in the coalescer for packets that may never come.
+    pub(super) fn flush_coalescer(&mut self) {
+        let (tun, drops) = (&mut self.tun, &mut self.drops);
+        self.coalescer.flush(&mut |vnet, merged| {
+            if !tun.push(vnet, merged) {
+                drops.count(DropReason::TunQueue);
+            }
+        });
+    }
+}

@@ -1,0 +1,115 @@
+//! From the link inward: what kind of datagram is it, whose key opens it, and where does it go.
+
+use sinew_session::{Arrival, Notice, OpenEpoch};
+use sinew_types::{DropReason, MeshAddr, PathAddr};
+use sinew_wire::record::{DataHeader, Kind, MSG_DATA};
+use sinew_wire::{error, frag, handshake, routed};
+
+use super::{Report, View, Worker};
+
+impl Worker {
+    /// Takes a batch of datagrams of `stride` bytes (the last may be shorter) from one source.
+    ///
+    /// A bad datagram never ends its batch.
+    pub(crate) fn inbound(&mut self, view: &View<'_>, from: PathAddr, ecn: u8, batch: &mut [u8], stride: usize) {
+        for datagram in batch.chunks_mut(stride.max(1)) {
+            let result = self.datagram(view, Arrival::Direct(from), ecn, datagram, false);
+            self.note(result);
+        }
+        self.flush_coalescer();
+    }
+
+    /// One datagram, or one routed body (`nested`), or one reassembled record.
+    pub(super) fn datagram(
+        &mut self,
+        view: &View<'_>,
+        from: Arrival,
+        ecn: u8,
+        datagram: &mut [u8],
+        nested: bool,
+    ) -> Result<(), DropReason> {
+        match *datagram.first().ok_or(DropReason::Malformed)? {
+            MSG_DATA => self.data(view, from, ecn, datagram),
+            handshake::MSG_HS1 | handshake::MSG_HS2 | handshake::MSG_COOKIE => {
+                let kept = self.reports.with_bytes(datagram, |range| Report::Handshake { from, range });
+                if kept { Ok(()) } else { Err(DropReason::TableFull) }
+            }
+            // A4: no nesting of routed records or fragments in a routed body.
+            routed::MSG_ROUTED | frag::MSG_FRAG if nested => Err(DropReason::Nested),
+            routed::MSG_ROUTED => self.routed(view, from, ecn, datagram),
+            frag::MSG_FRAG => self.fragment(view, from, ecn, datagram),
+            // A4: error reports exist only as routed bodies.
+            error::MSG_ERR if nested => {
+                let kept = self.reports.with_bytes(datagram, |range| Report::Error { range });
+                if kept { Ok(()) } else { Err(DropReason::TableFull) }
+            }
+            _ => Err(DropReason::UnknownType),
+        }
+    }
+
+    fn data(&mut self, view: &View<'_>, from: Arrival, ecn: u8, datagram: &mut [u8]) -> Result<(), DropReason> {
+        let header = DataHeader::parse(datagram).map_err(|_| DropReason::Malformed)?;
+        let Some(epoch) = view.keys.get(header.receiver) else { return self.unknown(from) };
+        let opened = epoch.open(datagram)?;
+        self.received(view, epoch, from, opened.first, datagram.len());
+        let payload = opened.range.clone();
+        match opened.prefix.kind {
+            Kind::Keepalive => Ok(()),
+            Kind::Mesh => self.deliver(view, epoch, ecn, opened.prefix.csum_partial, &mut datagram[payload]),
+            kind @ (Kind::Control | Kind::Probe | Kind::Handshake) => {
+                let (index, wire_len) = (header.receiver, datagram.len());
+                let report = |range| Report::Control { index, from, kind, range, wire_len };
+                let kept = self.reports.with_bytes(&datagram[payload], report);
+                if kept { Ok(()) } else { Err(DropReason::TableFull) }
+            }
+            Kind::Network | Kind::Super => Err(DropReason::Unsupported),
+        }
+    }
+
+    /// What every opened record means for its session: life, perhaps confirmation, perhaps a new place.
+    pub(super) fn received(&mut self, view: &View<'_>, epoch: &OpenEpoch, from: Arrival, first: bool, bytes: usize) {
+        let index = epoch.index();
+        if first {
+            self.reports.push(Report::Notice(Notice::Confirmed { index, from }));
+        }
+        let addr = *epoch.addr();
+        let Some(session) = view.keys.session(&addr) else { return };
+        let now = view.now.as_micros();
+        session.traffic.on_received(now, bytes);
+        let Arrival::Direct(path) = from else { return };
+        if session.path == Some(path) {
+            // Only what came over this very path says that it lives; a detour says nothing of it.
+            if let Some(link) = view.links.get(&addr) {
+                link.traffic.on_received(now, bytes);
+            }
+        } else if !first && !session.knows(&path) {
+            self.reports.push(Report::Notice(Notice::NewSource { index, from: path, bytes }));
+        }
+    }
+
+    fn unknown(&mut self, from: Arrival) -> Result<(), DropReason> {
+        self.reports.push(match from {
+            Arrival::Direct(from) => Report::UnknownIndex { from },
+            Arrival::Routed { src, .. } => Report::UnknownRoutedIndex { src },
+        });
+        Err(DropReason::UnknownIndex)
+    }
+
+    fn fragment(&mut self, view: &View<'_>, from: Arrival, ecn: u8, datagram: &mut [u8]) -> Result<(), DropReason> {
+        let header = frag::FragHeader::parse(datagram).map_err(|_| DropReason::Malformed)?;
+        let Some(epoch) = view.keys.get(header.receiver) else { return self.unknown(from) };
+        let opened = epoch.open_frag(datagram)?;
+        self.received(view, epoch, from, opened.first, datagram.len());
+        let (id, index, last) = (header.frag_id, usize::from(header.piece), header.last);
+        let link: MeshAddr = *epoch.addr();
+        let record = self.reassembly.push(link, id, index, last, &datagram[opened.range.clone()], view.now)?;
+        match record {
+            None => Ok(()),
+            // What was cut is a DATA or ROUTED record of this very link (A4); its own keys say so again.
+            Some(mut record) => match record.first() {
+                Some(&(MSG_DATA | routed::MSG_ROUTED)) => self.datagram(view, from, ecn, &mut record, false),
+                _ => Err(DropReason::Malformed),
+            },
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The fast path: what happens to packets while nothing is new.
+//!
+//! A worker owns everything it changes (lanes, connection tracking, reassembly, counters) and
+//! only reads the [`View`]: the FIB, the key table and the state of links as the control side
+//! last published them. Whatever needs more than that (no key, no route, a handshake, a control
+//! record) becomes a [`Report`]. The daemon and the simulator run these very functions.
+
+mod deliver;
+mod frag;
+mod inbound;
+mod lanes;
+mod outbound;
+mod report;
+mod transit;
+mod tun_queue;
+mod tx;
+
+use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use sinew_forwarding::offload::{Coalescer, Offloads};
+use sinew_forwarding::{Answers, Fib, FlowKey, Inbound, InboundPolicy};
+use sinew_session::{KeyTable, SessionView, Traffic};
+use sinew_types::{Class, DropReason, Drops, Instant, MeshAddr, PathAddr, Rng};
+use sinew_wire::record::DataHeader;
+
+pub(crate) use frag::Reassembly;
+pub(crate) use lanes::Lanes;
+pub(crate) use report::{Report, Reports};
+pub(crate) use tun_queue::TunQueue;
+pub use tx::Transmit;
+pub(crate) use tx::TxQueue;
+
+/// What the control side publishes of one link.
+#[derive(Debug)]
+pub(crate) struct LinkInfo {
+    /// Largest datagram the path takes, in bytes.
+    payload: AtomicU16,
+    /// Whether data has been sent since the control side last looked.
+    active: AtomicBool,
+    /// What went over this very path; the session's own counters include detours.
+    pub(crate) traffic: Traffic,
+}
+
+impl LinkInfo {
+    pub(crate) fn new(payload: u16) -> Self {
+        Self { payload: AtomicU16::new(payload), active: AtomicBool::new(false), traffic: Traffic::default() }
+    }
+
+    pub(crate) fn payload(&self) -> usize {
+        usize::from(self.payload.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_payload(&self, payload: u16) {
+        self.payload.store(payload, Ordering::Relaxed);
+    }
+
+    /// Marks the link as carrying data; `true` if it was idle until now.
+    fn wake(&self) -> bool {
+        !self.active.load(Ordering::Relaxed) && !self.active.swap(true, Ordering::Relaxed)
+    }
+
+    /// The control side stops watching an idle link.
+    pub(crate) fn rest(&self) {
+        self.active.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Links by the neighbour's address.
+pub(crate) type Links = FxHashMap<MeshAddr, Arc<LinkInfo>>;
+
+/// The published state a worker reads.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) local: MeshAddr,
+    pub(crate) class: Class,
+    pub(crate) fib: &'a Fib,
+    pub(crate) keys: &'a KeyTable,
+    pub(crate) links: &'a Links,
+    /// A stub's upstream for all it does not know.
+    pub(crate) default_hop: Option<MeshAddr>,
+    pub(crate) device_mtu: u16,
+    pub(crate) now: Instant,
+}
+
+/// How a record for some session leaves this node.
+#[derive(Clone, Copy)]
+struct Egress<'a> {
+    /// The session with the destination.
+    session: &'a Arc<SessionView>,
+    /// The session of the link it leaves by; the same one if the destination is a direct peer.
+    link: &'a Arc<SessionView>,
+    /// The link's far end.
+    to: PathAddr,
+    /// Largest datagram the link takes.
+    payload: usize,
+    routed: bool,
+    /// The record is not of our session with `link`: another node's, or a bare body.
+    transit: bool,
+}
+
+/// The least MTU of IPv6, and so the least we offer (RFC 8200 §5).
+pub(crate) const MIN_INNER_MTU: u16 = 1280;
+
+/// Source of answers about IPv4 packets, which this node has no address for (RFC 7600).
+const DUMMY_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
+
+/// One worker's own state.
+pub(crate) struct Worker {
+    pub(crate) drops: Drops,
+    pub(crate) tx: TxQueue,
+    pub(crate) tun: TunQueue,
+    pub(crate) reports: Reports,
+    lanes: Lanes,
+    reassembly: Reassembly,
+    inbound: Inbound,
+    coalescer: Coalescer,
+    flow_key: FlowKey,
+    answers: Answers,
+    errors: transit::ErrorLimiter,
+    frag_id: u16,
+    scratch: Vec<u8>,
+}
+
+impl Worker {
+    pub(crate) fn new(local: MeshAddr, policy: InboundPolicy, rng: &mut Rng, now: Instant) -> Self {
+        Self {
+            drops: Drops::default(),
+            tx: TxQueue::default(),
+            tun: TunQueue::default(),
+            reports: Reports::default(),
+            lanes: Lanes::default(),
+            reassembly: Reassembly::default(),
+            inbound: Inbound::new(policy, rng.u64()),
+            coalescer: Coalescer::new(Offloads::ALL),
+            flow_key: FlowKey::new(rng.array()),
+            answers: Answers::new(local.to_ipv6(), DUMMY_V4, now),
+            errors: transit::ErrorLimiter::default(),
+            frag_id: 0,
+            scratch: Vec::with_capacity(2048),
+        }
+    }
+
+    pub(crate) fn set_policy(&mut self, policy: InboundPolicy) {
+        self.inbound.set_policy(policy);
+    }
+
+    /// Drops what is kept for a closed session.
+    pub(crate) fn forget(&mut self, session: &MeshAddr) {
+        self.lanes.forget(session);
+        self.reassembly.forget(session);
+    }
+
+    /// The session in which this worker sent the record that an error report quotes, if it did
+    /// (protocol A4: reports about anything else are not believed).
+    pub(crate) fn sent_record(&self, quote: &[u8]) -> Option<MeshAddr> {
+        let header = DataHeader::parse(quote).ok()?;
+        self.lanes.sender_of(&header)
+    }
+
+    fn note(&mut self, result: Result<(), DropReason>) {
+        if let Err(reason) = result {
+            self.drops.count(reason);
+        }
+    }
+}
+
+impl<'a> View<'a> {
+    /// How to reach the session with `dst`: straight if it is a direct peer and the FIB says so
+    /// or says nothing, else through the next hop.
+    fn egress(&self, dst: &MeshAddr) -> Result<Egress<'a>, DropReason> {
+        let route = self.fib.get(dst);
+        let session = self.keys.session(dst).filter(|session| session.epoch.is_some());
+        if let Some(session) = session
+            && let Some(path) = session.path
+            && route.is_none_or(|entry| entry.next_hop == *dst)
+        {
+            let payload = self.payload(dst);
+            return Ok(Egress { session, link: session, to: path, payload, routed: false, transit: false });
+        }
+        let (link, to, payload) = self.hop_toward(dst)?;
+        let session = session.ok_or(DropReason::NoSession)?;
+        Ok(Egress { session, link, to, payload, routed: true, transit: false })
+    }
+
+    /// The link toward a destination that is not reached straight.
+    fn hop_toward(&self, dst: &MeshAddr) -> Result<(&'a Arc<SessionView>, PathAddr, usize), DropReason> {
+        let hop = self.fib.get(dst).map(|entry| entry.next_hop).or(self.default_hop);
+        let hop = hop.ok_or(DropReason::NoRoute)?;
+        let link = self.keys.session(&hop).ok_or(DropReason::NoRoute)?;
+        // A3: routed records travel over adjacencies only.
+        let (Some(path), Some(_)) = (link.path, link.adj) else { return Err(DropReason::NoRoute) };
+        Ok((link, path, self.payload(&hop)))
+    }
+
+    fn payload(&self, neighbour: &MeshAddr) -> usize {
+        self.links.get(neighbour).map_or(sinew_path::BASE_PAYLOAD as usize, |link| link.payload())
+    }
+}

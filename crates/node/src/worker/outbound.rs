@@ -1,0 +1,234 @@
+//! From the TUN to the link: find the way, cut a super-packet into segments, seal each, and for
+//! destinations behind relays put the routed header in front.
+//!
+//! ```text
+//! straight:                       [hdr 16 | prefix 4 | inner packet | tag 16]
+//! routed:  [clear 16 | sealed 44 + first 16 of the record | tag 16 | rest of the record]
+//! ```
+//! The record is sealed 76 bytes into its slot; its first 16 bytes then move in front of the
+//! link's tag, so that nothing else is copied.
+
+use sinew_forwarding::offload::{Checksum, Split};
+use sinew_forwarding::{Cause, check_outbound};
+use sinew_types::{DropReason, MeshAddr};
+use sinew_wire::ip::PacketInfo;
+use sinew_wire::record::{DATA_OVERHEAD, HEADER_LEN, Kind, PREFIX_LEN, Prefix, TAG_LEN};
+use sinew_wire::routed::{BODY_HEAD, HOP_LIMIT, ROUTED_OVERHEAD, RoutedHeader, Watermark, Waypoints};
+use sinew_wire::virtio::VirtioNetHdr;
+
+use super::{Egress, MIN_INNER_MTU, Report, View, Worker, frag};
+
+/// Bytes of a FRAG record around its piece.
+const FRAG_OVERHEAD: usize = sinew_wire::frag::FRAG_OVERHEAD;
+
+impl Worker {
+    /// Takes one packet (or super-packet) that the local kernel sent into the mesh.
+    pub(crate) fn outbound(&mut self, view: &View<'_>, vnet: VirtioNetHdr, packet: &mut [u8]) {
+        let result = self.try_outbound(view, vnet, packet);
+        self.note(result);
+    }
+
+    fn try_outbound(&mut self, view: &View<'_>, vnet: VirtioNetHdr, packet: &mut [u8]) -> Result<(), DropReason> {
+        let dst = check_outbound(&view.local, packet)?;
+        let egress = match view.egress(&dst) {
+            Ok(egress) => egress,
+            Err(DropReason::NoSession) => return self.miss(dst, vnet, packet),
+            Err(reason) => {
+                self.answer_local(view, packet, Cause::of(reason));
+                return Err(reason);
+            }
+        };
+        let mtu = view.inner_mtu(&dst, &egress);
+        let result = self.send_segments(view, &egress, &vnet, packet, mtu);
+        if result == Err(DropReason::TooBig) {
+            self.answer_local(view, packet, Some(Cause::TooBig { mtu }));
+        }
+        result
+    }
+
+    fn send_segments(
+        &mut self,
+        view: &View<'_>,
+        egress: &Egress<'_>,
+        vnet: &VirtioNetHdr,
+        packet: &mut [u8],
+        mtu: u16,
+    ) -> Result<(), DropReason> {
+        let info = PacketInfo::parse(packet).map_err(|_| DropReason::BadInner)?;
+        self.inbound.outbound(packet, &info, view.now);
+        let (flow, ecn) = (self.flow_key.hash(&info), info.ecn);
+        let mut split = Split::new(vnet, packet, usize::from(mtu))?;
+        let head = if egress.routed { ROUTED_OVERHEAD } else { 0 };
+        let (longest, before) = (split.longest(), self.tx.len());
+        loop {
+            let slot = self.tx.slot(head + DATA_OVERHEAD + longest);
+            let inner = head + HEADER_LEN + PREFIX_LEN;
+            let Some(segment) = split.write_into(&mut slot[inner..inner + longest], Checksum::Partial) else {
+                self.tx.abandon(head + DATA_OVERHEAD + longest);
+                break;
+            };
+            self.tx.abandon(longest - segment.len);
+            let prefix = Prefix { csum_partial: segment.csum_partial, ..Prefix::new(Kind::Mesh) };
+            self.seal_slot(view, egress, prefix, flow, ecn, head + DATA_OVERHEAD + segment.len)?;
+        }
+        self.sent(view, egress, self.tx.len() - before);
+        Ok(())
+    }
+
+    /// Seals the record that lies in the last `total` bytes of the transmit queue and commits it.
+    fn seal_slot(
+        &mut self,
+        view: &View<'_>,
+        egress: &Egress<'_>,
+        prefix: Prefix,
+        flow: u16,
+        ecn: u8,
+        total: usize,
+    ) -> Result<(), DropReason> {
+        let head = if egress.routed { ROUTED_OVERHEAD } else { 0 };
+        let via = egress.routed.then_some(egress.link.addr);
+        let lane = match self.lanes.get(egress.session, via) {
+            Ok(lane) => lane,
+            Err(reason) => {
+                self.tx.abandon(total);
+                return Err(reason);
+            }
+        };
+        let slot = self.tx.last_mut(total);
+        if let Err(reason) = lane.seal(prefix, &mut slot[head..]) {
+            self.tx.abandon(total);
+            return Err(reason);
+        }
+        if egress.routed {
+            let header = routed_header(view, egress.session.addr, egress.link.adj.unwrap_or(0), flow, ecn);
+            return self.wrap_slot(egress, &header, ecn, total);
+        }
+        self.commit(egress, ecn, total)
+    }
+
+    /// Puts the routed header around the body that starts [`ROUTED_OVERHEAD`] bytes into the last
+    /// `total` bytes of the queue.
+    fn wrap_slot(&mut self, egress: &Egress<'_>, header: &RoutedHeader, ecn: u8, total: usize) -> Result<(), DropReason> {
+        let result = match self.lanes.get(egress.link, None) {
+            Ok(lane) => {
+                let slot = self.tx.last_mut(total);
+                slot.copy_within(ROUTED_OVERHEAD..ROUTED_OVERHEAD + BODY_HEAD, ROUTED_OVERHEAD - TAG_LEN);
+                lane.seal_routed(header, slot)
+            }
+            Err(reason) => Err(reason),
+        };
+        if let Err(reason) = result {
+            self.tx.abandon(total);
+            return Err(reason);
+        }
+        self.commit(egress, ecn, total)
+    }
+
+    /// Queues a sealed datagram, cut into fragments if the link is too small for it.
+    fn commit(&mut self, egress: &Egress<'_>, ecn: u8, total: usize) -> Result<(), DropReason> {
+        if total <= egress.payload {
+            self.tx.commit(egress.to, ecn, total);
+            return Ok(());
+        }
+        let mut record = core::mem::take(&mut self.scratch);
+        record.clear();
+        record.extend_from_slice(self.tx.last_mut(total));
+        self.tx.abandon(total);
+        let result = self.send_fragments(egress, ecn, &record);
+        self.scratch = record;
+        result
+    }
+
+    /// Cuts one sealed record into pieces (protocol A4, FRAG): only what an inner 1280 needs.
+    pub(super) fn send_fragments(&mut self, egress: &Egress<'_>, ecn: u8, record: &[u8]) -> Result<(), DropReason> {
+        let most = usize::from(MIN_INNER_MTU) + DATA_OVERHEAD + ROUTED_OVERHEAD + 8 * sinew_wire::routed::MAX_WAYPOINTS;
+        let room = egress.payload.saturating_sub(FRAG_OVERHEAD);
+        let size = frag::cut(record.len(), room).filter(|_| record.len() <= most).ok_or(DropReason::TooBig)?;
+        self.frag_id = self.frag_id.wrapping_add(1);
+        let count = record.len().div_ceil(size);
+        for (index, piece) in record.chunks(size).enumerate() {
+            let lane = self.lanes.get(egress.link, None)?;
+            let total = piece.len() + FRAG_OVERHEAD;
+            let slot = self.tx.slot(total);
+            slot[HEADER_LEN..HEADER_LEN + piece.len()].copy_from_slice(piece);
+            if let Err(reason) = lane.seal_frag(index as u8, index + 1 == count, self.frag_id, slot) {
+                self.tx.abandon(total);
+                return Err(reason);
+            }
+            self.tx.commit(egress.to, ecn, total);
+        }
+        Ok(())
+    }
+
+    /// Sends a whole body (handshake, control record, error report) to a node behind a relay.
+    pub(crate) fn send_routed(&mut self, view: &View<'_>, dst: &MeshAddr, body: &[u8]) -> Result<(), DropReason> {
+        let (link, to, payload) = view.hop_toward(dst)?;
+        let egress = Egress { session: link, link, to, payload, routed: true, transit: true };
+        let header = routed_header(view, *dst, link.adj.unwrap_or(0), 0, 0);
+        let total = ROUTED_OVERHEAD + body.len();
+        self.tx.slot(total)[ROUTED_OVERHEAD..].copy_from_slice(body);
+        self.wrap_slot(&egress, &header, 0, total)?;
+        self.sent(view, &egress, total);
+        Ok(())
+    }
+
+    /// Accounts for what went out and wakes the watch on the link's liveness.
+    pub(super) fn sent(&mut self, view: &View<'_>, egress: &Egress<'_>, bytes: usize) {
+        let now = view.now.as_micros();
+        // A relay's own session with the next hop carries nothing of what passes through.
+        if !egress.transit {
+            egress.session.traffic.on_sent(now, bytes);
+        }
+        if let Some(link) = view.links.get(&egress.link.addr) {
+            link.traffic.on_sent(now, bytes);
+            if link.wake() {
+                self.reports.push(Report::Active { peer: egress.link.addr });
+            }
+        }
+    }
+
+    fn miss(&mut self, dst: MeshAddr, vnet: VirtioNetHdr, packet: &[u8]) -> Result<(), DropReason> {
+        let kept = self.reports.with_bytes(packet, |range| Report::Miss { dst, vnet, range });
+        if kept { Ok(()) } else { Err(DropReason::HoldQueue) }
+    }
+
+    /// Answers the local sender with an ICMP error, within its rate limit.
+    fn answer_local(&mut self, view: &View<'_>, packet: &[u8], cause: Option<Cause>) {
+        if let Some(cause) = cause
+            && let Some(answer) = self.answers.answer(cause, packet, view.now)
+            && !self.tun.push(&VirtioNetHdr::default(), &answer)
+        {
+            self.drops.count(DropReason::TunQueue);
+        }
+    }
+}
+
+fn routed_header(view: &View<'_>, dst: MeshAddr, adj: u8, flow: u16, ecn: u8) -> RoutedHeader {
+    let watermark = view.fib.get(&dst).map_or(Watermark::WORST, |entry| Watermark::of(entry.fd));
+    RoutedHeader {
+        dst,
+        src: view.local,
+        watermark,
+        hop_limit: HOP_LIMIT,
+        ecn,
+        rescue: false,
+        prio: 0,
+        flow,
+        mode: 0,
+        adj,
+        waypoints: Waypoints::NONE,
+    }
+}
+
+impl View<'_> {
+    /// Largest inner packet for `dst` by this way; never under 1280, for FRAG carries that.
+    pub(super) fn inner_mtu(&self, dst: &MeshAddr, egress: &Egress<'_>) -> u16 {
+        let fits = if egress.routed {
+            let link = egress.payload.saturating_sub(ROUTED_OVERHEAD + DATA_OVERHEAD);
+            usize::from(self.fib.get(dst).map_or(MIN_INNER_MTU, |entry| entry.mtu)).min(link)
+        } else {
+            egress.payload.saturating_sub(DATA_OVERHEAD)
+        };
+        (fits.min(usize::from(self.device_mtu)) as u16).max(MIN_INNER_MTU)
+    }
+}

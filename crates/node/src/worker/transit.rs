@@ -1,0 +1,146 @@
+//! Routed records: ours to open, or somebody else's to pass on.
+//!
+//! A relay opens only the link header, asks the FIB, and seals the header again for the next
+//! link; the end-to-end record inside stays as it is.
+
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+use sinew_forwarding::{Verdict, ecn as rfc6040, forwarded, transit};
+use sinew_session::Arrival;
+use sinew_types::{DropReason, Instant, MeshAddr};
+use sinew_wire::error::{ErrorCode, ErrorReport, MSG_ERR, QUOTE_LEN};
+use sinew_wire::record::TAG_LEN;
+use sinew_wire::routed::{BODY_HEAD, RoutedClear, RoutedHeader, Watermark};
+
+use super::{Egress, View, Worker};
+
+/// Error reports to one destination: at most ten a second (protocol A4).
+const ERROR_INTERVAL: Duration = Duration::from_millis(100);
+/// Destinations whose last report is remembered.
+const ERROR_TABLE: usize = 1024;
+
+/// Spaces out error reports by destination.
+#[derive(Debug, Default)]
+pub(crate) struct ErrorLimiter {
+    last: FxHashMap<MeshAddr, Instant>,
+}
+
+impl ErrorLimiter {
+    fn allow(&mut self, dst: MeshAddr, now: Instant) -> bool {
+        if self.last.len() >= ERROR_TABLE {
+            self.last.retain(|_, &mut last| now.since(last) < ERROR_INTERVAL);
+        }
+        let allowed = self.last.len() < ERROR_TABLE
+            && self.last.get(&dst).is_none_or(|&last| now.since(last) >= ERROR_INTERVAL);
+        if allowed {
+            self.last.insert(dst, now);
+        }
+        allowed
+    }
+}
+
+impl Worker {
+    /// A routed record straight from a neighbour.
+    pub(super) fn routed(
+        &mut self,
+        view: &View<'_>,
+        from: Arrival,
+        ecn: u8,
+        datagram: &mut [u8],
+    ) -> Result<(), DropReason> {
+        let clear = RoutedClear::parse(datagram).map_err(|_| DropReason::Malformed)?;
+        let Some(epoch) = view.keys.get(clear.receiver) else {
+            return Err(DropReason::UnknownIndex);
+        };
+        let opened = epoch.open_routed(datagram)?;
+        self.received(view, epoch, from, opened.first, datagram.len());
+        let link = view.keys.session(&epoch.addr()).ok_or(DropReason::WrongAdjacency)?;
+        // A3: routed records carry the number of the adjacency; a closed or older one is refused.
+        if link.adj != Some(opened.header.adj) {
+            return Err(DropReason::WrongAdjacency);
+        }
+        let mut header = opened.header;
+        // RFC 6040: the mark of this hop's outer header joins the one the record carries.
+        header.ecn = rfc6040::merge(header.ecn, ecn)?;
+        let body = opened.body.start;
+        match transit(view.fib, view.class, &header) {
+            Verdict::Local => {
+                datagram.copy_within(body..body + BODY_HEAD, body + TAG_LEN);
+                let from = Arrival::Routed { src: header.src, ingress: *epoch.peer() };
+                self.datagram(view, from, header.ecn, &mut datagram[body + TAG_LEN..], true)
+            }
+            Verdict::Forward { next_hop, watermark } => {
+                self.forward(view, &next_hop, &header, watermark, datagram, body)
+            }
+            Verdict::Refuse(reason, report) => {
+                if let Some(code) = report {
+                    self.report_error(view, code, 0, &header, datagram, body);
+                }
+                Err(reason)
+            }
+        }
+    }
+
+    fn forward(
+        &mut self,
+        view: &View<'_>,
+        next_hop: &MeshAddr,
+        header: &RoutedHeader,
+        watermark: Watermark,
+        datagram: &mut [u8],
+        body: usize,
+    ) -> Result<(), DropReason> {
+        let link = view.keys.session(next_hop);
+        let Some((link, to, adj)) = link.and_then(|link| Some((link, link.path?, link.adj?))) else {
+            self.report_error(view, ErrorCode::NoRoute, 0, header, datagram, body);
+            return Err(DropReason::NoRoute);
+        };
+        let payload = view.payload(next_hop);
+        let egress = Egress { session: link, link, to, payload, routed: true, transit: true };
+        if datagram.len() > payload && !fits_in_fragments(datagram.len()) {
+            self.report_error(view, ErrorCode::TooBig, payload as u16, header, datagram, body);
+            return Err(DropReason::TooBig);
+        }
+        let header = forwarded(header, watermark, adj);
+        self.lanes.get(link, None)?.seal_routed(&header, datagram)?;
+        if datagram.len() > payload {
+            self.send_fragments(&egress, header.ecn, datagram)?;
+        } else {
+            self.tx.push(to, header.ecn, datagram);
+        }
+        self.sent(view, &egress, datagram.len());
+        Ok(())
+    }
+
+    /// Tells the source what became of its record (a hint to it, no more).
+    fn report_error(
+        &mut self,
+        view: &View<'_>,
+        code: ErrorCode,
+        mtu: u16,
+        header: &RoutedHeader,
+        datagram: &[u8],
+        body: usize,
+    ) {
+        // A4: never about an error report.
+        if datagram.get(body) == Some(&MSG_ERR) || !self.errors.allow(header.src, view.now) {
+            return;
+        }
+        let mut quote = [0; QUOTE_LEN];
+        quote[..BODY_HEAD].copy_from_slice(&datagram[body..body + BODY_HEAD]);
+        let rest = &datagram[body + BODY_HEAD + TAG_LEN..];
+        let more = rest.len().min(QUOTE_LEN - BODY_HEAD);
+        quote[BODY_HEAD..BODY_HEAD + more].copy_from_slice(&rest[..more]);
+        let report = ErrorReport { code, mtu, reporter: view.local, dst: header.dst, quote };
+        let result = self.send_routed(view, &header.src, &report.emit());
+        self.note(result);
+    }
+}
+
+/// Whether a routed record is small enough to be one that carries an inner 1280: only those are cut.
+fn fits_in_fragments(len: usize) -> bool {
+    use sinew_wire::record::DATA_OVERHEAD;
+    use sinew_wire::routed::{MAX_WAYPOINTS, ROUTED_OVERHEAD};
+    len <= usize::from(super::MIN_INNER_MTU) + DATA_OVERHEAD + ROUTED_OVERHEAD + 8 * MAX_WAYPOINTS
+}
