@@ -1,13 +1,14 @@
-//! From a judged configuration to a running node, until it is told to stop.
+//! Hands a judged start to the driver and tells the service manager when it stands.
+
+use sinew_driver::RunError;
 
 use crate::Start;
 
-/// Runs the node in the foreground. Returns when it was stopped cleanly.
-///
-/// # Errors
-/// What of the host could not be set up, in one line.
-pub(crate) fn run(start: Start) -> Result<(), String> {
-    let Start { file, identity, secret } = start;
-    drop((file, identity, secret));
-    Err("this build has no driver".to_owned())
+/// Runs the node until a signal ends it.
+pub(crate) fn run(start: Start) -> Result<(), RunError> {
+    let start = sinew_driver::Start { file: start.file, identity: start.identity, secret: start.secret };
+    sinew_driver::run(start, || {
+        // Without a service manager there is nobody to tell.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    })
 }

@@ -1,9 +1,11 @@
 //! Why a node cannot run on this host; every line says what is missing and what to do.
 
 use std::io;
-use std::path::PathBuf;
 
 use sinew_carrier::CarrierError;
+use sinew_platform::net::NetError;
+use sinew_platform::privilege::Missing;
+use sinew_platform::socket::SocketError;
 use sinew_tun::TunError;
 
 /// The host could not be set up, or was taken away.
@@ -15,17 +17,18 @@ pub enum RunError {
     /// A socket of `[listen]`.
     #[error(transparent)]
     Carrier(#[from] CarrierError),
-    /// Addresses, routes or privileges.
+    /// Addresses and routes.
     #[error(transparent)]
-    Platform(#[from] sinew_platform::Error),
+    Net(#[from] NetError),
+    /// Capabilities.
+    #[error(transparent)]
+    Privilege(#[from] Missing),
     /// The control socket.
-    #[error("control socket {}: {source}", path.display())]
-    Control {
-        /// The socket.
-        path: PathBuf,
-        /// What the system says.
-        source: sinew_platform::Error,
-    },
+    #[error(transparent)]
+    Control(#[from] SocketError),
+    /// No random bytes.
+    #[error("no random bytes from the system: {0}")]
+    Random(#[from] getrandom::Error),
     /// The async runtime or a signal handler.
     #[error("the operating system refused what every program needs: {0}")]
     Io(#[from] io::Error),

@@ -10,6 +10,7 @@ use sinew_control::api::{
 use sinew_control::config::{self, Change, ConfigFile};
 use sinew_control::{ApiError, target, time};
 use sinew_node::{Node, PeerConfig, PingAnswer, TraceHop};
+use sinew_platform::clock;
 use sinew_types::{DropReason, Instant, Metric, NodeId};
 
 use crate::command::{Command, Reply};
@@ -34,7 +35,7 @@ impl Operations {
     pub(crate) fn new(config: ConfigFile, listeners: Vec<Listener>, tun: Option<(String, u16)>) -> Self {
         Self {
             config,
-            loaded_at: time::now_rfc3339(),
+            loaded_at: time::rfc3339(clock::unix()),
             listeners,
             tun,
             names: Names::new(),
@@ -212,7 +213,7 @@ impl Operations {
         let peer = config::check_peer(&own, &add.uri, add.cost)
             .map_err(|error| ApiError::invalid(error, "sinew://NODEID@host:port?via=udp,tcp"))?;
         let changed = !self.config.config.peers.contains(&peer);
-        let saved = if add.save { Some(self.save(config::edit::add_peer(&self.config, &peer))?) } else { None };
+        let saved = if add.save { Some(self.save(config::add_peer(&self.config, &peer))?) } else { None };
         node.add_peer(peer_config(&peer), now);
         Ok(PeerChanged { node_id: peer.uri.node.to_string(), changed, saved })
     }
@@ -220,15 +221,15 @@ impl Operations {
     fn peer_remove(&mut self, node: &mut Node, remove: &PeerRemove, now: Instant) -> Result<PeerChanged, ApiError> {
         let target = self.target(node, &remove.target, now)?;
         let saved =
-            if remove.save { Some(self.save(config::edit::remove_peer(&self.config, &target))?) } else { None };
+            if remove.save { Some(self.save(config::remove_peer(&self.config, &target))?) } else { None };
         let changed = node.remove_peer(&target, now);
         Ok(PeerChanged { node_id: target.to_string(), changed, saved })
     }
 
-    fn save(&mut self, edited: Result<ConfigFile, config::edit::EditError>) -> Result<String, ApiError> {
-        let failed = |error: config::edit::EditError| ApiError::bad_config(error.to_string());
+    fn save(&mut self, edited: Result<ConfigFile, config::EditError>) -> Result<String, ApiError> {
+        let failed = |error: config::EditError| ApiError::bad_config(error.to_string());
         let edited = edited.map_err(failed)?;
-        config::edit::save(&edited).map_err(failed)?;
+        config::save(&edited).map_err(failed)?;
         self.config = edited;
         Ok(self.config.path.display().to_string())
     }
@@ -249,7 +250,7 @@ impl Operations {
         let changes: Vec<Change> = config::diff(&self.config.config, &new.config);
         let old = std::mem::replace(&mut self.config, new);
         self.apply(node, &old, now);
-        self.loaded_at = time::now_rfc3339();
+        self.loaded_at = time::rfc3339(clock::unix());
         Ok(Reload { file: path.display().to_string(), changes })
     }
 

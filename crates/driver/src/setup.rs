@@ -8,13 +8,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use sinew_carrier::Datagrams as _;
-use sinew_carrier::tcp::TcpCarrier;
+use sinew_carrier::tcp::{TcpCarrier, TcpLimits};
 use sinew_carrier::udp::UdpCarrier;
 use sinew_control::api::Listener;
 use sinew_control::config::{self, ConfigFile, Inbound, Mtu};
 use sinew_control::secrets::Secret;
 use sinew_node::{Accept, Config, InboundPolicy, Node, Ports, Rule, Service, UdpSocket};
-use sinew_platform::{clock, net::Net, privilege, socket};
+use sinew_platform::net::{InterfaceAddress, Net};
+use sinew_platform::privilege::{self, Capability};
+use sinew_platform::{clock, socket};
 use sinew_tun::{Tun as _, TunConfig, TunDevice};
 use sinew_types::{Identity, MeshAddr};
 use tokio::sync::mpsc;
@@ -33,6 +35,8 @@ const MTU_WITH_IPV6: u16 = 1416;
 const MTU_IPV4_ONLY: u16 = 1436;
 /// Control socket: root and its group, nobody else (DESIGN §11).
 const SOCKET_MODE: u32 = 0o660;
+/// Members of this group may operate the node, where the host has it.
+const OPERATORS: &str = "sinew";
 
 /// Everything a node starts with, judged and read.
 pub struct Start {
@@ -56,21 +60,23 @@ pub fn run(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
 async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     let Start { file, identity, secret } = start;
     let config = &file.config;
-    privilege::check(config.tun.enabled)?;
+    if config.tun.enabled {
+        privilege::check(&[Capability::NetAdmin])?;
+    }
     let mut signals = Signals::new()?;
     let udp = bind_udp(&config.listen.udp)?;
-    let tcp = TcpCarrier::bind(&config.listen.tcp)?;
-    let path = config.control.socket.clone();
-    let control = socket::unix_listener(&path, SOCKET_MODE)
-        .map_err(|source| crate::RunError::Control { path: path.clone(), source })?;
+    let mut tcp = TcpCarrier::new(TcpLimits::default());
+    let tcp_addrs: Vec<_> = config.listen.tcp.iter().map(|&addr| tcp.listen(addr)).collect::<Result<_, _>>()?;
+    let group = socket::group_id(OPERATORS).map(|_| OPERATORS);
+    let (control, guard) = socket::unix_listener(&config.control.socket, SOCKET_MODE, group)?;
     let address = identity.node_id().address();
     let tun = match config.tun.enabled {
         true => Some(open_tun(&config.tun, &udp, address).await?),
         false => None,
     };
-    let node = Node::new(node_config(config, identity, secret, &udp, tun.as_ref()), seed()?, clock::now());
+    let node = Node::new(node_config(config, identity, secret, &udp, tun.as_ref()), seed()?, clock::boottime());
     let summary = tun.as_ref().map(|(device, mtu)| (device.name().to_owned(), *mtu));
-    let listeners = listeners(&udp, &tcp).await;
+    let listeners = listeners(&udp, &tcp_addrs).await;
     info!(node = %address, "node starts");
     let (commands, requests) = mpsc::channel::<Command>(api::QUEUE);
     let server = tokio::spawn(api::serve(control, commands));
@@ -79,14 +85,15 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     ready();
     let result = shell.run(&mut signals).await;
     server.abort();
-    // The listener, and with it the socket file, goes with the server's task.
+    // An aborted task answers with its own end; the socket's name goes with the guard.
     let _ = server.await;
+    drop(guard);
     Ok(result?)
 }
 
 fn seed() -> Result<[u8; 32], RunError> {
     let mut seed = [0; 32];
-    sinew_platform::random(&mut seed)?;
+    getrandom::fill(&mut seed)?;
     Ok(seed)
 }
 
@@ -108,11 +115,11 @@ async fn open_tun(tun: &config::Tun, udp: &[UdpCarrier], address: MeshAddr) -> R
         Mtu::Auto => MTU_IPV4_ONLY,
     };
     let device = TunDevice::open(&TunConfig { name: tun.name.clone(), mtu, offload: true })?;
-    let net = Net::connect()?;
+    let net = Net::new()?;
     // The whole mesh range is on-link: an address /16 makes the route, and the kernel removes both
     // with the device.
     net.add_address(device.ifindex(), IpAddr::V6(address.to_ipv6()), MeshAddr::PREFIX_LEN).await?;
-    net.link_up(device.ifindex(), u32::from(mtu)).await?;
+    net.link_up(device.ifindex(), mtu).await?;
     info!(interface = device.name(), mtu, offload = device.offload().as_str(), %address, "interface up");
     Ok((device, mtu))
 }
@@ -164,21 +171,21 @@ pub(crate) fn inbound(inbound: &Inbound) -> InboundPolicy {
 }
 
 /// What this node listens on, with the addresses others may dial.
-async fn listeners(udp: &[UdpCarrier], tcp: &TcpCarrier) -> Vec<Listener> {
-    let own = match Net::connect() {
+async fn listeners(udp: &[UdpCarrier], tcp: &[SocketAddr]) -> Vec<Listener> {
+    let own = match Net::new() {
         Ok(net) => net.interface_addresses().await.unwrap_or_default(),
         Err(_) => Vec::new(),
     };
-    let usable = |ip: &&IpAddr| !matches!(ip, IpAddr::V6(v6) if MeshAddr::contains(v6) || v6.is_unicast_link_local());
+    let dialled = |own: &&InterfaceAddress| own.running && own.usable && !own.loopback && is_underlay(own.address);
     let endpoints = |addr: SocketAddr| -> Vec<String> {
         if !addr.ip().is_unspecified() {
             return vec![addr.to_string()];
         }
-        let same = own.iter().filter(usable).filter(|ip| ip.is_ipv6() == addr.is_ipv6() && !ip.is_loopback());
-        same.map(|&ip| SocketAddr::new(ip, addr.port()).to_string()).collect()
+        let same = own.iter().filter(dialled).filter(|own| own.address.is_ipv6() == addr.is_ipv6());
+        same.map(|own| SocketAddr::new(own.address, addr.port()).to_string()).collect()
     };
     let udp = udp.iter().map(|socket| ("udp", socket.local_addr()));
-    let tcp = tcp.local_addrs().into_iter().map(|addr| ("tcp", addr));
+    let tcp = tcp.iter().map(|&addr| ("tcp", addr));
     udp.chain(tcp)
         .map(|(carrier, addr)| Listener {
             carrier: carrier.to_owned(),
@@ -186,4 +193,13 @@ async fn listeners(udp: &[UdpCarrier], tcp: &TcpCarrier) -> Vec<Listener> {
             endpoints: endpoints(addr),
         })
         .collect()
+}
+
+/// Whether others could dial this address: not the mesh itself, and no address that means
+/// something else on every link.
+fn is_underlay(addr: IpAddr) -> bool {
+    match addr {
+        IpAddr::V4(v4) => !v4.is_link_local(),
+        IpAddr::V6(v6) => !MeshAddr::contains(&v6) && !v6.is_unicast_link_local(),
+    }
 }

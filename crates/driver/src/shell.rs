@@ -31,7 +31,7 @@ const TUN_BUDGET: usize = 64;
 const UDP_BUDGET: usize = 4;
 /// Longest sleep, so that a clock set forward is noticed.
 const MAX_SLEEP: Duration = Duration::from_secs(30);
-/// How often the wall clock is compared.
+/// Answers of the resolver waiting for the loop.
 const RESOLVER_QUEUE: usize = 64;
 
 /// A resolver's answer.
@@ -100,9 +100,9 @@ impl Shell {
                 Wake::Udp(at) => self.on_udp(at),
                 Wake::Tcp(event) => self.on_tcp(event),
                 Wake::Tun => self.on_tun()?,
-                Wake::Timer => self.node.handle_timeout(clock::now()),
+                Wake::Timer => self.node.handle_timeout(clock::boottime()),
                 Wake::Command(command) => self.on_command(command),
-                Wake::Resolved(r) => self.node.handle_resolved(r.peer, &r.addresses, clock::now()),
+                Wake::Resolved(r) => self.node.handle_resolved(r.peer, &r.addresses, clock::boottime()),
                 Wake::Reload => self.on_reload_signal(),
                 Wake::Stop(signal) => {
                     info!(signal, "stopping");
@@ -113,7 +113,7 @@ impl Shell {
     }
 
     async fn wait(&mut self, signals: &mut Signals) -> io::Result<Wake> {
-        let now = clock::now();
+        let now = clock::boottime();
         let due = self.node.poll_timeout().map_or(MAX_SLEEP, |(at, _)| at.since(now).min(MAX_SLEEP));
         if due.is_zero() {
             return Ok(Wake::Timer);
@@ -148,7 +148,7 @@ impl Shell {
                     return;
                 }
             }
-            let now = clock::now();
+            let now = clock::boottime();
             for (batch, bytes) in self.recv.iter_mut() {
                 let from = PathAddr { carrier: CarrierKind::Udp, local: socket.local(), remote: batch.from };
                 self.node.handle_datagrams(from, batch.ecn, bytes, batch.stride, now);
@@ -160,7 +160,7 @@ impl Shell {
 
     fn on_tun(&mut self) -> io::Result<()> {
         let Some(tun) = &self.tun else { return Ok(()) };
-        let now = clock::now();
+        let now = clock::boottime();
         for _ in 0..TUN_BUDGET {
             match tun.try_read(&mut self.frame) {
                 Ok(len) => self.node.handle_tun_frame(&mut self.frame[..len], now),
@@ -175,37 +175,32 @@ impl Shell {
     }
 
     fn on_tcp(&mut self, event: TcpEvent) {
-        let now = clock::now();
+        let now = clock::boottime();
         let path = |local, remote| PathAddr { carrier: CarrierKind::Tcp, local, remote };
         match event {
-            TcpEvent::Accepted { .. } => {}
+            TcpEvent::Accepted { .. } | TcpEvent::Writable { .. } => {}
             TcpEvent::Connected { local, remote } => {
                 if let Some(peer) = self.connecting.remove(&local) {
                     self.node.handle_connected(peer, path(local, remote), now);
                 }
             }
-            TcpEvent::Records { local, remote } => {
-                while let Some(record) = self.tcp.next_record(local) {
-                    let len = record.len();
-                    self.node.handle_datagrams(path(local, remote), 0, record, len, now);
-                }
+            TcpEvent::Records(mut batch) => {
+                self.node.handle_records(path(batch.local, batch.remote), batch.iter_mut(), now);
+                self.tcp.recycle(batch);
             }
-            TcpEvent::Closed { local, remote, error } => {
-                let text = error.map_or_else(|| "closed by the far end".to_owned(), |error| error.to_string());
-                match self.connecting.remove(&local) {
-                    Some(peer) => self.node.handle_connect_failed(peer, format!("tcp {remote}: {text}"), now),
-                    None => self.node.handle_disconnected(path(local, remote), now),
-                }
-            }
+            TcpEvent::Closed { local, remote, reason } => match self.connecting.remove(&local) {
+                Some(peer) => self.node.handle_connect_failed(peer, format!("tcp {remote}: {reason}"), now),
+                None => self.node.handle_disconnected(path(local, remote), now),
+            },
         }
     }
 
     fn on_command(&mut self, command: Command) {
-        self.operations.handle(&mut self.node, command, clock::now());
+        self.operations.handle(&mut self.node, command, clock::boottime());
     }
 
     fn on_reload_signal(&mut self) {
-        match self.operations.reload(&mut self.node, clock::now()) {
+        match self.operations.reload(&mut self.node, clock::boottime()) {
             Ok(reload) => info!(changes = reload.changes.len(), "configuration reloaded"),
             Err(error) => warn!(%error, "configuration not reloaded; the running one stays"),
         }
@@ -220,19 +215,18 @@ impl Shell {
         }
         send_all(&mut self.node, &self.udp, &mut self.tcp);
         write_all(&mut self.node, self.tun.as_ref());
-        self.operations.settle(&mut self.node, clock::now());
+        self.operations.settle(&mut self.node, clock::boottime());
     }
 
     fn on_event(&mut self, event: Event) {
         match event {
             Event::Resolve { peer, host, port } => self.resolve(peer, host, port),
-            Event::Connect { peer, carrier: CarrierKind::Tcp, remote } => match self.tcp.connect(remote) {
-                Ok(local) => drop(self.connecting.insert(local, peer)),
-                Err(error) => self.node.handle_connect_failed(peer, format!("tcp {remote}: {error}"), clock::now()),
-            },
+            Event::Connect { peer, carrier: CarrierKind::Tcp, remote } => {
+                self.connecting.insert(self.tcp.connect(remote), peer);
+            }
             Event::Connect { peer, carrier, .. } => {
                 let error = format!("carrier {} is not in this version", carrier.as_str());
-                self.node.handle_connect_failed(peer, error, clock::now());
+                self.node.handle_connect_failed(peer, error, clock::boottime());
             }
             Event::Authenticated { path } => self.tcp.authenticated(path.local),
             Event::LinkUp { peer, path } => info!(%peer, %path, "link up"),
@@ -285,7 +279,7 @@ fn send_all(node: &mut Node, udp: &[UdpCarrier], tcp: &mut TcpCarrier) {
     }
     node.count_drops(DropReason::SendQueue, dropped);
     for (path, size) in refused {
-        node.handle_refused(path, size, clock::now());
+        node.handle_refused(path, size, clock::boottime());
     }
 }
 

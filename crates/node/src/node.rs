@@ -115,7 +115,19 @@ impl Node {
     /// Datagrams of `stride` bytes each (the last may be shorter) that came over `from`.
     pub fn handle_datagrams(&mut self, from: PathAddr, ecn: u8, batch: &mut [u8], stride: usize, now: Instant) {
         let (worker, view) = self.fast_path(now);
-        worker.inbound(&view, from, ecn, batch, stride);
+        worker.inbound(&view, from, ecn, batch.chunks_mut(stride.max(1)));
+        self.pump(now);
+    }
+
+    /// Records that came together over a stream.
+    pub fn handle_records<'b>(
+        &mut self,
+        from: PathAddr,
+        records: impl Iterator<Item = &'b mut [u8]>,
+        now: Instant,
+    ) {
+        let (worker, view) = self.fast_path(now);
+        worker.inbound(&view, from, 0, records);
         self.pump(now);
     }
 

@@ -8,11 +8,17 @@ use sinew_wire::{error, frag, handshake, routed};
 use super::{Report, View, Worker};
 
 impl Worker {
-    /// Takes a batch of datagrams of `stride` bytes (the last may be shorter) from one source.
+    /// Takes the datagrams or records that one source sent together.
     ///
-    /// A bad datagram never ends its batch.
-    pub(crate) fn inbound(&mut self, view: &View<'_>, from: PathAddr, ecn: u8, batch: &mut [u8], stride: usize) {
-        for datagram in batch.chunks_mut(stride.max(1)) {
+    /// A bad one never ends its batch.
+    pub(crate) fn inbound<'b>(
+        &mut self,
+        view: &View<'_>,
+        from: PathAddr,
+        ecn: u8,
+        batch: impl Iterator<Item = &'b mut [u8]>,
+    ) {
+        for datagram in batch {
             let result = self.datagram(view, Arrival::Direct(from), ecn, datagram, false);
             self.note(result);
         }
