@@ -1,1 +1,22 @@
-//! The host's edge: addresses, routes, key files, privileges, undo of what we changed.
+//! The host's edge: what a node needs from the machine it runs on besides sockets and TUN.
+//!
+//! * [`keyfile`], [`secretfile`]: secrets in files that only their owner can read.
+//! * [`net`]: addresses and routes, each change with its undo; news of the underlay; repair of
+//!   what a killed run left.
+//! * [`privilege`]: which capabilities are missing; no core dumps, no debugger.
+//! * [`socket`]: the control socket, which outlives no run, and who is at its other end.
+//! * [`clock`]: the two clocks of the core.
+//!
+//! Errors here are read by an operator who wants the program to start: each says what is wrong
+//! and what to do.
+#![allow(unsafe_code)]
+
+pub mod clock;
+pub mod keyfile;
+pub mod net;
+mod private_file;
+pub mod privilege;
+pub mod secretfile;
+pub mod socket;
+
+pub use private_file::{KeyFileError, Kind};
