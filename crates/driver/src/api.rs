@@ -45,26 +45,40 @@ fn router(commands: Loop) -> Router {
     Router::new()
         .route(paths::STATUS, get(|State(l): State<Loop>| async move { ask(&l, Command::Status).await }))
         .route(paths::PEERS, get(|State(l): State<Loop>| async move { ask(&l, Command::Peers).await }))
-        .route(paths::PEERS_ADD, post(|State(l): State<Loop>, b: Bytes| async move {
-            act(&l, &b, Command::PeerAdd).await
-        }))
-        .route(paths::PEERS_REMOVE, post(|State(l): State<Loop>, b: Bytes| async move {
-            act(&l, &b, Command::PeerRemove).await
-        }))
-        .route(paths::ROUTES, get(|State(l): State<Loop>, Query(q): Query<RoutesQuery>| async move {
-            ask(&l, |reply| Command::Routes(q.show, reply)).await
-        }))
-        .route(paths::ROUTES_GET, post(|State(l): State<Loop>, b: Bytes| async move {
-            act(&l, &b, |q: RouteQuery, reply| Command::RouteGet(q.target, reply)).await
-        }))
+        .route(
+            paths::PEERS_ADD,
+            post(|State(l): State<Loop>, b: Bytes| async move { act(&l, &b, Command::PeerAdd).await }),
+        )
+        .route(
+            paths::PEERS_REMOVE,
+            post(|State(l): State<Loop>, b: Bytes| async move { act(&l, &b, Command::PeerRemove).await }),
+        )
+        .route(
+            paths::ROUTES,
+            get(|State(l): State<Loop>, Query(q): Query<RoutesQuery>| async move {
+                ask(&l, |reply| Command::Routes(q.show, reply)).await
+            }),
+        )
+        .route(
+            paths::ROUTES_GET,
+            post(|State(l): State<Loop>, b: Bytes| async move {
+                act(&l, &b, |q: RouteQuery, reply| Command::RouteGet(q.target, reply)).await
+            }),
+        )
         .route(paths::SESSIONS, get(|State(l): State<Loop>| async move { ask(&l, Command::Sessions).await }))
         .route(paths::DROPS, get(|State(l): State<Loop>| async move { ask(&l, Command::Drops).await }))
         .route(paths::GRAPH, get(|State(l): State<Loop>| async move { ask(&l, Command::Graph).await }))
         .route(paths::CONFIG, get(|State(l): State<Loop>| async move { ask(&l, Command::Config).await }))
-        .route(paths::CONFIG_RELOAD, post(|State(l): State<Loop>| async move { ask(&l, Command::Reload).await }))
-        .route(paths::TRACE, post(|State(l): State<Loop>, b: Bytes| async move {
-            act(&l, &b, |q: TraceRequest, reply| Command::Trace { target: q.target, reply }).await
-        }))
+        .route(
+            paths::CONFIG_RELOAD,
+            post(|State(l): State<Loop>| async move { ask(&l, Command::Reload).await }),
+        )
+        .route(
+            paths::TRACE,
+            post(|State(l): State<Loop>, b: Bytes| async move {
+                act(&l, &b, |q: TraceRequest, reply| Command::Trace { target: q.target, reply }).await
+            }),
+        )
         .route(paths::PING, post(ping))
         .fallback(|uri: axum::http::Uri| async move { failure(&ApiError::no_such_resource(uri.path())) })
         .layer(axum::extract::DefaultBodyLimit::max(BODY_MAX))
@@ -116,24 +130,28 @@ async fn ping(State(commands): State<Loop>, body: Bytes) -> Response {
         Ok(line) => line,
         Err(error) => return failure(&error),
     };
-    let stream = futures_util::stream::unfold((commands, query, 1, Some(first)), |(commands, query, seq, ready)| async move {
-        if let Some(line) = ready {
-            return Some((Ok::<_, Infallible>(line), (commands, query, seq, None)));
-        }
-        if query.count != 0 && seq >= query.count {
-            return None;
-        }
-        tokio::time::sleep(Duration::from_millis(query.interval_ms)).await;
-        let line = probe(&commands, &query, seq + 1).await.ok()?;
-        Some((Ok(line), (commands, query, seq + 1, None)))
-    });
+    let stream = futures_util::stream::unfold(
+        (commands, query, 1, Some(first)),
+        |(commands, query, seq, ready)| async move {
+            if let Some(line) = ready {
+                return Some((Ok::<_, Infallible>(line), (commands, query, seq, None)));
+            }
+            if query.count != 0 && seq >= query.count {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(query.interval_ms)).await;
+            let line = probe(&commands, &query, seq + 1).await.ok()?;
+            Some((Ok(line), (commands, query, seq + 1, None)))
+        },
+    );
     ([(header::CONTENT_TYPE, "application/jsonl")], Body::from_stream(stream)).into_response()
 }
 
 async fn probe(commands: &Loop, query: &PingRequest, seq: u32) -> Result<String, ApiError> {
     let (target, timeout_ms) = (query.target.clone(), query.timeout_ms);
     let answer = request(commands, |reply| Command::Ping { target, seq, timeout_ms, reply }).await?;
-    let mut line = serde_json::to_string(&Versioned::new(answer)).map_err(|e| ApiError::internal(e.to_string()))?;
+    let mut line =
+        serde_json::to_string(&Versioned::new(answer)).map_err(|e| ApiError::internal(e.to_string()))?;
     line.push('\n');
     Ok(line)
 }

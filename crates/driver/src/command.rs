@@ -3,8 +3,8 @@
 
 use sinew_control::ApiError;
 use sinew_control::api::{
-    Drops, Graph, LoadedConfig, PeerAdd, PeerChanged, PeerRemove, Peers, PingProbe, Reload, RouteAnswer, Routes,
-    RoutesShow, Sessions, Status, Trace,
+    Drops, Graph, LoadedConfig, PeerAdd, PeerChanged, PeerRemove, Peers, PingProbe, Reload, RouteAnswer,
+    Routes, RoutesShow, Sessions, Status, Trace,
 };
 use tokio::sync::oneshot;
 
@@ -23,8 +23,16 @@ pub(crate) enum Command {
     Drops(Reply<Drops>),
     Graph(Reply<Graph>),
     /// One probe; the API handler repeats it as often as asked.
-    Ping { target: String, seq: u32, timeout_ms: u64, reply: Reply<PingProbe> },
-    Trace { target: String, reply: Reply<Trace> },
+    Ping {
+        target: String,
+        seq: u32,
+        timeout_ms: u64,
+        reply: Reply<PingProbe>,
+    },
+    Trace {
+        target: String,
+        reply: Reply<Trace>,
+    },
     Config(Reply<LoadedConfig>),
     Reload(Reply<Reload>),
 }

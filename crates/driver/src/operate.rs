@@ -58,7 +58,8 @@ impl Operations {
             Command::PeerRemove(remove, reply) => drop(reply.send(self.peer_remove(node, &remove, now))),
             Command::Routes(show, reply) => drop(reply.send(Ok(view::routes(node, show, now)))),
             Command::RouteGet(text, reply) => {
-                let answer = self.target(node, &text, now).map(|target| view::route_answer(node, target, now));
+                let answer =
+                    self.target(node, &text, now).map(|target| view::route_answer(node, target, now));
                 drop(reply.send(answer));
             }
             Command::Sessions(reply) => drop(reply.send(Ok(view::sessions(node, now)))),
@@ -218,7 +219,12 @@ impl Operations {
         Ok(PeerChanged { node_id: peer.uri.node.to_string(), changed, saved })
     }
 
-    fn peer_remove(&mut self, node: &mut Node, remove: &PeerRemove, now: Instant) -> Result<PeerChanged, ApiError> {
+    fn peer_remove(
+        &mut self,
+        node: &mut Node,
+        remove: &PeerRemove,
+        now: Instant,
+    ) -> Result<PeerChanged, ApiError> {
         let target = self.target(node, &remove.target, now)?;
         let saved =
             if remove.save { Some(self.save(config::remove_peer(&self.config, &target))?) } else { None };
@@ -246,7 +252,8 @@ impl Operations {
     pub(crate) fn reload(&mut self, node: &mut Node, now: Instant) -> Result<Reload, ApiError> {
         let path: PathBuf = self.config.path.clone();
         let new = ConfigFile::read(&path).map_err(|error| ApiError::bad_config(error.to_string()))?;
-        new.check_identity(&node.status(now).node).map_err(|error| ApiError::bad_config(error.to_string()))?;
+        new.check_identity(&node.status(now).node)
+            .map_err(|error| ApiError::bad_config(error.to_string()))?;
         let changes: Vec<Change> = config::diff(&self.config.config, &new.config);
         let old = std::mem::replace(&mut self.config, new);
         self.apply(node, &old, now);

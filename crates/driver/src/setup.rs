@@ -66,7 +66,8 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     let mut signals = Signals::new()?;
     let udp = bind_udp(&config.listen.udp)?;
     let mut tcp = TcpCarrier::new(TcpLimits::default());
-    let tcp_addrs: Vec<_> = config.listen.tcp.iter().map(|&addr| tcp.listen(addr)).collect::<Result<_, _>>()?;
+    let tcp_addrs: Vec<_> =
+        config.listen.tcp.iter().map(|&addr| tcp.listen(addr)).collect::<Result<_, _>>()?;
     let group = socket::group_id(OPERATORS).map(|_| OPERATORS);
     let (control, guard) = socket::unix_listener(&config.control.socket, SOCKET_MODE, group)?;
     let address = identity.node_id().address();
@@ -74,7 +75,8 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
         true => Some(open_tun(&config.tun, &udp, address).await?),
         false => None,
     };
-    let node = Node::new(node_config(config, identity, secret, &udp, tun.as_ref()), seed()?, clock::boottime());
+    let node =
+        Node::new(node_config(config, identity, secret, &udp, tun.as_ref()), seed()?, clock::boottime());
     let summary = tun.as_ref().map(|(device, mtu)| (device.name().to_owned(), *mtu));
     let listeners = listeners(&udp, &tcp_addrs).await;
     info!(node = %address, "node starts");
@@ -101,13 +103,18 @@ fn seed() -> Result<[u8; 32], RunError> {
 fn bind_udp(addresses: &[SocketAddr]) -> Result<Vec<UdpCarrier>, RunError> {
     if addresses.is_empty() {
         let any = ["0.0.0.0:0", "[::]:0"].map(|text| text.parse::<SocketAddr>());
-        let bound = any.into_iter().flatten().zip(0u32..).filter_map(|(addr, n)| UdpCarrier::bind(addr, n).ok());
+        let bound =
+            any.into_iter().flatten().zip(0u32..).filter_map(|(addr, n)| UdpCarrier::bind(addr, n).ok());
         return Ok(bound.collect());
     }
     addresses.iter().zip(0u32..).map(|(&addr, local)| Ok(UdpCarrier::bind(addr, local)?)).collect()
 }
 
-async fn open_tun(tun: &config::Tun, udp: &[UdpCarrier], address: MeshAddr) -> Result<(TunDevice, u16), RunError> {
+async fn open_tun(
+    tun: &config::Tun,
+    udp: &[UdpCarrier],
+    address: MeshAddr,
+) -> Result<(TunDevice, u16), RunError> {
     let ipv6 = udp.iter().any(|socket| socket.local_addr().is_ipv6());
     let mtu = match tun.mtu {
         Mtu::Fixed(mtu) => mtu,
@@ -176,7 +183,8 @@ async fn listeners(udp: &[UdpCarrier], tcp: &[SocketAddr]) -> Vec<Listener> {
         Ok(net) => net.interface_addresses().await.unwrap_or_default(),
         Err(_) => Vec::new(),
     };
-    let dialled = |own: &&InterfaceAddress| own.running && own.usable && !own.loopback && is_underlay(own.address);
+    let dialled =
+        |own: &&InterfaceAddress| own.running && own.usable && !own.loopback && is_underlay(own.address);
     let endpoints = |addr: SocketAddr| -> Vec<String> {
         if !addr.ip().is_unspecified() {
             return vec![addr.to_string()];

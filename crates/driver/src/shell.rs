@@ -210,10 +210,14 @@ impl Shell {
 
     /// Carries out everything the node wants.
     fn drain(&mut self) {
-        while let Some(event) = self.node.poll_event() {
-            self.on_event(event);
+        loop {
+            while let Some(event) = self.node.poll_event() {
+                self.on_event(event);
+            }
+            if !send_all(&mut self.node, &self.udp, &mut self.tcp) {
+                break;
+            }
         }
-        send_all(&mut self.node, &self.udp, &mut self.tcp);
         write_all(&mut self.node, self.tun.as_ref());
         self.operations.settle(&mut self.node, clock::boottime());
     }
@@ -236,7 +240,9 @@ impl Shell {
                 self.operations.note_duplicate();
             }
             Event::PingDone { request, answer } => self.operations.on_ping(request, answer),
-            Event::TraceDone { request, hops, complete } => self.operations.on_trace(request, &hops, complete),
+            Event::TraceDone { request, hops, complete } => {
+                self.operations.on_trace(request, &hops, complete)
+            }
         }
     }
 
@@ -257,8 +263,9 @@ impl Shell {
 }
 
 /// Hands every waiting batch to its carrier. What a full socket does not take is dropped and
-/// counted: queueing it here would only add delay.
-fn send_all(node: &mut Node, udp: &[UdpCarrier], tcp: &mut TcpCarrier) {
+/// counted: queueing it here would only add delay. Returns whether the node was told something
+/// about it, and so may have more to say.
+fn send_all(node: &mut Node, udp: &[UdpCarrier], tcp: &mut TcpCarrier) -> bool {
     let mut dropped = 0;
     let mut refused = Vec::new();
     while let Some(transmit) = node.poll_transmit() {
@@ -278,9 +285,11 @@ fn send_all(node: &mut Node, udp: &[UdpCarrier], tcp: &mut TcpCarrier) {
         }
     }
     node.count_drops(DropReason::SendQueue, dropped);
+    let told = !refused.is_empty();
     for (path, size) in refused {
         node.handle_refused(path, size, clock::boottime());
     }
+    told
 }
 
 fn write_all(node: &mut Node, tun: Option<&TunDevice>) {

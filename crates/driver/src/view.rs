@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sinew_control::api::{
-    self, Direction, Graph, GraphLink, GraphNode, LinkKind, Peer, PeerState, Peers, PingProbe, Route, RouteAnswer,
-    RouteOrigin, Routes, RoutesShow, Session, Sessions, TraceHop,
+    self, Direction, Graph, GraphLink, GraphNode, LinkKind, Peer, PeerState, Peers, PingProbe, Route,
+    RouteAnswer, RouteOrigin, Routes, RoutesShow, Session, Sessions, TraceHop,
 };
 use sinew_node::{LinkState, Node, PeerStatus, PingAnswer, RouteStatus, SessionStatus};
 use sinew_types::{Instant, NodeId};
@@ -134,7 +134,11 @@ pub(crate) fn route_answer(node: &Node, target: NodeId, now: Instant) -> RouteAn
         Some(RouteStatus { next_hop: None, .. }) => "this node".to_owned(),
         Some(RouteStatus { next_hop: Some(hop), metric, .. }) => {
             let others = routes.len() - 1;
-            format!("via {}: lowest feasible cost, {} ms; {others} other advertisement(s)", hop.short(), metric.millis())
+            format!(
+                "via {}: lowest feasible cost, {} ms; {others} other advertisement(s)",
+                hop.short(),
+                metric.millis()
+            )
         }
         None if reachable => "direct peer without a route".to_owned(),
         None if routes.is_empty() => "no neighbour advertises it".to_owned(),
@@ -160,7 +164,8 @@ pub(crate) fn graph(node: &Node, names: &Names, now: Instant) -> Graph {
     };
     let peers = node.peers(now);
     let routes: Vec<_> = node.routes(now).into_iter().filter(|route| route.selected).collect();
-    let mut ids: Vec<_> = routes.iter().map(|route| route.node).chain(peers.iter().map(|peer| peer.node)).collect();
+    let mut ids: Vec<_> =
+        routes.iter().map(|route| route.node).chain(peers.iter().map(|peer| peer.node)).collect();
     ids.sort_unstable();
     ids.dedup();
     let links = peers.iter().filter(|peer| peer.path.is_some()).map(|peer| GraphLink {
@@ -189,7 +194,14 @@ pub(crate) fn ping(target: NodeId, seq: u32, answer: Option<PingAnswer>, names: 
     let name = |id: &NodeId| names.get(id).cloned().unwrap_or_else(|| id.short());
     let Some(answer) = answer else {
         let error = Some("no answer in time".to_owned());
-        return PingProbe { seq, node_id: target.to_string(), rtt_ms: None, path: None, direct: false, error };
+        return PingProbe {
+            seq,
+            node_id: target.to_string(),
+            rtt_ms: None,
+            path: None,
+            direct: false,
+            error,
+        };
     };
     let carrier = answer.carrier.map_or("?", |carrier| carrier.as_str());
     PingProbe {

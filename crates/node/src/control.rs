@@ -24,10 +24,6 @@ use crate::worker::{MIN_INNER_MTU, Report};
 
 /// Rounds of carrying before giving the caller a turn; each round drains everything once.
 const MAX_ROUNDS: usize = 64;
-/// A node behind a relay is greeted at most so often for an index we do not know.
-const GREET_INTERVAL: Duration = Duration::from_secs(1);
-/// Nodes whose last greeting is remembered.
-const MAX_GREETED: usize = 1024;
 const ROUTED_OVERHEAD: u16 = sinew_wire::routed::ROUTED_OVERHEAD as u16;
 
 impl Node {
@@ -104,8 +100,39 @@ impl Node {
 
     /// Starts a session with whoever owns `dst`, if routing knows who that is.
     fn want_session(&mut self, dst: &MeshAddr, now: Instant) {
-        if let Some(node) = self.router.node_of(dst) {
-            self.open_routed(node, now);
+        match self.router.node_of(dst) {
+            Some(node) => self.open_routed(node, now),
+            None => self.ask_who_is(*dst, now),
+        }
+    }
+
+    /// A stub asks its upstream whose address this is.
+    fn ask_who_is(&mut self, addr: MeshAddr, now: Instant) {
+        let Some(upstream) = self.router.default_next_hop() else { return };
+        if !self.greeted.allow(addr, now) {
+            return;
+        }
+        let mut message = Vec::new();
+        Request::WhoIs { addr }.emit(&mut message);
+        if self.sessions.send(upstream, StreamClass::Requests, &message, now).is_err() {
+            self.drops.count(DropReason::BadControl);
+        }
+    }
+
+    pub(crate) fn answer_who_is(&mut self, peer: NodeId, addr: &MeshAddr, now: Instant) {
+        let Some(node) = self.node_of(addr) else { return };
+        let mut message = Vec::new();
+        Request::WhoIsReply { node: *node.as_bytes() }.emit(&mut message);
+        if self.sessions.send(peer, StreamClass::Requests, &message, now).is_err() {
+            self.drops.count(DropReason::BadControl);
+        }
+    }
+
+    /// The address proves the key, whoever told it; only an answer to a question of ours is used.
+    pub(crate) fn on_who_is_reply(&mut self, bytes: &[u8; 32], now: Instant) {
+        match NodeId::parse(bytes) {
+            Ok(node) if self.held.waits_for(&node.address()) => self.open_routed(node, now),
+            _ => self.drops.count(DropReason::BadControl),
         }
     }
 
@@ -118,11 +145,9 @@ impl Node {
     /// out by its probes; greeting it saves a second. The routed source is only a neighbour's
     /// word, so this is rare and bounded.
     fn greet(&mut self, src: MeshAddr, now: Instant) {
-        self.greeted.retain(|_, &mut last| now.since(last) < GREET_INTERVAL);
-        if self.greeted.len() >= MAX_GREETED || self.greeted.contains_key(&src) {
+        if !self.greeted.allow(src, now) {
             return;
         }
-        self.greeted.insert(src, now);
         if let Some(node) = self.router.node_of(&src)
             && !self.is_up(&node)
         {
@@ -162,7 +187,9 @@ impl Node {
         use session::Event as E;
         match event {
             E::Up { peer, .. } => self.on_session_up(peer, now),
-            E::Closed { peer, reason } => self.on_session_closed(peer, &format!("the session ended: {reason:?}"), now),
+            E::Closed { peer, reason } => {
+                self.on_session_closed(peer, &format!("the session ended: {reason:?}"), now)
+            }
             E::Message { peer, class, bytes, receipt } => self.on_message(peer, class, &bytes, receipt, now),
             E::Processed { peer, class, ordinal } => {
                 if class == StreamClass::Routing {

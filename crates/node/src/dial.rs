@@ -180,7 +180,8 @@ impl Dialler {
 
     /// Does what is due.
     pub(crate) fn advance(&mut self, now: Instant) {
-        let due: Vec<_> = self.targets.iter().filter(|(_, t)| t.due() <= now).map(|(peer, _)| *peer).collect();
+        let due: Vec<_> =
+            self.targets.iter().filter(|(_, t)| t.due() <= now).map(|(peer, _)| *peer).collect();
         for peer in due {
             self.step(peer, now);
         }
@@ -243,7 +244,10 @@ mod tests {
 
     fn peer(via: &str) -> PeerConfig {
         let id = Identity::from_seed([9; 32]).node_id();
-        PeerConfig { uri: format!("sinew://{id}@hub.example:7?via={via}").parse().unwrap(), cost: Metric::ZERO }
+        PeerConfig {
+            uri: format!("sinew://{id}@hub.example:7?via={via}").parse().unwrap(),
+            cost: Metric::ZERO,
+        }
     }
 
     fn actions(dialler: &mut Dialler) -> Vec<DialAction> {
@@ -265,7 +269,10 @@ mod tests {
         dialler.on_resolved(&node, &[remote], at(1));
         assert_eq!(actions(&mut dialler), [DialAction::OpenUdp { peer: node, remote }]);
         dialler.advance(at(1501));
-        assert_eq!(actions(&mut dialler), [DialAction::Connect { peer: node, carrier: CarrierKind::Tcp, remote }]);
+        assert_eq!(
+            actions(&mut dialler),
+            [DialAction::Connect { peer: node, carrier: CarrierKind::Tcp, remote }]
+        );
         dialler.advance(at(3001));
         assert!(actions(&mut dialler).is_empty());
         assert!(dialler.poll_timeout().unwrap() >= at(3501));

@@ -49,6 +49,11 @@ impl Held {
         dropped
     }
 
+    /// Whether a packet waits for `dst`.
+    pub(crate) fn waits_for(&self, dst: &MeshAddr) -> bool {
+        self.by_destination.contains_key(dst)
+    }
+
     /// Takes all packets that wait for `dst`.
     pub(crate) fn take(&mut self, dst: &MeshAddr) -> VecDeque<HeldPacket> {
         let queue = self.by_destination.remove(dst).unwrap_or_default();

@@ -24,6 +24,7 @@ mod held;
 mod link;
 mod node;
 mod probe;
+mod spacing;
 mod status;
 mod worker;
 

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sinew_forwarding::{Fib, InboundPolicy};
 use sinew_path::Search;
@@ -21,8 +22,11 @@ use crate::event::Event;
 use crate::held::Held;
 use crate::link::Link;
 use crate::probe::Probes;
+use crate::spacing::Spacing;
 use crate::worker::{Links, Transmit, TunQueue, TxQueue, View, Worker};
 
+/// A node is greeted or asked about at most so often.
+const GREET_INTERVAL: Duration = Duration::from_secs(1);
 /// Most events waiting to be taken; a shell that drains after each input never meets it.
 const MAX_EVENTS: usize = 4096;
 
@@ -49,8 +53,9 @@ pub struct Node {
     pub(crate) dialler: Dialler,
     pub(crate) held: Held,
     pub(crate) probes: Probes,
-    /// When a node behind a relay was last greeted for using an index we do not know.
-    pub(crate) greeted: BTreeMap<MeshAddr, Instant>,
+    /// Spaces out what others can make us ask: greetings of nodes that use an unknown index, and
+    /// questions for the owner of an address.
+    pub(crate) greeted: Spacing,
     pub(crate) drops: Drops,
     pub(crate) control_tx: TxQueue,
     pub(crate) events: VecDeque<Event>,
@@ -99,7 +104,7 @@ impl Node {
             dialler,
             held: Held::default(),
             probes: Probes::new(rng.fork()),
-            greeted: BTreeMap::new(),
+            greeted: Spacing::new(GREET_INTERVAL),
             drops: Drops::default(),
             control_tx: TxQueue::default(),
             events: VecDeque::new(),
@@ -113,7 +118,14 @@ impl Node {
     // --- inputs ---
 
     /// Datagrams of `stride` bytes each (the last may be shorter) that came over `from`.
-    pub fn handle_datagrams(&mut self, from: PathAddr, ecn: u8, batch: &mut [u8], stride: usize, now: Instant) {
+    pub fn handle_datagrams(
+        &mut self,
+        from: PathAddr,
+        ecn: u8,
+        batch: &mut [u8],
+        stride: usize,
+        now: Instant,
+    ) {
         let (worker, view) = self.fast_path(now);
         worker.inbound(&view, from, ecn, batch.chunks_mut(stride.max(1)));
         self.pump(now);

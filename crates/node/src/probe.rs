@@ -180,7 +180,8 @@ impl Node {
 
     pub(crate) fn on_probe_pong(&mut self, peer: NodeId, id: u32, rtt: Duration, now: Instant) {
         let is_it = |ping: &Ping| ping.target == peer && ping.id == Some(id);
-        let done: Vec<_> = self.probes.pings.iter().filter(|(_, ping)| is_it(ping)).map(|(&r, _)| r).collect();
+        let done: Vec<_> =
+            self.probes.pings.iter().filter(|(_, ping)| is_it(ping)).map(|(&r, _)| r).collect();
         for request in done {
             self.probes.pings.remove(&request);
             let next = self.next_hop_toward(&peer.address());
@@ -188,7 +189,13 @@ impl Node {
             let carrier = next.and_then(|(_, carrier, _)| carrier);
             self.emit(Event::PingDone { request, answer: Some(PingAnswer { rtt, via, carrier }) });
         }
-        let traces: Vec<_> = self.probes.traces.iter().filter(|(_, t)| t.asked == peer && t.ping == Some(id)).map(|(&r, _)| r).collect();
+        let traces: Vec<_> = self
+            .probes
+            .traces
+            .iter()
+            .filter(|(_, t)| t.asked == peer && t.ping == Some(id))
+            .map(|(&r, _)| r)
+            .collect();
         for request in traces {
             if let Some(trace) = self.probes.traces.get_mut(&request) {
                 trace.rtt = Some(rtt);
@@ -201,6 +208,8 @@ impl Node {
     pub(crate) fn on_request(&mut self, peer: NodeId, request: Request, now: Instant) {
         match request {
             Request::Trace { id, nonce, target } => self.answer_trace(peer, id, &nonce, &target, now),
+            Request::WhoIs { addr } => self.answer_who_is(peer, &addr, now),
+            Request::WhoIsReply { node } => self.on_who_is_reply(&node, now),
             Request::TraceReply(reply) => self.on_trace_reply(peer, *reply, now),
             // Adjacency requests are the session's own; others belong to later versions.
             _ => self.drops.count(DropReason::BadControl),
@@ -213,7 +222,8 @@ impl Node {
             return;
         }
         let next = if *target == self.local { None } else { self.next_hop_toward(target) };
-        let rtt = next.as_ref().and_then(|(hop, ..)| self.links.get(hop)).and_then(|link| link.quality.srtt());
+        let rtt =
+            next.as_ref().and_then(|(hop, ..)| self.links.get(hop)).and_then(|link| link.quality.srtt());
         let mut reply = TraceReply {
             id,
             node: *self.identity.node_id().as_bytes(),
@@ -277,12 +287,14 @@ impl Node {
     }
 
     pub(crate) fn tend_probes(&mut self, now: Instant) {
-        let late: Vec<_> = self.probes.pings.iter().filter(|(_, p)| p.deadline <= now).map(|(&r, _)| r).collect();
+        let late: Vec<_> =
+            self.probes.pings.iter().filter(|(_, p)| p.deadline <= now).map(|(&r, _)| r).collect();
         for request in late {
             self.probes.pings.remove(&request);
             self.emit(Event::PingDone { request, answer: None });
         }
-        let late: Vec<_> = self.probes.traces.iter().filter(|(_, t)| t.deadline <= now).map(|(&r, _)| r).collect();
+        let late: Vec<_> =
+            self.probes.traces.iter().filter(|(_, t)| t.deadline <= now).map(|(&r, _)| r).collect();
         for request in late {
             self.finish_trace(request);
         }

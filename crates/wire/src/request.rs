@@ -13,6 +13,8 @@ const ADJ_ACK: u8 = 2;
 const ADJ_CLOSE: u8 = 3;
 const TRACE: u8 = 4;
 const TRACE_REPLY: u8 = 5;
+const WHO_IS: u8 = 6;
+const WHO_IS_REPLY: u8 = 7;
 
 /// Longest name in a trace reply, bytes of UTF-8.
 pub const NAME_MAX: usize = 64;
@@ -46,6 +48,16 @@ pub enum Request {
     },
     /// Answers [`Request::Trace`].
     TraceReply(Box<TraceReply>),
+    /// Asks which node has an address: a stub keeps no table, and a handshake needs the key.
+    WhoIs {
+        /// The address.
+        addr: MeshAddr,
+    },
+    /// Answers [`Request::WhoIs`]. Needs no signature: the address is a hash of the key.
+    WhoIsReply {
+        /// The key.
+        node: [u8; 32],
+    },
     /// A request of a later version.
     Other {
         /// Its tag.
@@ -65,6 +77,8 @@ impl Request {
             ADJ_CLOSE => Self::AdjClose { adj: r.u8()? },
             TRACE => Self::Trace { id: r.u64()?, nonce: r.array()?, target: r.addr()? },
             TRACE_REPLY => Self::TraceReply(Box::new(TraceReply::read(&mut r)?)),
+            WHO_IS => Self::WhoIs { addr: r.addr()? },
+            WHO_IS_REPLY => Self::WhoIsReply { node: r.array()? },
             tag => return Ok(Self::Other { tag, body: r.rest().to_vec() }),
         };
         r.finish().map(|()| request)
@@ -78,6 +92,8 @@ impl Request {
             Self::AdjClose { adj } => out.u8(ADJ_CLOSE).u8(*adj),
             Self::Trace { id, nonce, target } => out.u8(TRACE).u64(*id).bytes(nonce).addr(target),
             Self::TraceReply(reply) => reply.write(out.u8(TRACE_REPLY)),
+            Self::WhoIs { addr } => out.u8(WHO_IS).addr(addr),
+            Self::WhoIsReply { node } => out.u8(WHO_IS_REPLY).bytes(node),
             Self::Other { tag, body } => out.u8(*tag).bytes(body),
         };
     }

@@ -72,7 +72,8 @@ impl Reassembly {
         if partial.pieces[..count].iter().any(Option::is_none) {
             return Ok(None);
         }
-        let record = queue.remove(at).map(|done| done.pieces.into_iter().flatten().flatten().collect::<Vec<u8>>());
+        let record =
+            queue.remove(at).map(|done| done.pieces.into_iter().flatten().flatten().collect::<Vec<u8>>());
         record.filter(|record| record.len() <= MAX_RECORD).map(Some).ok_or(DropReason::Fragment)
     }
 

@@ -53,7 +53,13 @@ impl Worker {
         }
     }
 
-    fn data(&mut self, view: &View<'_>, from: Arrival, ecn: u8, datagram: &mut [u8]) -> Result<(), DropReason> {
+    fn data(
+        &mut self,
+        view: &View<'_>,
+        from: Arrival,
+        ecn: u8,
+        datagram: &mut [u8],
+    ) -> Result<(), DropReason> {
         let header = DataHeader::parse(datagram).map_err(|_| DropReason::Malformed)?;
         let Some(epoch) = view.keys.get(header.receiver) else { return self.unknown(from) };
         let opened = epoch.open(datagram)?;
@@ -73,7 +79,14 @@ impl Worker {
     }
 
     /// What every opened record means for its session: life, perhaps confirmation, perhaps a new place.
-    pub(super) fn received(&mut self, view: &View<'_>, epoch: &OpenEpoch, from: Arrival, first: bool, bytes: usize) {
+    pub(super) fn received(
+        &mut self,
+        view: &View<'_>,
+        epoch: &OpenEpoch,
+        from: Arrival,
+        first: bool,
+        bytes: usize,
+    ) {
         let index = epoch.index();
         if first {
             self.reports.push(Report::Notice(Notice::Confirmed { index, from }));
@@ -101,14 +114,21 @@ impl Worker {
         Err(DropReason::UnknownIndex)
     }
 
-    fn fragment(&mut self, view: &View<'_>, from: Arrival, ecn: u8, datagram: &mut [u8]) -> Result<(), DropReason> {
+    fn fragment(
+        &mut self,
+        view: &View<'_>,
+        from: Arrival,
+        ecn: u8,
+        datagram: &mut [u8],
+    ) -> Result<(), DropReason> {
         let header = frag::FragHeader::parse(datagram).map_err(|_| DropReason::Malformed)?;
         let Some(epoch) = view.keys.get(header.receiver) else { return self.unknown(from) };
         let opened = epoch.open_frag(datagram)?;
         self.received(view, epoch, from, opened.first, datagram.len());
         let (id, index, last) = (header.frag_id, usize::from(header.piece), header.last);
         let link: MeshAddr = *epoch.addr();
-        let record = self.reassembly.push(link, id, index, last, &datagram[opened.range.clone()], view.now)?;
+        let record =
+            self.reassembly.push(link, id, index, last, &datagram[opened.range.clone()], view.now)?;
         match record {
             None => Ok(()),
             // What was cut is a DATA or ROUTED record of this very link (A4); its own keys say so again.

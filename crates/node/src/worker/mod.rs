@@ -26,6 +26,8 @@ use sinew_session::{KeyTable, SessionView, Traffic};
 use sinew_types::{Class, DropReason, Drops, Instant, MeshAddr, PathAddr, Rng};
 use sinew_wire::record::DataHeader;
 
+use crate::spacing::Spacing;
+
 pub(crate) use frag::Reassembly;
 pub(crate) use lanes::Lanes;
 pub(crate) use report::{Report, Reports};
@@ -119,7 +121,7 @@ pub(crate) struct Worker {
     coalescer: Coalescer,
     flow_key: FlowKey,
     answers: Answers,
-    errors: transit::ErrorLimiter,
+    errors: Spacing,
     frag_id: u16,
     scratch: Vec<u8>,
 }
@@ -137,7 +139,7 @@ impl Worker {
             coalescer: Coalescer::new(Offloads::ALL),
             flow_key: FlowKey::new(rng.array()),
             answers: Answers::new(local.to_ipv6(), DUMMY_V4, now),
-            errors: transit::ErrorLimiter::default(),
+            errors: Spacing::new(transit::ERROR_INTERVAL),
             frag_id: 0,
             scratch: Vec::with_capacity(2048),
         }

@@ -28,7 +28,12 @@ impl Worker {
         self.note(result);
     }
 
-    fn try_outbound(&mut self, view: &View<'_>, vnet: VirtioNetHdr, packet: &mut [u8]) -> Result<(), DropReason> {
+    fn try_outbound(
+        &mut self,
+        view: &View<'_>,
+        vnet: VirtioNetHdr,
+        packet: &mut [u8],
+    ) -> Result<(), DropReason> {
         let dst = check_outbound(&view.local, packet)?;
         let egress = match view.egress(&dst) {
             Ok(egress) => egress,
@@ -108,7 +113,13 @@ impl Worker {
 
     /// Puts the routed header around the body that starts [`ROUTED_OVERHEAD`] bytes into the last
     /// `total` bytes of the queue.
-    fn wrap_slot(&mut self, egress: &Egress<'_>, header: &RoutedHeader, ecn: u8, total: usize) -> Result<(), DropReason> {
+    fn wrap_slot(
+        &mut self,
+        egress: &Egress<'_>,
+        header: &RoutedHeader,
+        ecn: u8,
+        total: usize,
+    ) -> Result<(), DropReason> {
         let result = match self.lanes.get(egress.link, None) {
             Ok(lane) => {
                 let slot = self.tx.last_mut(total);
@@ -140,10 +151,19 @@ impl Worker {
     }
 
     /// Cuts one sealed record into pieces (protocol A4, FRAG): only what an inner 1280 needs.
-    pub(super) fn send_fragments(&mut self, egress: &Egress<'_>, ecn: u8, record: &[u8]) -> Result<(), DropReason> {
-        let most = usize::from(MIN_INNER_MTU) + DATA_OVERHEAD + ROUTED_OVERHEAD + 8 * sinew_wire::routed::MAX_WAYPOINTS;
+    pub(super) fn send_fragments(
+        &mut self,
+        egress: &Egress<'_>,
+        ecn: u8,
+        record: &[u8],
+    ) -> Result<(), DropReason> {
+        let most = usize::from(MIN_INNER_MTU)
+            + DATA_OVERHEAD
+            + ROUTED_OVERHEAD
+            + 8 * sinew_wire::routed::MAX_WAYPOINTS;
         let room = egress.payload.saturating_sub(FRAG_OVERHEAD);
-        let size = frag::cut(record.len(), room).filter(|_| record.len() <= most).ok_or(DropReason::TooBig)?;
+        let size =
+            frag::cut(record.len(), room).filter(|_| record.len() <= most).ok_or(DropReason::TooBig)?;
         self.frag_id = self.frag_id.wrapping_add(1);
         let count = record.len().div_ceil(size);
         for (index, piece) in record.chunks(size).enumerate() {
@@ -161,7 +181,12 @@ impl Worker {
     }
 
     /// Sends a whole body (handshake, control record, error report) to a node behind a relay.
-    pub(crate) fn send_routed(&mut self, view: &View<'_>, dst: &MeshAddr, body: &[u8]) -> Result<(), DropReason> {
+    pub(crate) fn send_routed(
+        &mut self,
+        view: &View<'_>,
+        dst: &MeshAddr,
+        body: &[u8],
+    ) -> Result<(), DropReason> {
         let (link, to, payload) = view.hop_toward(dst)?;
         let egress = Egress { session: link, link, to, payload, routed: true, transit: true };
         let header = routed_header(view, *dst, link.adj.unwrap_or(0), 0, 0);

@@ -5,10 +5,9 @@
 
 use std::time::Duration;
 
-use rustc_hash::FxHashMap;
 use sinew_forwarding::{Verdict, ecn as rfc6040, forwarded, transit};
 use sinew_session::Arrival;
-use sinew_types::{DropReason, Instant, MeshAddr};
+use sinew_types::{DropReason, MeshAddr};
 use sinew_wire::error::{ErrorCode, ErrorReport, MSG_ERR, QUOTE_LEN};
 use sinew_wire::record::TAG_LEN;
 use sinew_wire::routed::{BODY_HEAD, RoutedClear, RoutedHeader, Watermark};
@@ -16,30 +15,7 @@ use sinew_wire::routed::{BODY_HEAD, RoutedClear, RoutedHeader, Watermark};
 use super::{Egress, View, Worker};
 
 /// Error reports to one destination: at most ten a second (protocol A4).
-const ERROR_INTERVAL: Duration = Duration::from_millis(100);
-/// Destinations whose last report is remembered.
-const ERROR_TABLE: usize = 1024;
-
-/// Spaces out error reports by destination.
-#[derive(Debug, Default)]
-pub(crate) struct ErrorLimiter {
-    last: FxHashMap<MeshAddr, Instant>,
-}
-
-impl ErrorLimiter {
-    fn allow(&mut self, dst: MeshAddr, now: Instant) -> bool {
-        if self.last.len() >= ERROR_TABLE {
-            self.last.retain(|_, &mut last| now.since(last) < ERROR_INTERVAL);
-        }
-        let allowed = self.last.len() < ERROR_TABLE
-            && self.last.get(&dst).is_none_or(|&last| now.since(last) >= ERROR_INTERVAL);
-        if allowed {
-            self.last.insert(dst, now);
-        }
-        allowed
-    }
-}
-
+pub(super) const ERROR_INTERVAL: Duration = Duration::from_millis(100);
 impl Worker {
     /// A routed record straight from a neighbour.
     pub(super) fn routed(

@@ -100,7 +100,12 @@ impl TxQueue {
         batch.open = false;
         self.sent += 1;
         let batch = &self.batches[self.sent - 1];
-        Some(Transmit { to: batch.to, segment: batch.segment, ecn: batch.ecn, bytes: &self.buf[batch.range.clone()] })
+        Some(Transmit {
+            to: batch.to,
+            segment: batch.segment,
+            ecn: batch.ecn,
+            bytes: &self.buf[batch.range.clone()],
+        })
     }
 
     /// Whether [`TxQueue::next`] has something.
