@@ -1,0 +1,261 @@
+//! The command line; help, manual pages and shell completions all come from here.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Inspect and steer a running mesh node.
+///
+/// TARGET is a node id, the unique beginning of one, a mesh address, or a node's name.
+#[derive(Debug, Parser)]
+#[command(name = "sinew", version, max_term_width = 100, propagate_version = false)]
+#[command(
+    after_help = "Exit codes: 0 ok, 1 usage or configuration, 2 reachable but not as asked, 3 unreachable or \
+timed out, 4 unknown peer or name, 5 denied, 6 daemon not running, 7 refused without --accept-risk."
+)]
+pub(crate) struct Args {
+    /// The daemon's socket [default: $SINEW_SOCKET or /run/sinew/sinew.sock]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+
+    /// How to write the answer
+    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: Format,
+
+    /// Tables with all columns and whole keys
+    #[arg(long, global = true)]
+    pub(crate) wide: bool,
+
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Table,
+    /// One JSON object
+    Json,
+    /// One JSON object per line
+    Jsonl,
+    /// Graphviz (only `graph`)
+    Dot,
+    /// A picture (only `graph`)
+    Svg,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Make and show node keys and mesh secrets
+    #[command(subcommand)]
+    Key(KeyVerb),
+    /// This node: identity, peers, health
+    Status(StatusArgs),
+    /// Direct neighbours: list, add, remove
+    Peers(PeersArgs),
+    /// Where packets go
+    Routes(RoutesArgs),
+    /// End-to-end sessions
+    Sessions,
+    /// Ask a node for an answer, and see which path it took
+    Ping(PingArgs),
+    /// Every hop on the way to a node, with its key
+    Trace(TraceArgs),
+    /// Dropped packets by reason
+    Drops,
+    /// The topology this node knows (-o dot, svg or json)
+    Graph,
+    /// Check, compare, show and reload the configuration
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// The URI under which others add this node as a peer
+    Invite(InviteArgs),
+    /// Wait until this node is ready or a node answers
+    Wait(WaitArgs),
+    /// Completions for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Write the manual pages into a directory
+    Man {
+        /// Where to, made if missing
+        dir: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyVerb {
+    /// Make a node key (mode 0600); never overwrites
+    New {
+        /// Where to write it
+        file: PathBuf,
+    },
+    /// Show the public names of a key file, or of the running node
+    Show {
+        /// A key file
+        file: Option<PathBuf>,
+    },
+    /// Make a mesh secret, which every node of a closed mesh holds; never overwrites
+    Secret {
+        /// Where to write it
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct StatusArgs {
+    /// Say only by the exit code: 0 if so, 2 if not, 6 without a daemon
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) check: Option<Check>,
+}
+
+/// What `status --check` asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Check {
+    /// The daemon answers
+    Live,
+    /// Everything configured is up, and a peer if any is configured
+    Ready,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PeersArgs {
+    #[command(subcommand)]
+    pub(crate) verb: Option<PeersVerb>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PeersVerb {
+    /// List them
+    Ls,
+    /// Connect to a peer, without a restart
+    Add {
+        /// `sinew://NODEID@host:port?via=udp,tcp` (`sinew invite` on the peer prints it)
+        uri: String,
+        /// Milliseconds added to the metric
+        #[arg(long, value_name = "MS", default_value_t = 0)]
+        cost: u16,
+        /// Also write it into the configuration file
+        #[arg(long)]
+        save: bool,
+    },
+    /// Let a peer go, without a restart
+    Rm {
+        /// Node id, its beginning, name or address
+        #[arg(value_name = "ID")]
+        target: String,
+        /// Also take it out of the configuration file
+        #[arg(long)]
+        save: bool,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RoutesArgs {
+    #[command(subcommand)]
+    pub(crate) verb: Option<RoutesVerb>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RoutesVerb {
+    /// The route in use for each destination (default)
+    Selected,
+    /// Every route that neighbours have told
+    All,
+    /// How packets to one destination go, and why
+    Get {
+        /// Mesh address, node id, its beginning, or name
+        #[arg(value_name = "ADDR")]
+        target: String,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PingArgs {
+    /// Whom to ask
+    pub(crate) target: String,
+    /// How many probes; 0 = until interrupted
+    #[arg(short, value_name = "N", default_value_t = 4)]
+    pub(crate) count: u32,
+    /// Seconds from one to the next
+    #[arg(short, value_name = "S", default_value_t = 1.0, value_parser = seconds)]
+    pub(crate) interval: f64,
+    /// Seconds after which a probe is lost
+    #[arg(short = 'W', value_name = "S", default_value_t = 2.0, value_parser = seconds)]
+    pub(crate) timeout: f64,
+    /// Payload of each probe in bytes
+    #[arg(long, value_name = "B", default_value_t = 56)]
+    pub(crate) size: u16,
+    /// Stop at the first answer over a direct path; exit 2 if all came over relays
+    #[arg(long)]
+    pub(crate) until_direct: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct TraceArgs {
+    /// Whom to reach
+    pub(crate) target: String,
+    /// Seconds to wait for each hop
+    #[arg(short = 'W', value_name = "S", default_value_t = 2.0, value_parser = seconds)]
+    pub(crate) timeout: f64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// Judge a file, or the one the daemon runs on
+    Check {
+        /// Configuration file
+        file: Option<PathBuf>,
+    },
+    /// What differs from what the daemon runs on, and what each difference would do
+    Diff {
+        /// Configuration file [default: the daemon's]
+        file: Option<PathBuf>,
+    },
+    /// What the daemon runs on
+    Show,
+    /// Read the file again, without dropping a session
+    Reload,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct InviteArgs {
+    /// Host name or address that others reach this machine under [default: its interfaces' addresses]
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct WaitArgs {
+    /// `ready`, or whom to reach
+    pub(crate) target: String,
+    /// Seconds to wait at most
+    #[arg(long, value_name = "S", default_value_t = 30.0, value_parser = seconds)]
+    pub(crate) timeout: f64,
+    /// Until the path to it is direct
+    #[arg(long)]
+    pub(crate) direct: bool,
+}
+
+/// A positive number of seconds, at most a day.
+fn seconds(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "a number of seconds, such as 0.2".to_owned())?;
+    if (0.001..=86_400.0).contains(&number) {
+        Ok(number)
+    } else {
+        Err("from 0.001 to 86400 seconds".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Args::command().debug_assert();
+    }
+}

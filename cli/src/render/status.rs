@@ -1,0 +1,42 @@
+//! `status` as one screen.
+
+use sinew_control::api::Status;
+
+use super::units::{age, printable};
+
+/// Identity, interface, numbers, and what is wrong.
+pub(crate) fn status(status: &Status) -> String {
+    let listeners: Vec<_> = status
+        .listeners
+        .iter()
+        .map(|listener| format!("{} {}", listener.carrier, listener.address))
+        .collect();
+    let interface = match (&status.tun, status.mtu) {
+        (Some(name), Some(mtu)) => format!("{name}, mtu {mtu}"),
+        (Some(name), None) => name.clone(),
+        (None, _) => "none".to_owned(),
+    };
+    let lines = [
+        ("node", status.node_id.clone()),
+        ("address", status.address.clone()),
+        ("name", status.name.clone().unwrap_or_else(|| "-".to_owned())),
+        ("class", status.class.clone()),
+        ("version", format!("{}, up {}", status.version, age(status.uptime_ms))),
+        ("interface", interface),
+        ("listening", if listeners.is_empty() { "-".to_owned() } else { listeners.join(", ") }),
+        ("peers", format!("{} of {} up", status.peers_up, status.peers_total)),
+        ("routes", status.routes.to_string()),
+        ("sessions", status.sessions.to_string()),
+        ("ready", if status.ready { "yes" } else { "no" }.to_owned()),
+    ];
+    let mut text: String =
+        lines.iter().map(|(key, value)| format!("{key:<11}{}\n", printable(value))).collect();
+    for finding in &status.health {
+        let (severity, code) = (finding.severity.as_str(), printable(&finding.code));
+        text.push_str(&format!("\n{severity}: {} [{code}]\n", printable(&finding.text)));
+        if !finding.fix.is_empty() {
+            text.push_str(&format!("  {}\n", printable(&finding.fix)));
+        }
+    }
+    text
+}

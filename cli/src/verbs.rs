@@ -1,0 +1,50 @@
+//! What each verb does.
+
+mod config;
+mod generate;
+mod key;
+mod lists;
+mod peers;
+mod ping;
+mod status;
+mod trace;
+mod wait;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sinew_control::{ApiError, DEFAULT_SOCKET, Exit};
+
+use crate::args::{Args, Verb};
+use crate::client::Client;
+use crate::output::Out;
+
+/// Runs a verb to its exit code.
+pub(crate) async fn run(args: Args, out: Out) -> Result<Exit, ApiError> {
+    if !matches!(args.verb, Verb::Graph) {
+        out.refuse_pictures()?;
+    }
+    let socket = args.socket.or_else(|| std::env::var_os("SINEW_SOCKET").map(PathBuf::from));
+    let client = Client::new(socket.unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET)));
+    match args.verb {
+        Verb::Key(verb) => key::run(&client, out, verb).await,
+        Verb::Status(args) => status::run(&client, out, &args).await,
+        Verb::Peers(args) => peers::run(&client, out, args.verb).await,
+        Verb::Routes(args) => lists::routes(&client, out, args.verb).await,
+        Verb::Sessions => lists::sessions(&client, out).await,
+        Verb::Ping(args) => ping::run(&client, out, &args).await,
+        Verb::Trace(args) => trace::run(&client, out, &args).await,
+        Verb::Drops => lists::drops(&client, out).await,
+        Verb::Graph => lists::graph(&client, out).await,
+        Verb::Config(verb) => config::run(&client, out, verb).await,
+        Verb::Invite(args) => status::invite(&client, out, &args).await,
+        Verb::Wait(args) => wait::run(&client, out, &args).await,
+        Verb::Completions { shell } => generate::completions(shell),
+        Verb::Man { dir } => generate::man(&dir),
+    }
+}
+
+/// Whole milliseconds of a number of seconds that the arguments have checked.
+fn millis(seconds: f64) -> u64 {
+    u64::try_from(Duration::from_secs_f64(seconds).as_millis()).unwrap_or(u64::MAX)
+}

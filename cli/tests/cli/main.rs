@@ -1,0 +1,5 @@
+//! The command as a person meets it: run as a program against a daemon with prepared answers.
+
+mod exits;
+mod golden;
+mod support;
