@@ -6,6 +6,7 @@
 //! ```
 //! Nodes know each other only as their configuration says: one `[[peer]]` for each link.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ use crate::impair::Faults;
 use crate::ns::{self, End, LAB_FAMILY, Namespace};
 use crate::process::read_lossy;
 use crate::requirements::{in_ci, lab_obstacle};
-use crate::sinewd::{NodeConfig, NodeKey, PORT, Sinewd, new_key};
+use crate::sinewd::{NodeConfig, NodeKey, PORT, Sinewd, new_key, show_key};
 use crate::wait;
 
 /// How long a node or a small mesh may take to be ready.
@@ -41,7 +42,7 @@ pub struct Node {
     pub ns: Namespace,
     /// Its configuration, for the next start.
     pub config: NodeConfig,
-    key: Option<NodeKey>,
+    key: OnceCell<NodeKey>,
     daemon: Option<Sinewd>,
 }
 
@@ -129,7 +130,7 @@ impl Lab {
         }
         let dir = self.dir.join(name);
         std::fs::create_dir_all(&dir)?;
-        let node = Node { ns, config: NodeConfig::new(name, &dir), key: None, daemon: None };
+        let node = Node { ns, config: NodeConfig::new(name, &dir), key: OnceCell::new(), daemon: None };
         self.nodes.insert(name.to_owned(), node);
         Ok(())
     }
@@ -197,14 +198,14 @@ impl Lab {
     }
 
     /// The URI of a node at an underlay address.
-    pub fn uri(&mut self, of: &str, address: &str) -> Result<String> {
+    pub fn uri(&self, of: &str, address: &str) -> Result<String> {
         let key = self.key(of)?;
         Ok(format!("sinew://{}@{address}:{PORT}?via={}", key.node_id, self.via))
     }
 
     /// Starts the daemons of all machines that have a key.
     pub fn start_all(&mut self) -> Result<()> {
-        let keyed = self.nodes.iter().filter(|(_, node)| node.key.is_some());
+        let keyed = self.nodes.iter().filter(|(_, node)| node.key.get().is_some());
         let names: Vec<_> = keyed.map(|(name, _)| name.clone()).collect();
         names.iter().try_for_each(|name| self.start(name))
     }
@@ -291,16 +292,24 @@ impl Lab {
     }
 
     /// Key of a node, made on first use.
-    pub fn key(&mut self, name: &str) -> Result<NodeKey> {
-        let node = self.get_mut(name);
-        if node.key.is_none() {
-            node.key = Some(new_key(&node.config.key_file())?);
+    pub fn key(&self, name: &str) -> Result<NodeKey> {
+        let node = self.get(name);
+        if let Some(key) = node.key.get() {
+            return Ok(key.clone());
         }
-        node.key.clone().context("made above")
+        let key = new_key(&node.config.key_file())?;
+        Ok(node.key.get_or_init(|| key).clone())
+    }
+
+    /// Takes the key file that lies in a node's folder as its key.
+    pub fn adopt_key(&mut self, name: &str) -> Result<()> {
+        let node = self.get_mut(name);
+        node.key = OnceCell::from(show_key(&node.config.key_file())?);
+        Ok(())
     }
 
     /// Mesh address of a node.
-    pub fn address(&mut self, name: &str) -> Result<String> {
+    pub fn address(&self, name: &str) -> Result<String> {
         Ok(self.key(name)?.address)
     }
 
@@ -333,7 +342,7 @@ impl Lab {
 
     /// The name of the node that has this key.
     pub fn name_of(&self, node_id: &str) -> Option<&str> {
-        let has = |node: &Node| node.key.as_ref().is_some_and(|key| key.node_id == node_id);
+        let has = |node: &Node| node.key.get().is_some_and(|key| key.node_id == node_id);
         self.nodes.iter().find(|(_, node)| has(node)).map(|(name, _)| name.as_str())
     }
 
