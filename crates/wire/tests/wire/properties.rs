@@ -119,7 +119,9 @@ fn request() -> impl Strategy<Value = Request> {
         any::<u8>().prop_map(|adj| Request::AdjClose { adj }),
         (any::<u64>(), bytes(), addr()).prop_map(|(id, nonce, target)| Request::Trace { id, nonce, target }),
         trace_reply(),
-        (6u8.., prop::collection::vec(any::<u8>(), 0..40))
+        addr().prop_map(|addr| Request::WhoIs { addr }),
+        bytes().prop_map(|node| Request::WhoIsReply { node }),
+        (8u8.., prop::collection::vec(any::<u8>(), 0..40))
             .prop_map(|(tag, body)| Request::Other { tag, body }),
     ]
 }
