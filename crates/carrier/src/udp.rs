@@ -10,6 +10,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{PoisonError, RwLock};
 
@@ -70,7 +71,7 @@ impl UdpCarrier {
         }
         enlarge_buffers(&socket);
         socket.bind(&addr.into())?;
-        let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        let state = make_state(&socket)?;
         if state.may_fragment() {
             tracing::warn!(%addr, "this kernel does not set DF: large records may travel in fragments");
         }
@@ -169,7 +170,7 @@ impl UdpCarrier {
     }
 
     fn renew_state(&self) {
-        if let Ok(fresh) = UdpSocketState::new(UdpSockRef::from(&self.socket)) {
+        if let Ok(fresh) = make_state(&self.socket) {
             *self.state.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         }
     }
@@ -251,6 +252,15 @@ fn after(error: SendError, before: usize) -> SendError {
         SendError::TooBig { sent } => SendError::TooBig { sent: before + sent },
         SendError::Closed => SendError::Closed,
     }
+}
+
+/// Sets up the socket for quinn-udp, but without receive timestamps: nobody reads them, and the 96
+/// bytes that quinn-udp 0.6 has for control messages do not hold them together with the segment
+/// size, the destination and (last, so lost) the ECN bits.
+fn make_state(socket: &impl AsFd) -> io::Result<UdpSocketState> {
+    let state = UdpSocketState::new(UdpSockRef::from(socket))?;
+    let _ = setsockopt(socket, sockopt::ReceiveTimestampns, &false);
+    Ok(state)
 }
 
 /// Best effort: a small buffer costs speed, not correctness.
