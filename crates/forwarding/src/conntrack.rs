@@ -149,17 +149,14 @@ impl Conntrack {
         }
     }
 
+    /// Makes room in a full table, in which every slot holds an entry.
     fn evict(&mut self) {
         let mut victim: Option<(usize, Instant)> = None;
-        for _ in 0..self.slab.len() {
+        for _ in 0..CANDIDATES.min(self.slab.len()) {
             let slot = self.next_slot();
             let Some(flow) = self.slab[slot] else { continue };
             if victim.is_none_or(|(_, expires)| flow.expires < expires) {
                 victim = Some((slot, flow.expires));
-            }
-            // The table is full when this is called, so sixteen slots hold entries to compare.
-            if slot % CANDIDATES == CANDIDATES - 1 {
-                break;
             }
         }
         if let Some((slot, _)) = victim {

@@ -42,12 +42,12 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// The answer that goes with a drop, if there is one.
+    /// The answer that goes with the drop of a local packet, if there is one. What was dropped on its
+    /// way in gets none: silence is the policy's word.
     pub const fn of(reason: DropReason) -> Option<Self> {
         match reason {
             DropReason::NoRoute | DropReason::NotATransit => Some(Self::NoRoute),
             DropReason::NoSession | DropReason::HoldQueue => Some(Self::Unreachable),
-            DropReason::InboundClosed => Some(Self::Prohibited),
             DropReason::HopLimit => Some(Self::HopLimit),
             _ => None,
         }

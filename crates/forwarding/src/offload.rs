@@ -112,6 +112,6 @@ const fn plain_ip_header(version: Version) -> usize {
 }
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

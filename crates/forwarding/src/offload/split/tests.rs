@@ -184,30 +184,33 @@ fn extension_headers_are_walked_and_kept_in_every_segment() {
     assert_eq!(segments, expected);
 }
 
+/// What is wrong with a header.
+type Change = fn(&mut VirtioNetHdr);
+
 #[test]
 fn a_virtio_header_that_does_not_fit_the_packet_is_refused() {
     let (tcp6, tcp4, udp6) = (Model::tcp(false, 3000), Model::tcp(true, 3000), Model::udp(false, 3000));
-    let with = |model: &Model, change: &dyn Fn(&mut VirtioNetHdr)| {
+    let with = |model: &Model, change: Change| {
         let mut vnet = model.vnet(1000);
         change(&mut vnet);
         split(&vnet, &model.build_partial(), 1500, Checksum::Partial).map(drop)
     };
-    let table: [(&Model, &dyn Fn(&mut VirtioNetHdr)); 9] = [
-        (&tcp6, &|vnet| vnet.gso_size = 0),
-        (&tcp6, &|vnet| vnet.gso_type = GSO_TCPV4),
-        (&tcp4, &|vnet| vnet.gso_type = GSO_TCPV6),
-        (&tcp6, &|vnet| vnet.gso_type = GSO_UDP_L4),
-        (&udp6, &|vnet| vnet.gso_type = GSO_TCPV6),
-        (&tcp6, &|vnet| vnet.gso_type = 3),
-        (&tcp6, &|vnet| vnet.gso_type = 0x7f),
-        (&tcp6, &|vnet| vnet.csum_start = 3060),
-        (&tcp6, &|vnet| vnet.csum_offset = u16::MAX),
+    let table: [(&Model, Change); 9] = [
+        (&tcp6, |vnet| vnet.gso_size = 0),
+        (&tcp6, |vnet| vnet.gso_type = GSO_TCPV4),
+        (&tcp4, |vnet| vnet.gso_type = GSO_TCPV6),
+        (&tcp6, |vnet| vnet.gso_type = GSO_UDP_L4),
+        (&udp6, |vnet| vnet.gso_type = GSO_TCPV6),
+        (&tcp6, |vnet| vnet.gso_type = 3),
+        (&tcp6, |vnet| vnet.gso_type = 0x7f),
+        (&tcp6, |vnet| vnet.csum_start = 3060),
+        (&tcp6, |vnet| vnet.csum_offset = u16::MAX),
     ];
     for (i, (model, change)) in table.iter().enumerate() {
-        assert_eq!(with(model, change), Err(DropReason::BadOffload), "case {i}");
+        assert_eq!(with(model, *change), Err(DropReason::BadOffload), "case {i}");
     }
-    assert_eq!(with(&tcp6, &|vnet| vnet.hdr_len = 0), Ok(()), "hdr_len is not read");
-    assert_eq!(with(&tcp6, &|vnet| vnet.gso_type |= GSO_ECN), Ok(()));
+    assert_eq!(with(&tcp6, |vnet| vnet.hdr_len = 0), Ok(()), "hdr_len is not read");
+    assert_eq!(with(&tcp6, |vnet| vnet.gso_type |= GSO_ECN), Ok(()));
     let fragment = fragment_v6(&tcp6.build_partial(), 0, true);
     let result = split(&tcp6.vnet(1000), &fragment, 1500, Checksum::Partial);
     assert_eq!(result, Err(DropReason::BadOffload));
