@@ -97,8 +97,10 @@ impl Coalescer {
             return Err(DropReason::BadOffload);
         }
         self.clock += 1;
-        let slot =
-            self.slots.iter().position(|slot| slot.flow.is_some_and(|open| same_flow(&open.info, &info)));
+        let slot = self
+            .slots
+            .iter()
+            .position(|slot| slot.flow.as_ref().is_some_and(|open| same_flow(&open.info, &info)));
         let mergeable = transport.filter(|_| self.mergeable(packet, &info, csum_partial));
         match (mergeable, slot) {
             (Some(_), Some(slot)) if self.slots[slot].accepts(packet, &info) => {
@@ -201,13 +203,13 @@ impl Slot {
 
     /// Whether the packet, of the same flow and mergeable, continues what is here.
     fn accepts(&self, packet: &[u8], info: &PacketInfo) -> bool {
-        let Some(open) = self.flow else { return false };
+        let Some(open) = &self.flow else { return false };
         let len = info.total_len - info.payload;
         let room = open.segments < SEGMENTS_MAX && self.buffer.len() + len <= SUPER_MAX;
         room && len <= open.size
             && info.payload == open.info.payload
-            && same_ip_header(&self.buffer, packet, &open)
-            && (info.protocol != PROTO_TCP || same_tcp_header(&self.buffer, packet, &open))
+            && same_ip_header(&self.buffer, packet, open)
+            && (info.protocol != PROTO_TCP || same_tcp_header(&self.buffer, packet, open))
     }
 
     fn append(
@@ -294,7 +296,7 @@ fn single(
 }
 
 fn same_flow(a: &PacketInfo, b: &PacketInfo) -> bool {
-    a.ports == b.ports && a.protocol == b.protocol && a.src == b.src && a.dst == b.dst && b.ports.is_some()
+    b.ports.is_some() && a.ports == b.ports && a.protocol == b.protocol && a.src == b.src && a.dst == b.dst
 }
 
 /// Version, traffic class with ECN, flow label, hop limit; in IPv4 also the fragment bits, and the
