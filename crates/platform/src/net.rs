@@ -248,8 +248,10 @@ fn route(
 
 /// For messages; an interface that is gone has only its number.
 fn name_of(ifindex: u32) -> String {
-    if_indextoname(ifindex)
-        .map_or_else(|_| format!("interface {ifindex}"), |name| name.to_string_lossy().into_owned())
+    match if_indextoname(ifindex) {
+        Ok(name) if !name.is_empty() => name.to_string_lossy().into_owned(),
+        _ => format!("interface {ifindex}"),
+    }
 }
 
 /// The error number in a netlink answer; 0 if it is something else.

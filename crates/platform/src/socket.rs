@@ -49,10 +49,13 @@ pub enum SocketError {
 }
 
 /// Removes the socket's name when dropped, if it is still ours, and the directory if it was made
-/// for it and is empty.
+/// for it and is empty. Until then the socket counts as in use, even if the listener is gone, so
+/// that nobody takes the name over just before it is removed.
 #[derive(Debug)]
 pub struct SocketGuard {
     path: PathBuf,
+    /// Keeps answering other daemons that ask whether the socket is stale.
+    _answering: OwnedFd,
     identity: (u64, u64),
     made_directory: Option<PathBuf>,
 }
@@ -102,8 +105,12 @@ pub fn unix_listener(
         .map_err(|(_, errno)| io("lock the directory of")(errno.into()))?;
     remove_stale(path, &address)?;
     let fd = bind_at(&address, mode).map_err(|errno| io("bind")(errno.into()))?;
-    let guard =
-        SocketGuard { path: path.to_owned(), identity: identity(path).map_err(io("find"))?, made_directory };
+    let guard = SocketGuard {
+        path: path.to_owned(),
+        _answering: fd.try_clone().map_err(io("hold"))?,
+        identity: identity(path).map_err(io("find"))?,
+        made_directory,
+    };
     if let Some(gid) = group {
         chown(path, None, Some(gid)).map_err(|errno| io("set the group of")(errno.into()))?;
     }
