@@ -22,6 +22,10 @@ mod table;
 mod timers;
 mod transmit;
 mod verifier;
+#[cfg(test)]
+mod explorer;
+#[cfg(test)]
+mod world;
 
 pub use chain::{ChainKey, ChainValue};
 pub use config::{BAD_PAUSE, BATCH, Config, DEFAULT_K, EXPIRY, REFRESH, Significance};

@@ -21,18 +21,21 @@ use crate::neighbour::Slot;
 use crate::rank::PackedRank;
 use crate::router::Router;
 use crate::table::Key;
-use crate::verifier::Origin;
+use crate::verifier::{Origin, Verifier};
 
 /// Requests may raise our seqno once a second, three times at once (routing §4.5).
 const RAISE_RATE: u64 = 1;
 const RAISE_BURST: u64 = 3;
 
+/// One jump follows a restart with an old clock, seldom two; more means a second host.
+const JUMPS_SUSPECT: u8 = 3;
+
 /// The state of our own origin.
 #[derive(Debug)]
 pub(crate) struct OwnOrigin {
     pub(crate) seqno: Seqno,
-    /// Seqno at start: a newer record that is not ours comes from a second host with our key.
-    started: Seqno,
+    /// How often we had to jump past a record of ours that we did not sign in this life.
+    jumps: u8,
     /// Its destination, once it is in the table.
     pub(crate) key: Option<Key>,
     raises: Budget,
@@ -44,12 +47,13 @@ impl OwnOrigin {
         config: &Config,
         rng: &mut Rng,
         clock: &NetworkClock,
+        verifier: &dyn Verifier,
         now: Instant,
     ) -> (Self, Destination) {
         let time = clock.seqno(now);
         let kept = config.seqno.filter(|&kept| !clock.is_ahead(kept, now));
         let seqno = kept.map_or(time, |kept| time.max(kept.next()));
-        let proof = sign(config, rng, seqno);
+        let proof = sign(config, rng, verifier, seqno);
         let mut destination = Destination::new(Arc::clone(&proof.origin), now);
         destination.is_self = true;
         destination.admitted = true;
@@ -58,7 +62,7 @@ impl OwnOrigin {
         destination.fd = destination.own;
         destination.proofs = vec![proof];
         let raises = Budget::new(RAISE_RATE, RAISE_BURST, now);
-        (Self { seqno, started: seqno, key: None, raises }, destination)
+        (Self { seqno, jumps: 0, key: None, raises }, destination)
     }
 
     pub(crate) const fn at(mut self, key: Key) -> Self {
@@ -68,11 +72,11 @@ impl OwnOrigin {
 }
 
 /// A new record and the start of its chain, which only we know.
-fn sign(config: &Config, rng: &mut Rng, seqno: Seqno) -> Proof {
+fn sign(config: &Config, rng: &mut Rng, verifier: &dyn Verifier, seqno: Seqno) -> Proof {
     let node = config.identity.node_id();
     let addr = node.address();
     let h0 = rng.array();
-    let anchor = ChainKey { addr, seqno }.advance(Metric::ZERO, &h0, Metric::UNREACHABLE);
+    let anchor = verifier.advance(&ChainKey { addr, seqno }, Metric::ZERO, &h0, Metric::UNREACHABLE);
     let mut record = OriginRecord {
         node: *node.as_bytes(),
         seqno,
@@ -97,7 +101,7 @@ impl Router {
         let Some((key, dest)) = self.own.key.and_then(|key| Some((key, self.table.get_mut(key)?))) else {
             return;
         };
-        let proof = sign(&self.config, &mut self.rng, seqno);
+        let proof = sign(&self.config, &mut self.rng, self.verifier.as_ref(), seqno);
         dest.origin = Arc::clone(&proof.origin);
         dest.proofs = vec![proof];
         dest.own = Some(PackedRank::new(seqno, Metric::ZERO));
@@ -155,13 +159,17 @@ impl Router {
         if ours.is_some_and(|ours| ours.record == origin.record) {
             return;
         }
-        if heard > self.own.started && heard >= self.own.seqno {
+        let newer = heard >= self.own.seqno && !self.clock.is_ahead(heard, now);
+        // Two hosts with one key would leap over each other without end; the budget slows them.
+        if !newer || !self.own.raises.try_take(now) {
+            return;
+        }
+        self.own.jumps = self.own.jumps.saturating_add(1);
+        if self.own.jumps == JUMPS_SUSPECT {
             self.events.push_back(Event::DuplicateIdentity(self.me));
         }
-        if heard >= self.own.seqno && !self.clock.is_ahead(heard, now) {
-            let seqno = self.clock.seqno(now).max(heard.next());
-            self.issue(seqno, now);
-        }
+        let seqno = self.clock.seqno(now).max(heard.next());
+        self.issue(seqno, now);
     }
 
     /// Refreshes our record when its time has come, by network time.

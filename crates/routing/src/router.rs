@@ -79,7 +79,7 @@ impl Router {
         let clock = NetworkClock::new(unix, now);
         let me = config.identity.node_id();
         let mut table = Table::default();
-        let (own, destination) = OwnOrigin::first(&config, &mut rng, &clock, now);
+        let (own, destination) = OwnOrigin::first(&config, &mut rng, &clock, verifier.as_ref(), now);
         let own = own.at(table.insert(destination));
         let mut router = Self {
             admission: Admission::new(config.k),

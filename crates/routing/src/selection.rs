@@ -21,8 +21,9 @@ pub(crate) struct Pick {
 pub(crate) struct Survey {
     /// The best that may be selected.
     pub(crate) best: Option<Pick>,
-    /// The least metric among what may not.
-    pub(crate) infeasible: Option<Metric>,
+    /// The least metric of all. If it is below the best one's, it is out of reach: infeasible, or
+    /// passed over for a fresher one and infeasible from then on.
+    pub(crate) shortest: Option<Metric>,
     /// Something could be selected if only it were proved.
     pub(crate) unproven: bool,
 }
@@ -39,8 +40,8 @@ pub(crate) fn survey(dest: &Destination, neighbours: &Neighbours, rules: Rules) 
         if !dest.admitted || !metric.is_reachable() {
             continue;
         }
+        survey.shortest = Some(survey.shortest.map_or(metric, |m| m.min(metric)));
         if !selectable(dest, link.slot, adv, rules) {
-            survey.infeasible = Some(survey.infeasible.map_or(metric, |m| m.min(metric)));
             continue;
         }
         if !link.has(PROVEN) {
@@ -66,9 +67,9 @@ pub(crate) fn selectable(dest: &Destination, slot: Slot, adv: PackedRank, rules:
 }
 
 impl Survey {
-    /// Whether an infeasible path is significantly shorter than the best feasible one (D5).
+    /// Whether a path that may not be selected is significantly shorter than the selected one (D5).
     pub(crate) fn better_out_of_reach(&self, significance: Significance) -> bool {
-        match (self.infeasible, self.best) {
+        match (self.shortest, self.best) {
             (Some(metric), Some(best)) => out_of_reach(metric, best.own.metric(), significance),
             _ => false,
         }

@@ -114,7 +114,8 @@ impl Router {
         draft: &mut Draft<'_>,
     ) -> bool {
         let Some(dest) = self.table.get(key) else { return true };
-        if dest.own.is_some_and(|own| own.seqno() >= seqno) {
+        // It has answered in the meantime.
+        if dest.adv(slot).is_some_and(|adv| adv.seqno() >= seqno) {
             return true;
         }
         let record = &dest.origin.record;

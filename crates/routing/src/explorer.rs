@@ -1,0 +1,299 @@
+//! A random explorer over the real router (routing-model D11): everything that may happen at any
+//! instant happens at some instant, and after each step the checkers look at every destination.
+//!
+//! `SINEW_ROUTING_RUNS=100000` explores longer; `SINEW_ROUTING_SEED=7` replays one schedule.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sinew_types::{Rank, Rng};
+
+use crate::config::Significance;
+use crate::rules::Rule;
+use crate::verifier::{SharedMemo, Verifier};
+use crate::world::{Breach, World};
+
+/// Links of a topology: node, node, cost.
+type Links = &'static [(usize, usize, u16)];
+
+/// The topologies of routing-model §3; node 0 is one origin among all.
+const TRI: (usize, Links) = (3, &[(0, 1, 1), (1, 2, 1), (0, 2, 3)]);
+const TAIL: (usize, Links) = (4, &[(0, 1, 1), (1, 2, 1), (2, 3, 1), (1, 3, 3)]);
+const RING: (usize, Links) = (4, &[(0, 1, 1), (1, 2, 1), (2, 3, 1), (3, 0, 1)]);
+const K4: (usize, Links) = (4, &[(0, 1, 1), (0, 2, 2), (0, 3, 3), (1, 2, 1), (2, 3, 1), (1, 3, 2)]);
+const K5: (usize, Links) = (
+    5,
+    &[(0, 1, 2), (0, 2, 3), (0, 3, 1), (1, 2, 1), (1, 3, 2), (1, 4, 1), (2, 3, 1), (2, 4, 2), (3, 4, 1)],
+);
+
+/// What may happen in a run.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    topology: (usize, Links),
+    steps: u64,
+    evictions: bool,
+    restarts: bool,
+    rule: Option<Rule>,
+    breach: Option<Breach>,
+    significance: Significance,
+}
+
+const PLAN: Plan = Plan {
+    topology: K4,
+    steps: 250,
+    evictions: true,
+    restarts: true,
+    rule: None,
+    breach: None,
+    significance: Significance::EXACT,
+};
+
+/// A packet on its way, with what it has seen.
+struct Packet {
+    dest: usize,
+    at: usize,
+    watermark: Option<Rank>,
+    /// Towards `at` over this wire and incarnation, or arrived.
+    over: Option<(usize, u64)>,
+    seen: BTreeSet<(usize, u64, u16)>,
+}
+
+struct Run {
+    world: World,
+    rng: Rng,
+    plan: Plan,
+    packets: Vec<Packet>,
+}
+
+impl Run {
+    fn new(seed: u64, plan: Plan, memo: &Arc<SharedMemo>) -> Self {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&seed.to_le_bytes());
+        let (nodes, links) = plan.topology;
+        let verifier: Arc<dyn Verifier> = Arc::clone(memo) as _;
+        let mut world = World::with_memo(nodes, links, verifier);
+        world.significance = plan.significance;
+        if let Some(rule) = plan.rule {
+            world.without(rule);
+        }
+        world.breach = plan.breach;
+        for node in 0..nodes {
+            world.restart(node, 0);
+        }
+        let mut run = Self { world, rng: Rng::new(key), plan, packets: Vec::new() };
+        if run.rng.below(4) > 0 {
+            run.world.open_all();
+            run.world.run_for(Duration::from_secs(1));
+        }
+        run
+    }
+
+    fn pick(&mut self, bound: usize) -> usize {
+        self.rng.below(bound as u64) as usize
+    }
+
+    fn end(&mut self) -> (usize, usize) {
+        (self.pick(self.world.wires.len()), self.pick(2))
+    }
+
+    /// One thing happens.
+    fn step(&mut self) -> Result<(), String> {
+        let (wire, end) = self.end();
+        let nodes = self.world.routers.len();
+        match self.rng.below(100) {
+            0..26 => drop(self.world.send(wire, end)),
+            26..56 => drop(self.world.deliver(wire, end)),
+            56..62 => drop(self.world.process_late(wire, end)),
+            62..72 => drop(self.world.deliver_ack(wire, end)),
+            72..76 => drop(self.world.notice(wire, end)),
+            76..80 => self.disturb_link(wire, end),
+            80..83 => {
+                let cost = 1 + self.pick(5) as u16;
+                self.world.set_cost(wire, end, cost);
+            }
+            83..86 if self.plan.evictions => {
+                let (node, dest) = (self.pick(nodes), self.pick(nodes));
+                self.world.evict(node, dest);
+            }
+            86..89 if self.plan.evictions => {
+                let (node, dest) = (self.pick(nodes), self.pick(nodes));
+                self.world.admit(node, dest);
+            }
+            89 if self.plan.restarts && self.rng.below(2) == 0 => {
+                let (node, back) = (self.pick(nodes), self.pick(2) as u64 * 60_000_000);
+                self.world.restart(node, back);
+            }
+            90..95 => self.let_time_pass(),
+            _ => return self.move_packet(),
+        }
+        Ok(())
+    }
+
+    fn disturb_link(&mut self, wire: usize, end: usize) {
+        if self.world.wires[wire].ends[end].up.is_some() {
+            let lose = self.rng.below(2) == 0;
+            self.world.close(wire, end, lose);
+            if self.rng.below(3) == 0 {
+                self.world.open(wire, end);
+            }
+        } else {
+            self.world.open(wire, end);
+        }
+    }
+
+    fn let_time_pass(&mut self) {
+        let ms = [1, 51, 310, 1_100, 10_100, 15_100][self.pick(6)];
+        self.world.pass(Duration::from_millis(ms));
+        for node in 0..self.world.routers.len() {
+            if self.rng.below(3) > 0 {
+                self.world.tick(node);
+            }
+        }
+    }
+
+    /// A packet starts, or one on the way makes a step.
+    fn move_packet(&mut self) -> Result<(), String> {
+        if self.packets.len() < 4 {
+            let nodes = self.world.routers.len();
+            let (dest, at) = (self.pick(nodes), self.pick(nodes));
+            self.packets.push(Packet { dest, at, watermark: None, over: None, seen: BTreeSet::new() });
+        }
+        let index = self.pick(self.packets.len());
+        let packet = self.packets.swap_remove(index);
+        if let Some(packet) = advance(&self.world, packet)? {
+            self.packets.push(packet);
+        }
+        Ok(())
+    }
+
+    /// Events stop, most dead links come back; then the rest conditions must hold.
+    fn rest(&mut self) -> Result<(), String> {
+        for wire in 0..self.world.wires.len() {
+            for end in 0..2 {
+                if !self.world.wires[wire].live() && self.world.wires[wire].ends[end].up.is_some() {
+                    self.world.close(wire, end, true);
+                }
+            }
+            if !self.world.wires[wire].live() && self.rng.below(10) < 7 {
+                let end = self.pick(2);
+                self.world.open(wire, end);
+            }
+        }
+        for _ in 0..200 {
+            let (wire, end) = self.end();
+            match self.rng.below(4) {
+                0 => drop(self.world.send(wire, end)),
+                1 => drop(self.world.deliver(wire, end)),
+                2 => drop(self.world.process_late(wire, end)),
+                _ => drop(self.world.deliver_ack(wire, end)),
+            }
+            self.world.check()?;
+        }
+        self.world.run_for(Duration::from_secs(150));
+        self.world.check()?;
+        self.world.check_rest()?;
+        self.check_delivery()
+    }
+
+    /// Once all is quiet a packet passes every watermark.
+    fn check_delivery(&self) -> Result<(), String> {
+        for dest in 0..self.world.ids.len() {
+            for at in 0..self.world.ids.len() {
+                let mut packet = Packet { dest, at, watermark: None, over: None, seen: BTreeSet::new() };
+                if self.world.live_next_hop(at, dest).is_none() {
+                    continue;
+                }
+                while packet.at != dest || packet.over.is_some() {
+                    packet = advance(&self.world, packet)?.ok_or("at rest a watermark drops a packet")?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn play(&mut self) -> Result<(), String> {
+        for _ in 0..self.rng.below(self.plan.steps) + 20 {
+            self.step()?;
+            self.world.check()?;
+        }
+        self.rest()
+    }
+}
+
+/// One step of a packet: accepted by the node it was sent to, or sent on. `None` when it is gone.
+fn advance(world: &World, mut packet: Packet) -> Result<Option<Packet>, String> {
+    if let Some((wire, incarnation)) = packet.over.take() {
+        let ends = &world.wires[wire].ends;
+        let mine = ends.iter().find(|end| end.node == packet.at).and_then(|end| end.up);
+        // Keys of another incarnation are refused (D1).
+        return Ok((mine == Some(incarnation)).then_some(packet));
+    }
+    if packet.at == packet.dest {
+        return Ok(None);
+    }
+    let (Some(next), Some(fd)) = (world.next_hop(packet.at, packet.dest), world.fd(packet.at, packet.dest))
+    else {
+        return Ok(None);
+    };
+    if packet.watermark.is_some_and(|mark| !fd.better_than(mark)) {
+        return Ok(None);
+    }
+    // D9: a packet may meet a node again, but never at the same feasibility distance.
+    if !packet.seen.insert((packet.at, fd.seqno.value(), fd.metric.units())) {
+        return Err(format!("D9: a packet for {} is twice at {} with {fd:?}", packet.dest, packet.at));
+    }
+    let (wire, end) = world.wire_between(packet.at, next);
+    let Some(incarnation) = world.wires[wire].ends[end].up else { return Ok(None) };
+    (packet.watermark, packet.over, packet.at) = (Some(fd), Some((wire, incarnation)), next);
+    Ok(Some(packet))
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Plays `runs` schedules; the first violation, with the seed that shows it again.
+fn explore(plan: Plan, runs: u64) -> Result<(), (u64, String, Vec<String>)> {
+    let memo = Arc::new(SharedMemo::default());
+    let runs = if plan.rule.is_none() && plan.breach.is_none() {
+        number("SINEW_ROUTING_RUNS").unwrap_or(runs)
+    } else {
+        runs
+    };
+    let seeds = number("SINEW_ROUTING_SEED").map_or(0..runs, |seed| seed..seed + 1);
+    for seed in seeds {
+        let mut run = Run::new(seed, plan, &memo);
+        if let Err(what) = run.play() {
+            run.world.dump();
+            return Err((seed, what, run.world.trace));
+        }
+    }
+    Ok(())
+}
+
+fn must_hold(plan: Plan, runs: u64) {
+    if let Err((seed, what, trace)) = explore(plan, runs) {
+        let tail = trace.len().saturating_sub(150);
+        panic!("{what}\nSINEW_ROUTING_SEED={seed} {plan:?}\n{}", trace[tail..].join("\n"));
+    }
+}
+
+fn must_be_noticed(plan: Plan, runs: u64) {
+    let result = explore(plan, runs);
+    assert!(result.is_err(), "{runs} runs noticed nothing: {plan:?}");
+}
+
+#[test]
+fn every_rule_in_force_nothing_loops_and_everything_heals() {
+    for topology in [TRI, TAIL, RING, K4, K5] {
+        must_hold(Plan { topology, ..PLAN }, 150);
+    }
+}
+
+#[test]
+fn damped_metrics_loop_no_more_than_exact_ones() {
+    for topology in [TAIL, K5] {
+        must_hold(Plan { topology, significance: Significance::DAMPED, ..PLAN }, 150);
+    }
+}
