@@ -60,6 +60,8 @@ pub(crate) enum Verb {
     /// End-to-end sessions
     Sessions,
     /// Ask a node for an answer, and see which path it took
+    ///
+    /// Exit code 0: answered over a direct path; 2: relayed, or some probes were lost; 3: no answer.
     Ping(PingArgs),
     /// Every hop on the way to a node, with its key
     Trace(TraceArgs),
@@ -177,9 +179,9 @@ pub(crate) enum RoutesVerb {
 pub(crate) struct PingArgs {
     /// Whom to ask
     pub(crate) target: String,
-    /// How many probes; 0 = until interrupted
-    #[arg(short, value_name = "N", default_value_t = 4)]
-    pub(crate) count: u32,
+    /// How many probes; 0 = until interrupted [default: 4, with --until-direct 10]
+    #[arg(short, value_name = "N")]
+    pub(crate) count: Option<u32>,
     /// Seconds from one to the next
     #[arg(short, value_name = "S", default_value_t = 1.0, value_parser = seconds)]
     pub(crate) interval: f64,
@@ -189,7 +191,7 @@ pub(crate) struct PingArgs {
     /// Payload of each probe in bytes
     #[arg(long, value_name = "B", default_value_t = 56)]
     pub(crate) size: u16,
-    /// Stop at the first answer over a direct path; exit 2 if all came over relays
+    /// Stop at the first answer over a direct path
     #[arg(long)]
     pub(crate) until_direct: bool,
 }

@@ -13,7 +13,7 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sinew_control::{ApiError, ErrorBody, Exit, SCHEMA_VERSION, Versioned};
+use sinew_control::{ApiError, Exit, SCHEMA_VERSION, Versioned};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -131,8 +131,8 @@ impl Lines {
 }
 
 fn line_of<T: DeserializeOwned>(line: &[u8]) -> Result<T, ApiError> {
-    match serde_json::from_slice::<Versioned<ErrorBody>>(line) {
-        Ok(refused) => Err(refused.body.error),
+    match serde_json::from_slice::<Versioned<ApiError>>(line) {
+        Ok(refused) => Err(refused.body),
         Err(_) => parse(line),
     }
 }
@@ -163,8 +163,8 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
 }
 
 fn refusal(body: &[u8]) -> ApiError {
-    match serde_json::from_slice::<Versioned<ErrorBody>>(body) {
-        Ok(refused) => refused.body.error,
+    match serde_json::from_slice::<Versioned<ApiError>>(body) {
+        Ok(refused) => refused.body,
         Err(error) => garbled(&error.to_string()),
     }
 }

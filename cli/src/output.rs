@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 
 use serde::Serialize;
-use sinew_control::{ApiError, ErrorBody, Versioned};
+use sinew_control::{ApiError, Versioned};
 
 use crate::args::Format;
 
@@ -56,8 +56,8 @@ impl Out {
     /// Writes an error to stderr, in the format of the answer it stands for.
     pub(crate) fn error(self, error: &ApiError) {
         let text = match self.format {
-            Format::Json => pretty(&ErrorBody { error: error.clone() }),
-            Format::Jsonl => line(&ErrorBody { error: error.clone() }),
+            Format::Json => pretty(error),
+            Format::Jsonl => line(error),
             _ => {
                 let mut text = String::new();
                 for (i, part) in error.message.lines().enumerate() {

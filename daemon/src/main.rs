@@ -12,7 +12,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use sinew_control::config::ConfigFile;
-use sinew_control::secrets::{self, Secret, SecretError};
+use sinew_control::secrets::Secret;
+use sinew_platform::{KeyFileError, keyfile, secretfile};
 use sinew_types::Identity;
 use tracing_subscriber::EnvFilter;
 
@@ -61,46 +62,47 @@ fn main() -> ExitCode {
 fn start(args: &Args) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(&args.log_level)
         .map_err(|error| configuration(format!("--log-level {}: {error}", args.log_level)))?;
-    let file = ConfigFile::read(&args.config).map_err(configuration)?;
-    if args.check {
-        return check(&file);
-    }
-    let identity = own_key(&file)?;
-    file.check_identity(&identity.node_id()).map_err(configuration)?;
-    let secret = mesh_secret(&file)?;
     log_to_stderr(args.log_format, filter);
+    let file = ConfigFile::read(&args.config).map_err(configuration)?;
+    let known = known_key(&file)?;
+    if let Some(identity) = &known {
+        file.check_identity(&identity.node_id()).map_err(configuration)?;
+    }
+    let secret = mesh_secret(&file)?;
+    if args.check {
+        return Ok(());
+    }
+    let identity = match known {
+        Some(identity) => identity,
+        None => first_key(&file)?,
+    };
     run::run(Start { file, identity, secret })
         .map_err(|error| Failure { exit: EXIT_HOST, text: error.to_string() })
 }
 
-/// Judges what is there. A key that is made on the first start is not missed before it.
-fn check(file: &ConfigFile) -> Result<(), Failure> {
-    match secrets::load_key(&file.config.node.key_file) {
-        Ok(identity) => file.check_identity(&identity.node_id()).map_err(configuration)?,
-        Err(SecretError::Missing { .. }) => {}
-        Err(error) => return Err(about("node.key_file", file, &error)),
+/// The node's key, if it has one yet.
+fn known_key(file: &ConfigFile) -> Result<Option<Identity>, Failure> {
+    match keyfile::load(&file.config.node.key_file) {
+        Ok(seed) => Ok(Some(Identity::from_seed(*seed))),
+        Err(KeyFileError::Missing { .. }) => Ok(None),
+        Err(error) => Err(about("node.key_file", file, EXIT_CONFIG, &error)),
     }
-    mesh_secret(file).map(drop)
 }
 
-fn own_key(file: &ConfigFile) -> Result<Identity, Failure> {
-    let mut seed = Secret::new([0; 32]);
-    getrandom::fill(seed.as_mut_slice()).map_err(|error| Failure {
-        exit: EXIT_HOST,
-        text: format!("no random bytes from the system: {error}"),
-    })?;
-    secrets::load_or_create_key(&file.config.node.key_file, &seed)
-        .map_err(|error| about("node.key_file", file, &error))
+/// Makes the key on the first start. If that fails it is the host's fault, not the file's.
+fn first_key(file: &ConfigFile) -> Result<Identity, Failure> {
+    keyfile::load_or_create(&file.config.node.key_file)
+        .map(|seed| Identity::from_seed(*seed))
+        .map_err(|error| about("node.key_file", file, EXIT_HOST, &error))
 }
 
 fn mesh_secret(file: &ConfigFile) -> Result<Option<Secret>, Failure> {
     let path = file.config.mesh.secret_file.as_deref();
-    path.map(secrets::load_mesh_secret).transpose().map_err(|error| about("mesh.secret_file", file, &error))
+    let loaded = path.map(secretfile::load).transpose();
+    loaded.map_err(|error| about("mesh.secret_file", file, EXIT_CONFIG, &error))
 }
 
-/// A secret file that cannot be made is the host's fault, any other the configuration's.
-fn about(key: &str, file: &ConfigFile, error: &SecretError) -> Failure {
-    let exit = if matches!(error, SecretError::NotMade { .. }) { EXIT_HOST } else { EXIT_CONFIG };
+fn about(key: &str, file: &ConfigFile, exit: u8, error: &KeyFileError) -> Failure {
     Failure { exit, text: format!("{}: {key}: {error}", file.path.display()) }
 }
 

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use sinew_control::api::{LoadedConfig, Reload};
 use sinew_control::config::{self, Change, ConfigError, ConfigFile};
-use sinew_control::{ApiError, Exit, paths, secrets};
+use sinew_control::{ApiError, Exit, paths};
+use sinew_platform::keyfile;
+use sinew_types::Identity;
 
 use crate::args::ConfigVerb;
 use crate::client::{Client, PATIENCE};
@@ -77,8 +79,8 @@ fn check(out: Out, file: &Path) -> Result<Exit, ApiError> {
 /// The rules of the file, and of the key it names where this user may read that.
 fn judged(file: &Path) -> Result<(), ConfigError> {
     let file = ConfigFile::read(file)?;
-    match secrets::load_key(&file.config.node.key_file) {
-        Ok(identity) => file.check_identity(&identity.node_id()),
+    match keyfile::load(&file.config.node.key_file) {
+        Ok(seed) => file.check_identity(&Identity::from_seed(*seed).node_id()),
         Err(_) => Ok(()),
     }
 }

@@ -4,8 +4,10 @@ use std::path::Path;
 
 use serde::Serialize;
 use sinew_control::api::Key;
-use sinew_control::secrets::{self, Secret, SecretError};
 use sinew_control::{ApiError, Exit, paths};
+use sinew_platform::{KeyFileError, keyfile, secretfile};
+use sinew_types::Identity;
+use zeroize::Zeroizing;
 
 use crate::args::KeyVerb;
 use crate::client::Client;
@@ -20,11 +22,11 @@ struct Made<'a> {
 
 pub(super) async fn run(client: &Client, out: Out, verb: KeyVerb) -> Result<Exit, ApiError> {
     let key = match verb {
-        KeyVerb::New { file } => Key::of(&secrets::create_key(&file, &random()?).map_err(refused)?),
-        KeyVerb::Show { file: Some(file) } => Key::of(&secrets::load_key(&file).map_err(refused)?),
+        KeyVerb::New { file } => names(keyfile::create(&file).map_err(refused)?),
+        KeyVerb::Show { file: Some(file) } => names(keyfile::load(&file).map_err(refused)?),
         KeyVerb::Show { file: None } => client.get(paths::KEY).await?,
         KeyVerb::Secret { file } => {
-            secrets::create_mesh_secret(&file, &random()?).map_err(refused)?;
+            secretfile::create(&file, &*random()?).map_err(refused)?;
             let table = || format!("{} holds a new mesh secret; copy it to every node\n", file.display());
             out.object(&Made { file: &file }, table)?;
             return Ok(Exit::Ok);
@@ -34,13 +36,17 @@ pub(super) async fn run(client: &Client, out: Out, verb: KeyVerb) -> Result<Exit
     Ok(Exit::Ok)
 }
 
-fn random() -> Result<Secret, ApiError> {
-    let mut seed = Secret::new([0; 32]);
-    getrandom::fill(seed.as_mut_slice())
-        .map_err(|error| ApiError::invalid(format!("no random bytes from the system: {error}"), ""))?;
-    Ok(seed)
+fn names(seed: Zeroizing<[u8; 32]>) -> Key {
+    Key::of(&Identity::from_seed(*seed))
 }
 
-fn refused(error: SecretError) -> ApiError {
+fn random() -> Result<Zeroizing<[u8; 32]>, ApiError> {
+    let mut secret = Zeroizing::new([0; 32]);
+    getrandom::fill(secret.as_mut_slice())
+        .map_err(|error| ApiError::invalid(format!("no random bytes from the system: {error}"), ""))?;
+    Ok(secret)
+}
+
+fn refused(error: KeyFileError) -> ApiError {
     ApiError::invalid(error.to_string(), "")
 }

@@ -16,6 +16,11 @@ use crate::render;
 /// How much later than due a probe's line may come before the daemon counts as stuck.
 const SLACK: Duration = Duration::from_secs(10);
 
+/// Probes without `-c`.
+const COUNT: u32 = 4;
+/// The same with `--until-direct`: a direct path may take a moment to be found.
+const UNTIL_DIRECT_COUNT: u32 = 10;
+
 /// The whole answer as one object.
 #[derive(Serialize)]
 struct Report<'a> {
@@ -28,7 +33,7 @@ struct Report<'a> {
 pub(super) async fn run(client: &Client, out: Out, args: &PingArgs) -> Result<Exit, ApiError> {
     let request = PingRequest {
         target: args.target.clone(),
-        count: args.count,
+        count: args.count.unwrap_or(if args.until_direct { UNTIL_DIRECT_COUNT } else { COUNT }),
         interval_ms: millis(args.interval),
         timeout_ms: millis(args.timeout),
         size: args.size,
@@ -39,6 +44,9 @@ pub(super) async fn run(client: &Client, out: Out, args: &PingArgs) -> Result<Ex
     let mut session = Session::default();
     while let Some(probe) = next(&mut lines, patience).await? {
         session.take(probe, out)?;
+        if args.until_direct && session.direct {
+            break;
+        }
     }
     session.report(out, &args.target)?;
     Ok(session.exit(args.until_direct))
@@ -59,13 +67,16 @@ async fn next(lines: &mut Lines, patience: Duration) -> Result<Option<PingProbe>
 struct Session {
     probes: Vec<PingProbe>,
     summary: PingSummary,
+    /// Whether the last answer came over a direct path.
     direct: bool,
 }
 
 impl Session {
     fn take(&mut self, probe: PingProbe, out: Out) -> Result<(), ApiError> {
         self.summary.add(&probe);
-        self.direct |= probe.rtt_ms.is_some() && probe.direct;
+        if probe.rtt_ms.is_some() {
+            self.direct = probe.direct;
+        }
         match out.format {
             Format::Json => self.probes.push(probe),
             Format::Jsonl => output::write(&output::line(&probe))?,
@@ -83,16 +94,15 @@ impl Session {
         }
     }
 
-    /// 0 as asked · 2 some were lost, or none was direct though that was asked · 3 no answer.
+    /// 0 answered over a direct path · 2 some were lost, or relays carry it · 3 no answer.
     fn exit(&self, until_direct: bool) -> Exit {
-        if self.summary.received == 0 {
+        let Self { summary, direct, .. } = self;
+        if summary.received == 0 {
             Exit::Unreachable
-        } else if until_direct {
-            if self.direct { Exit::Ok } else { Exit::Degraded }
-        } else if self.summary.received < self.summary.sent {
-            Exit::Degraded
-        } else {
+        } else if *direct && (until_direct || summary.received == summary.sent) {
             Exit::Ok
+        } else {
+            Exit::Degraded
         }
     }
 }
@@ -105,7 +115,7 @@ mod tests {
     fn the_exit_code_says_what_came_back() {
         for (sent, received, direct, until_direct, exit) in [
             (4, 4, true, false, Exit::Ok),
-            (4, 4, false, false, Exit::Ok),
+            (4, 4, false, false, Exit::Degraded),
             (4, 3, true, false, Exit::Degraded),
             (4, 0, false, false, Exit::Unreachable),
             (0, 0, false, false, Exit::Unreachable),

@@ -21,7 +21,6 @@ use std::path::{Path, PathBuf};
 
 use sinew_types::{Class, NodeId, PeerUri};
 
-pub(crate) use diagnose::plain;
 pub use diagnose::{ConfigError, Diagnostic};
 pub use diff::{Change, Effect, diff};
 pub use edit::{EditError, add_peer, remove_peer, save};

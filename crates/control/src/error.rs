@@ -47,7 +47,7 @@ impl Exit {
     }
 }
 
-/// A refused or failed request; every answer that is not 2xx carries one in an [`ErrorBody`].
+/// A refused or failed request; the body of every answer that is not 2xx, [versioned](crate::Versioned).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub struct ApiError {
     /// Stable word for scripts, such as `unknown_target`.
@@ -59,13 +59,6 @@ pub struct ApiError {
     pub hint: String,
     /// Exit code of the command line ([`Exit`]).
     pub exit: u8,
-}
-
-/// The JSON object around an error: `{"schema_version": 1, "error": {…}}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ErrorBody {
-    /// What went wrong.
-    pub error: ApiError,
 }
 
 impl ApiError {

@@ -2,12 +2,12 @@
 //!
 //! The API is HTTP with JSON over a unix socket ([`paths`] names its resources, [`api`] their
 //! types). Every top-level object is a [`Versioned`] body, so scripts can tell what they read;
-//! fields are only ever added within one schema version. Failures carry an [`ApiError`] (in an [`ErrorBody`]) with the
+//! fields are only ever added within one schema version. Failures carry an [`ApiError`] with the
 //! exit code that the command line ends with, so daemon and tool agree on what went wrong.
 //!
 //! The configuration ([`config`]) lives here too, because the daemon runs on it, `sinew config
 //! check` judges it and `peers add --save` edits it: one parser, one verdict. The files that it
-//! names (node key, mesh secret) are read by [`secrets`].
+//! names are read elsewhere: files of secrets are a matter of the host.
 //!
 //! This is the only crate of the core that knows serde; it knows no protocol and no state.
 
@@ -19,7 +19,7 @@ pub mod secrets;
 pub mod target;
 pub mod time;
 
-pub use error::{ApiError, ErrorBody, Exit};
+pub use error::{ApiError, Exit};
 
 use serde::{Deserialize, Serialize};
 

@@ -222,7 +222,7 @@ fn peers(raw: &[schema::Peer], problems: &mut Problems<'_>) -> Vec<Peer> {
         };
         if let Some((first, _)) = peers.iter().find(|(_, other)| same(other)) {
             let line = problems.line_of(&format!("peer[{first}].uri")).unwrap_or_default();
-            let problem = format!("this peer stands already in line {line}");
+            let problem = format!("this peer is listed twice (first in line {line})");
             problems.add(&path, problem, "keep one entry; carriers go together as ?via=udp,tcp");
             continue;
         }
@@ -297,7 +297,9 @@ fn inbound(raw: Option<WordOrList>, problems: &mut Problems<'_>) -> Inbound {
             for (i, text) in texts.iter().enumerate() {
                 match text.parse() {
                     Ok(rule) => rules.push(rule),
-                    Err(problem) => problems.bad_value(&format!("tun.inbound[{i}]"), problem),
+                    Err(problem) => {
+                        problems.bad_value(&format!("tun.inbound[{i}]"), format!("`{text}`: {problem}"))
+                    }
                 }
             }
             Inbound::Rules(rules)

@@ -45,15 +45,15 @@ impl FromStr for InboundRule {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut words = text.split_ascii_whitespace();
-        let service = words.next().ok_or("an empty rule")?.parse()?;
+        let service = words.next().ok_or("the rule is empty")?.parse()?;
         let from = match (words.next(), words.next(), words.next()) {
             (None, ..) => None,
             (Some("from"), Some(node), None) => {
                 Some(node.parse().map_err(|error| format!("bad node id `{node}`: {error}"))?)
             }
-            (Some("from"), None, _) => return Err(format!("`{text}`: who? `from` needs a node id")),
-            (Some(word), ..) if word != "from" => return Err(format!("`{text}`: `{word}` is not `from`")),
-            _ => return Err(format!("`{text}`: one node id per rule")),
+            (Some("from"), None, _) => return Err("who? `from` needs a node id".to_owned()),
+            (Some(word), ..) if word != "from" => return Err(format!("`{word}` is not `from`")),
+            _ => return Err("one node id per rule".to_owned()),
         };
         Ok(Self { service, from })
     }
