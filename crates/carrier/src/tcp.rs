@@ -3,7 +3,7 @@
 //! A record stands behind its length (u16, little-endian). Each connection has a number, the
 //! `local` of its [`sinew_types::PathAddr`]; numbers are not used twice. One [`TcpCarrier`] owns
 //! all listeners and connections and is driven by [`TcpCarrier::next`] from one task: wakers mark
-//! connections in a [`ready::ReadySet`], so a turn costs what is ready, not what is open.
+//! the connections that have something to do, so a turn costs what is ready, not what is open.
 //!
 //! A stream keeps state for a stranger before anybody has proved anything. Therefore accepted
 //! connections are bounded in number, per source, in time and in memory until the caller says

@@ -128,7 +128,7 @@ fn the_header_is_cut_from_the_first_part_alone() {
 fn the_double_keeps_packet_borders_and_order() {
     let (a, b) = memory::pair();
     for size in [10, 11, 1400, MAX_FRAME] {
-        a.try_writev(&[IoSlice::new(&vec![7; 10]), IoSlice::new(&vec![8; size - 10])]).unwrap();
+        a.try_writev(&[IoSlice::new(&[7; 10]), IoSlice::new(&vec![8; size - 10])]).unwrap();
     }
     let mut buf = vec![0; MAX_FRAME];
     for size in [10, 11, 1400, MAX_FRAME] {

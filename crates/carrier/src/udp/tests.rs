@@ -176,7 +176,8 @@ fn nothing_there_would_block_and_a_waiting_reader_wakes() {
         b.writable().await.unwrap();
         assert_eq!(b.try_recv(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         let (read, sent) = tokio::join!(b.readable(), async { a.try_send(b.local_addr(), b"x", 1, 0) });
-        (read.unwrap(), sent.unwrap());
+        read.unwrap();
+        sent.unwrap();
         assert_eq!(b.try_recv(&mut buffer).unwrap(), 1);
         assert_eq!(b.local(), 3);
     });
@@ -186,4 +187,27 @@ fn nothing_there_would_block_and_a_waiting_reader_wakes() {
 fn an_empty_datagram_is_a_batch_without_datagrams() {
     let batch = Batch { from: "10.0.0.1:1".parse().unwrap(), stride: 1, len: 0, ecn: 0 };
     assert_eq!(batch.ranges().count(), 0);
+}
+
+#[test]
+fn refused_segmentation_is_done_without_for_good_and_nothing_is_lost() {
+    use std::os::fd::AsRawFd;
+    run(async || {
+        let (a, b) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
+        let on: libc::c_int = 1;
+        // Without checksums the kernel refuses to segment (EINVAL), as it does for some drivers (EIO).
+        // SAFETY: the option is an int, and `on` lives through the call.
+        let result = unsafe {
+            let (value, len) = ((&raw const on).cast(), size_of_val(&on) as libc::socklen_t);
+            libc::setsockopt(a.socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_NO_CHECK, value, len)
+        };
+        assert_eq!(result, 0);
+        for _ in 0..2 {
+            a.try_send(b.local_addr(), &pattern(40_500), 1000, 2).unwrap();
+            let expected: Vec<_> = pattern(40_500).chunks(1000).map(<[u8]>::to_vec).collect();
+            assert_eq!(collect(&b, a.local_addr(), 2, 41).await, expected);
+            assert!(!a.segmentation());
+        }
+        assert_eq!(a.stats(), UdpStats::default());
+    });
 }

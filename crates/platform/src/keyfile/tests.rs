@@ -29,7 +29,7 @@ fn a_new_key_is_private_complete_and_read_back() {
     let meta = fs::symlink_metadata(&path).unwrap();
     assert_eq!((meta.mode() & 0o7777, meta.len(), meta.nlink()), (0o600, 65, 1));
     assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o777, 0o700);
-    assert_eq!(entries(path.parent().unwrap()), [path.clone()], "nothing temporary is left");
+    assert_eq!(entries(path.parent().unwrap()), std::slice::from_ref(&path), "nothing temporary is left");
     assert_ne!(*create(&directory.path().join("other")).unwrap(), *made);
 }
 

@@ -59,7 +59,8 @@ fn a_socket_that_a_killed_run_left_is_replaced() {
         assert!(path.exists());
         let (listener, _guard) = unix_listener(&path, 0o600, None).unwrap();
         let (client, server) = tokio::join!(UnixStream::connect(&path), listener.accept());
-        (client.unwrap(), server.unwrap());
+        client.unwrap();
+        server.unwrap();
     });
 }
 
