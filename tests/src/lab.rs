@@ -192,6 +192,7 @@ impl Lab {
 
     /// Configures `of` as a peer of `at`, at its address on their common link.
     pub fn peer(&mut self, at: &str, of: &str) -> Result<()> {
+        self.key(at)?;
         let uri = self.uri(of, &self.underlay(of, at))?;
         self.get_mut(at).config.peers.push((uri, 0));
         Ok(())
@@ -241,7 +242,7 @@ impl Lab {
         Ok(())
     }
 
-    /// Waits until `sinew wait ready` succeeds on one node.
+    /// Waits until `sinew status --check ready` succeeds on one node.
     pub fn wait_ready(&mut self, name: &str) -> Result<()> {
         wait::value(&format!("{name} ready"), READY, || {
             let node = self.get_mut(name);
@@ -252,7 +253,7 @@ impl Lab {
                     read_lossy(&node.config.log())
                 )));
             }
-            let ready = self.cli(name).run(&["wait", "ready"]).ok()?;
+            let ready = self.cli(name).run(&["status", "--check", "ready"]).ok()?;
             (ready.code == Some(0)).then_some(Ok(()))
         })?
     }

@@ -68,7 +68,7 @@ const BAD_FILES: &[(&str, Spoil, &[&str])] = &[
         },
         &["fd3f::1", "mesh address"],
     ),
-    ("a bad inbound rule", |c, _| c.inbound = "[\"tcp/eighty\"]".into(), &["tcp/eighty"]),
+    ("a bad inbound rule", |c, _| c.inbound = "[\"tcp/eighty\"]".into(), &["eighty"]),
 ];
 
 #[test]
@@ -115,7 +115,7 @@ fn the_same_peer_twice_is_refused_or_merged_but_told() {
         lab.peer("a", "b")?;
         lab.key("a")?;
         lab.config("a").write()?;
-        expect(&sinewd(lab, &[], &["--check"])?, 1, &["twice"])
+        expect(&sinewd(lab, &[], &["--check"])?, 1, &["already in line"])
     });
 }
 
@@ -127,7 +127,7 @@ fn a_key_file_that_others_can_read_is_refused() {
         lab.config("a").write()?;
         let file = lab.config("a").key_file().to_string_lossy().into_owned();
         lab.ns("a").run(&["chmod", "0644", &file])?;
-        expect(&sinewd(lab, &[], &[])?, 1, &["node.key", "0600"])?;
+        expect(&sinewd(lab, &[], &[])?, 1, &["node.key", "chmod 600"])?;
         lab.ns("a").run(&["chmod", "0600", &file])?;
         std::fs::write(&file, b"too short")?;
         expect(&sinewd(lab, &[], &[])?, 1, &["node.key"])
