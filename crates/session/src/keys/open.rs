@@ -122,11 +122,6 @@ impl OpenEpoch {
         self.dead.load(Relaxed)
     }
 
-    /// Whether a record ever opened under this epoch.
-    pub(crate) fn is_seen(&self) -> bool {
-        self.seen.load(Relaxed)
-    }
-
     /// Records opened so far.
     pub(crate) fn records(&self) -> u64 {
         self.records.load(Relaxed)

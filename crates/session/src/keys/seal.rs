@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use sinew_noise::{Cipher, RecordKey};
 use sinew_types::DropReason;
 use sinew_wire::frag::{FRAG_OVERHEAD, FragHeader};
-use sinew_wire::record::{DATA_OVERHEAD, DataHeader, HEADER_LEN, PREFIX_LEN, Prefix, TAG_LEN, counter_of, lane_of, nonce_of};
+use sinew_wire::record::{
+    DATA_OVERHEAD, DataHeader, HEADER_LEN, PREFIX_LEN, Prefix, TAG_LEN, counter_of, lane_of, nonce_of,
+};
 use sinew_wire::routed::{self, Layout, RoutedClear, RoutedHeader};
 
 use super::MAX_LANES;
