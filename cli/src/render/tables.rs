@@ -282,7 +282,7 @@ pub(crate) fn changes(changes: &[Change]) -> String {
     }
     let effect = |effect| match effect {
         Effect::Live => "live",
-        Effect::Reconnects => "reconnects the peer",
+        Effect::Reconnects => "ends the link",
         Effect::Restart => "needs a restart",
     };
     draw(

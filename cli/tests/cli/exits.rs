@@ -232,7 +232,7 @@ fn a_configuration_is_checked_and_compared() {
     let diff = fake.run(&["config", "diff", path]);
     assert_eq!(diff.exit, 0);
     let rows: Vec<Vec<_>> = diff.out.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(rows[1], ["node.name", "paris", "lyon", "live"]);
+    assert_eq!(rows[1], ["node.name", "paris", "lyon", "needs", "a", "restart"]);
     assert_eq!(rows[2], ["tun.mtu", "auto", "1400", "needs", "a", "restart"]);
     std::fs::write(&file, "[node]\nnmae = \"lyon\"\n").expect("the directory is ours");
     let check = fake.run(&["config", "check", path]);

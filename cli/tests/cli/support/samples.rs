@@ -244,7 +244,7 @@ pub(crate) fn changes() -> Vec<Change> {
         effect,
     };
     vec![
-        change("node.name", Some("paris"), Some("lyon"), Effect::Live),
+        change("tun.inbound", Some("established"), Some("all"), Effect::Live),
         change("tun.mtu", Some("auto"), Some("1400"), Effect::Restart),
         change("peer.uri", Some("sinew://…@192.0.2.9:7463?via=udp"), None, Effect::Reconnects),
     ]

@@ -12,7 +12,7 @@ use super::{Config, Inbound, Mtu, Peer, keys};
 pub enum Effect {
     /// In force at once, nothing is interrupted.
     Live,
-    /// In force at once; the peer in question is connected anew or let go.
+    /// In force at once; the link to the peer in question ends or is made anew.
     Reconnects,
     /// In force when the daemon is started again.
     Restart,
@@ -94,25 +94,31 @@ fn inbound(policy: &Inbound) -> String {
     policy.to_string()
 }
 
-/// Peers are told apart by URI: another URI is another peer, so its link is made anew.
+/// Peers are told apart by URI. A node that keeps another URI keeps its link and sessions; only one
+/// that is no longer named is let go.
 fn peers(old: &Config, new: &Config) -> Vec<Change> {
-    let by_uri = |config: &Config| -> BTreeMap<String, u16> {
-        config.peers.iter().map(|Peer { uri, cost }| (uri.to_string(), *cost)).collect()
-    };
-    let (old, new) = (by_uri(old), by_uri(new));
+    let (before, after) = (by_uri(old), by_uri(new));
     let mut changes = Vec::new();
-    for (uri, cost) in &old {
-        match new.get(uri) {
-            None => changes.push(change("peer.uri", Some(uri.clone()), None)),
-            Some(now) if now != cost => {
-                let text = |cost: &u16| Some(format!("{cost} ({uri})"));
-                changes.push(change("peer.cost", text(cost), text(now)));
+    for (uri, peer) in &before {
+        match after.get(uri) {
+            None => {
+                let stays = new.peers.iter().any(|other| other.uri.node == peer.uri.node);
+                let effect = if stays { Effect::Live } else { Effect::Reconnects };
+                changes.push(Change { effect, ..change("peer.uri", Some(uri.clone()), None) });
+            }
+            Some(now) if now.cost != peer.cost => {
+                let text = |cost: u16| Some(format!("{cost} ({uri})"));
+                changes.push(change("peer.cost", text(peer.cost), text(now.cost)));
             }
             Some(_) => {}
         }
     }
-    for uri in new.keys().filter(|uri| !old.contains_key(*uri)) {
-        changes.push(Change { effect: Effect::Live, ..change("peer.uri", None, Some(uri.clone())) });
+    for uri in after.keys().filter(|uri| !before.contains_key(*uri)) {
+        changes.push(change("peer.uri", None, Some(uri.clone())));
     }
     changes
+}
+
+fn by_uri(config: &Config) -> BTreeMap<String, &Peer> {
+    config.peers.iter().map(|peer| (peer.uri.to_string(), peer)).collect()
 }

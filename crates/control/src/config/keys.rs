@@ -26,7 +26,7 @@ const PORTS: &str = "a range of ports, such as \"20000-20999\"";
 /// All of them, in the order of the manual.
 pub(super) const KEYS: &[Key] = &[
     key("node.key_file", PATH, Effect::Restart),
-    key("node.name", "a name in quotes, such as \"node-1\"", Effect::Live),
+    key("node.name", "a name in quotes, such as \"node-1\"", Effect::Restart),
     key("node.state_dir", PATH, Effect::Restart),
     key("node.class", "\"router\" or \"stub\"", Effect::Restart),
     key("mesh.secret_file", PATH, Effect::Restart),
@@ -35,7 +35,7 @@ pub(super) const KEYS: &[Key] = &[
     key("listen.tcp", LISTEN, Effect::Restart),
     key("listen.quic", LISTEN, Effect::Restart),
     key("listen.wss", LISTEN, Effect::Restart),
-    key("peer.uri", "a peer URI, such as \"sinew://NODEID@host:7463?via=udp,tcp\"", Effect::Reconnects),
+    key("peer.uri", "a peer URI, such as \"sinew://NODEID@host:7463?via=udp,tcp\"", Effect::Live),
     key("peer.cost", "milliseconds from 0 to 2000", Effect::Live),
     key("tun.enabled", BOOL, Effect::Restart),
     key("tun.name", "an interface name of at most 15 characters, such as \"sinew0\"", Effect::Restart),

@@ -196,7 +196,7 @@ fn each_change_is_told_with_its_effect() {
         |key: &str, old: &str, new: &str, effect| (key.to_owned(), old.to_owned(), new.to_owned(), effect);
     let first = uri(1, 1);
     let expected = [
-        row("node.name", "a", "", Effect::Live),
+        row("node.name", "a", "", Effect::Restart),
         row("node.class", "router", "stub", Effect::Restart),
         row("tun.mtu", "auto", "1300", Effect::Restart),
         row("tun.inbound", "established", "all", Effect::Live),
@@ -204,9 +204,11 @@ fn each_change_is_told_with_its_effect() {
     assert_eq!(changes[..4], expected);
     let cost = row("peer.cost", &format!("0 ({first})"), &format!("7 ({first})"), Effect::Live);
     assert!(changes.contains(&cost));
-    assert!(changes.contains(&row("peer.uri", &uri(2, 1), "", Effect::Reconnects)));
+    assert!(changes.contains(&row("peer.uri", &uri(2, 1), "", Effect::Live)), "its node is still a peer");
     assert!(changes.contains(&row("peer.uri", "", &uri(2, 2), Effect::Live)));
     assert_eq!(changes.len(), 7);
+    let gone = diff(&old, &good("[node]\nname = \"a\"\n[[peer]]\nuri = \"sinew://ID@h:1\""));
+    assert_eq!((gone.len(), gone[0].effect), (1, Effect::Reconnects));
     assert_eq!(diff(&new, &new), []);
 }
 
