@@ -68,6 +68,7 @@ fn router(commands: Loop) -> Router {
         .route(paths::SESSIONS, get(|State(l): State<Loop>| async move { ask(&l, Command::Sessions).await }))
         .route(paths::DROPS, get(|State(l): State<Loop>| async move { ask(&l, Command::Drops).await }))
         .route(paths::GRAPH, get(|State(l): State<Loop>| async move { ask(&l, Command::Graph).await }))
+        .route(paths::KEY, get(|State(l): State<Loop>| async move { ask(&l, Command::Key).await }))
         .route(paths::CONFIG, get(|State(l): State<Loop>| async move { ask(&l, Command::Config).await }))
         .route(
             paths::CONFIG_RELOAD,

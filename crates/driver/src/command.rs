@@ -3,7 +3,7 @@
 
 use sinew_control::ApiError;
 use sinew_control::api::{
-    Drops, Graph, LoadedConfig, PeerAdd, PeerChanged, PeerRemove, Peers, PingProbe, Reload, RouteAnswer,
+    Drops, Graph, Key, LoadedConfig, PeerAdd, PeerChanged, PeerRemove, Peers, PingProbe, Reload, RouteAnswer,
     Routes, RoutesShow, Sessions, Status, Trace,
 };
 use tokio::sync::oneshot;
@@ -33,6 +33,7 @@ pub(crate) enum Command {
         target: String,
         reply: Reply<Trace>,
     },
+    Key(Reply<Key>),
     Config(Reply<LoadedConfig>),
     Reload(Reply<Reload>),
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sinew_control::api::{
-    Drops, Health, Listener, LoadedConfig, PeerAdd, PeerChanged, PeerRemove, Reload, Severity, Status, Trace,
+    Drops, Health, Key, Listener, LoadedConfig, PeerAdd, PeerChanged, PeerRemove, Reload, Severity, Status,
+    Trace,
 };
 use sinew_control::config::{self, Change, ConfigFile};
 use sinew_control::{ApiError, target, time};
@@ -23,6 +24,7 @@ pub(crate) struct Operations {
     loaded_at: String,
     listeners: Vec<Listener>,
     tun: Option<(String, u16)>,
+    key: Key,
     names: Names,
     rates: Rates,
     pings: BTreeMap<u64, (NodeId, u32, Reply<sinew_control::api::PingProbe>)>,
@@ -32,12 +34,18 @@ pub(crate) struct Operations {
 }
 
 impl Operations {
-    pub(crate) fn new(config: ConfigFile, listeners: Vec<Listener>, tun: Option<(String, u16)>) -> Self {
+    pub(crate) fn new(
+        config: ConfigFile,
+        listeners: Vec<Listener>,
+        tun: Option<(String, u16)>,
+        key: Key,
+    ) -> Self {
         Self {
             config,
             loaded_at: time::rfc3339(clock::unix()),
             listeners,
             tun,
+            key,
             names: Names::new(),
             rates: Rates::default(),
             pings: BTreeMap::new(),
@@ -69,6 +77,7 @@ impl Operations {
                 self.start_ping(node, &target, seq, timeout_ms, reply, now);
             }
             Command::Trace { target, reply } => self.start_trace(node, &target, reply, now),
+            Command::Key(reply) => drop(reply.send(Ok(self.key.clone()))),
             Command::Config(reply) => drop(reply.send(Ok(self.loaded()))),
             Command::Reload(reply) => drop(reply.send(self.reload(node, now))),
         }
@@ -173,7 +182,7 @@ impl Operations {
             Err(error) => return drop(reply.send(Err(error))),
         };
         if target == node.status(now).node {
-            let answer = PingAnswer { rtt: Duration::ZERO, via: None, carrier: None };
+            let answer = PingAnswer { rtt: Duration::ZERO, via: None, path: None };
             return drop(reply.send(Ok(view::ping(target, seq, Some(answer), &self.names))));
         }
         let request = self.request();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use sinew_carrier::Datagrams as _;
 use sinew_carrier::tcp::{TcpCarrier, TcpLimits};
 use sinew_carrier::udp::UdpCarrier;
-use sinew_control::api::Listener;
+use sinew_control::api::{Key, Listener};
 use sinew_control::config::{self, ConfigFile, Inbound, Mtu};
 use sinew_control::secrets::Secret;
 use sinew_node::{Accept, Config, InboundPolicy, Node, Ports, Rule, Service, UdpSocket};
@@ -82,7 +82,7 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     info!(node = %address, "node starts");
     let (commands, requests) = mpsc::channel::<Command>(api::QUEUE);
     let server = tokio::spawn(api::serve(control, commands));
-    let operations = Operations::new(file, listeners, summary);
+    let operations = Operations::new(file, listeners, summary, key);
     let mut shell = Shell::new(node, udp, tcp, tun.map(|(device, _)| device), requests, operations);
     ready();
     let result = shell.run(&mut signals).await;
@@ -121,8 +121,11 @@ async fn open_tun(
         Mtu::Auto if ipv6 => MTU_WITH_IPV6,
         Mtu::Auto => MTU_IPV4_ONLY,
     };
-    let device = TunDevice::open(&TunConfig { name: tun.name.clone(), mtu, offload: true })?;
     let net = Net::new()?;
+    for repaired in net.orphans(&tun.name).await? {
+        info!(repaired, "left by a run that was killed");
+    }
+    let device = TunDevice::open(&TunConfig { name: tun.name.clone(), mtu, offload: true })?;
     // The whole mesh range is on-link: an address /16 makes the route, and the kernel removes both
     // with the device.
     net.add_address(device.ifindex(), IpAddr::V6(address.to_ipv6()), MeshAddr::PREFIX_LEN).await?;

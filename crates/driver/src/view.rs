@@ -110,7 +110,7 @@ pub(crate) fn routes(node: &Node, show: RoutesShow, now: Instant) -> Routes {
 
 fn route(status: RouteStatus) -> Route {
     Route {
-        destination: format!("{}/128", status.address),
+        destination: status.address.to_string(),
         node_id: status.node.to_string(),
         next_hop: status.next_hop.map(|hop| hop.to_string()),
         metric_ms: status.metric.is_reachable().then(|| status.metric.millis()),
@@ -158,7 +158,8 @@ pub(crate) fn graph(node: &Node, names: &Names, now: Instant) -> Graph {
     let graph_node = |id: NodeId| GraphNode {
         node_id: id.to_string(),
         address: id.address().to_string(),
-        name: names.get(&id).cloned(),
+        name: if id == status.node { Some(status.name.clone()) } else { names.get(&id).cloned() }
+            .filter(|name| !name.is_empty()),
         class: (id == status.node).then(|| status.class.as_str().to_owned()),
         local: id == status.node,
     };
@@ -203,14 +204,14 @@ pub(crate) fn ping(target: NodeId, seq: u32, answer: Option<PingAnswer>, names: 
             error,
         };
     };
-    let carrier = answer.carrier.map_or("?", |carrier| carrier.as_str());
     PingProbe {
         seq,
         node_id: target.to_string(),
         rtt_ms: Some(millis(answer.rtt)),
-        path: Some(match &answer.via {
-            None => format!("direct over {carrier}"),
-            Some(via) => format!("via {} over {carrier}", name(via)),
+        path: Some(match (&answer.via, &answer.path) {
+            (Some(via), _) => format!("via {}", name(via)),
+            (None, Some(path)) => path.to_string(),
+            (None, None) => "this node".to_owned(),
         }),
         direct: answer.via.is_none(),
         error: None,

@@ -73,8 +73,8 @@ pub struct PingAnswer {
     pub rtt: Duration,
     /// The first hop, if the target is not a direct peer.
     pub via: Option<NodeId>,
-    /// Carrier of the first link.
-    pub carrier: Option<CarrierKind>,
+    /// The link to the target, or to the first hop.
+    pub path: Option<PathAddr>,
 }
 
 /// One hop of a trace.

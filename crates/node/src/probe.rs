@@ -184,10 +184,10 @@ impl Node {
             self.probes.pings.iter().filter(|(_, ping)| is_it(ping)).map(|(&r, _)| r).collect();
         for request in done {
             self.probes.pings.remove(&request);
-            let next = self.next_hop_toward(&peer.address());
-            let via = next.map(|(hop, ..)| hop).filter(|hop| *hop != peer);
-            let carrier = next.and_then(|(_, carrier, _)| carrier);
-            self.emit(Event::PingDone { request, answer: Some(PingAnswer { rtt, via, carrier }) });
+            let hop = self.next_hop_toward(&peer.address()).map(|(hop, ..)| hop);
+            let path = hop.and_then(|hop| self.links.get(&hop)).map(|link| link.path);
+            let answer = PingAnswer { rtt, via: hop.filter(|hop| *hop != peer), path };
+            self.emit(Event::PingDone { request, answer: Some(answer) });
         }
         let traces: Vec<_> = self
             .probes

@@ -1,0 +1,200 @@
+//! A few nodes on ideal wires under virtual time: enough to follow single packets by hand.
+//! (Whole networks with loss and faults live in `sinew-sim`.)
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sinew_node::{Accept, Config, Event, InboundPolicy, Node, PeerConfig, UdpSocket};
+use sinew_types::{CarrierKind, Class, Identity, Instant, MeshAddr, Metric, NodeId, PathAddr};
+use sinew_wire::virtio::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
+
+/// One way over any wire.
+pub const LATENCY: Duration = Duration::from_millis(2);
+
+/// A datagram on a wire.
+#[derive(Clone, Debug)]
+pub struct Flying {
+    pub from: usize,
+    pub to: usize,
+    pub bytes: Vec<u8>,
+}
+
+/// What a wire does with a datagram: pass it on (changed or not), or lose it.
+pub type Tap = Box<dyn FnMut(Flying) -> Vec<Flying>>;
+
+pub struct Net {
+    pub now: Instant,
+    pub nodes: Vec<Node>,
+    pub ids: Vec<NodeId>,
+    /// Inner packets that came out, by node.
+    pub received: Vec<Vec<Vec<u8>>>,
+    pub events: Vec<(usize, Event)>,
+    flying: BTreeMap<(Instant, u64), Flying>,
+    sequence: u64,
+    pub tap: Option<Tap>,
+}
+
+pub fn endpoint(index: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, index as u8 + 1], 7463))
+}
+
+fn path(to: usize) -> PathAddr {
+    PathAddr { carrier: CarrierKind::Udp, local: 0, remote: endpoint(to) }
+}
+
+impl Net {
+    /// `count` nodes; `links` says who dials whom.
+    pub fn new(count: usize, links: &[(usize, usize)]) -> Self {
+        Self::with(count, links, |_, config| config)
+    }
+
+    pub fn with(count: usize, links: &[(usize, usize)], adjust: impl Fn(usize, Config) -> Config) -> Self {
+        let identity = |i: usize| Arc::new(Identity::from_seed([i as u8 + 1; 32]));
+        let ids: Vec<_> = (0..count).map(|i| identity(i).node_id()).collect();
+        let now = Instant::from_micros(1_000_000);
+        let nodes = (0..count).map(|i| {
+            let dialled = links.iter().filter(|(from, _)| *from == i);
+            let peers = dialled.map(|&(_, to)| PeerConfig {
+                uri: format!("sinew://{}@{}?via=udp", ids[to], endpoint(to)).parse().expect("a URI"),
+                cost: Metric::ZERO,
+            });
+            let config = Config {
+                identity: identity(i),
+                name: format!("node-{i}"),
+                class: Class::Router,
+                secrets: Vec::new(),
+                accept: Accept::Any,
+                inbound: InboundPolicy::All,
+                peers: peers.collect(),
+                device_mtu: 1416,
+                udp_sockets: vec![UdpSocket { local: 0, ipv6: false }],
+                max_routes: 4096,
+                unix: 1_800_000_000_000_000,
+            };
+            Node::new(adjust(i, config), [i as u8 + 101; 32], now)
+        });
+        let nodes: Vec<_> = nodes.collect();
+        let mut net = Self {
+            now,
+            received: vec![Vec::new(); count],
+            nodes,
+            ids,
+            events: Vec::new(),
+            flying: BTreeMap::new(),
+            sequence: 0,
+            tap: None,
+        };
+        (0..count).for_each(|i| net.drain(i));
+        net
+    }
+
+    pub fn address(&self, index: usize) -> MeshAddr {
+        self.ids[index].address()
+    }
+
+    /// Runs for `time`.
+    pub fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.step(end) {}
+        self.now = end;
+    }
+
+    /// Runs until `done`, at most for `limit`; whether it came true.
+    pub fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
+        let end = self.now + limit;
+        while !done(self) {
+            if !self.step(end) {
+                return done(self);
+            }
+        }
+        true
+    }
+
+    fn step(&mut self, end: Instant) -> bool {
+        let timers = self.nodes.iter().enumerate().filter_map(|(i, node)| Some((node.poll_timeout()?.0, i)));
+        let timer = timers.min();
+        let flight = self.flying.keys().next().copied();
+        let next = timer.map(|t| t.0).into_iter().chain(flight.map(|f| f.0)).min();
+        let Some(at) = next.filter(|&at| at <= end) else { return false };
+        self.now = self.now.max(at);
+        match flight.filter(|f| f.0 <= at) {
+            Some(key) => {
+                if let Some(datagram) = self.flying.remove(&key) {
+                    self.arrive(datagram);
+                }
+            }
+            None => {
+                let index = timer.map_or(0, |t| t.1);
+                self.nodes[index].handle_timeout(self.now);
+                self.drain(index);
+            }
+        }
+        true
+    }
+
+    /// Hands a datagram to its receiver as if it came from `from`.
+    pub fn arrive(&mut self, mut datagram: Flying) {
+        let len = datagram.bytes.len();
+        let node = &mut self.nodes[datagram.to];
+        node.handle_datagrams(path(datagram.from), 0, &mut datagram.bytes, len, self.now);
+        self.drain(datagram.to);
+    }
+
+    /// Feeds an inner packet in at `index`.
+    pub fn send(&mut self, index: usize, packet: &[u8]) {
+        self.nodes[index].handle_tun(VirtioNetHdr::default(), &mut packet.to_vec(), self.now);
+        self.drain(index);
+    }
+
+    fn drain(&mut self, index: usize) {
+        while let Some(event) = self.nodes[index].poll_event() {
+            if let Event::Resolve { peer, host, port } = &event {
+                let addr: SocketAddr = format!("{host}:{port}").parse().expect("a literal address");
+                self.nodes[index].handle_resolved(*peer, &[addr], self.now);
+            }
+            self.events.push((index, event));
+        }
+        let mut out = Vec::new();
+        while let Some(transmit) = self.nodes[index].poll_transmit() {
+            let SocketAddr::V4(remote) = transmit.to.remote else { continue };
+            let to = usize::from(remote.ip().octets()[3]) - 1;
+            out.extend(transmit.bytes.chunks(transmit.segment).map(|b| Flying {
+                from: index,
+                to,
+                bytes: b.to_vec(),
+            }));
+        }
+        for datagram in out {
+            let passed = match &mut self.tap {
+                Some(tap) => tap(datagram),
+                None => vec![datagram],
+            };
+            for datagram in passed {
+                self.sequence += 1;
+                self.flying.insert((self.now + LATENCY, self.sequence), datagram);
+            }
+        }
+        while let Some(frame) = self.nodes[index].poll_tun() {
+            self.received[index].push(frame[VIRTIO_NET_HDR_LEN..].to_vec());
+        }
+    }
+}
+
+/// An inner UDP packet with a right checksum.
+pub fn udp_packet(src: MeshAddr, dst: MeshAddr, port: u16, payload: &[u8]) -> Vec<u8> {
+    let len = 8 + payload.len();
+    let mut packet = vec![0x60, 0, 0, 0, 0, 0, 17, 64];
+    packet[4..6].copy_from_slice(&(len as u16).to_be_bytes());
+    packet.extend_from_slice(src.as_bytes());
+    packet.extend_from_slice(dst.as_bytes());
+    packet.extend_from_slice(&40_000u16.to_be_bytes());
+    packet.extend_from_slice(&port.to_be_bytes());
+    packet.extend_from_slice(&(len as u16).to_be_bytes());
+    packet.extend_from_slice(&[0, 0]);
+    packet.extend_from_slice(payload);
+    let info = sinew_wire::ip::PacketInfo::parse(&packet).expect("a packet");
+    info.complete_checksum(&mut packet);
+    packet
+}
