@@ -75,6 +75,7 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
         true => Some(open_tun(&config.tun, &udp, address).await?),
         false => None,
     };
+    let key = Key::of(&identity);
     let node =
         Node::new(node_config(config, identity, secret, &udp, tun.as_ref()), seed()?, clock::boottime());
     let summary = tun.as_ref().map(|(device, mtu)| (device.name().to_owned(), *mtu));
