@@ -161,8 +161,7 @@ pub fn clean_stale(family: &str) {
     for name in list(family) {
         let pid = name.split('-').nth(1).and_then(|pid| pid.parse::<u32>().ok());
         if pid.is_some_and(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists()) {
-            kill_inside(&name);
-            remove(&name);
+            clean_one(&name);
         }
     }
 }
@@ -170,11 +169,19 @@ pub fn clean_stale(family: &str) {
 /// Removes every namespace of `family` with all that runs in it.
 pub fn clean_all(family: &str) -> usize {
     let names = list(family);
-    for name in &names {
-        kill_inside(name);
-        remove(name);
-    }
+    names.iter().for_each(|name| clean_one(name));
     names.len()
+}
+
+/// Removes one namespace with all that runs in it.
+pub fn clean_one(name: &str) {
+    kill_inside(name);
+    remove(name);
+}
+
+/// Whether a namespace of this name exists.
+pub fn exists(name: &str) -> bool {
+    std::path::Path::new("/run/netns").join(name).exists()
 }
 
 fn list(family: &str) -> Vec<String> {
