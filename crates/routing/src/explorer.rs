@@ -256,11 +256,7 @@ fn number(name: &str) -> Option<u64> {
 /// Plays `runs` schedules; the first violation, with the seed that shows it again.
 fn explore(plan: Plan, runs: u64) -> Result<(), (u64, String, Vec<String>)> {
     let memo = Arc::new(SharedMemo::default());
-    let runs = if plan.rule.is_none() && plan.breach.is_none() {
-        number("SINEW_ROUTING_RUNS").unwrap_or(runs)
-    } else {
-        runs
-    };
+    let runs = number("SINEW_ROUTING_RUNS").unwrap_or(runs);
     let seeds = number("SINEW_ROUTING_SEED").map_or(0..runs, |seed| seed..seed + 1);
     for seed in seeds {
         let mut run = Run::new(seed, plan, &memo);
@@ -279,9 +275,11 @@ fn must_hold(plan: Plan, runs: u64) {
     }
 }
 
-fn must_be_noticed(plan: Plan, runs: u64) {
-    let result = explore(plan, runs);
-    assert!(result.is_err(), "{runs} runs noticed nothing: {plan:?}");
+/// Some schedule shows the violation `what` stands for.
+fn must_be_noticed(plan: Plan, what: &str, runs: u64) {
+    let memo = Arc::new(SharedMemo::default());
+    let shows = |seed| Run::new(seed, plan, &memo).play().is_err_and(|found| found.contains(what));
+    assert!((0..runs).any(shows), "{runs} runs never showed {what}: {plan:?}");
 }
 
 #[test]
@@ -296,4 +294,39 @@ fn damped_metrics_loop_no_more_than_exact_ones() {
     for topology in [TAIL, K5] {
         must_hold(Plan { topology, significance: Significance::DAMPED, ..PLAN }, 150);
     }
+}
+
+#[test]
+fn equal_is_not_better_and_the_checker_knows() {
+    must_be_noticed(Plan { topology: TAIL, rule: Some(Rule::StrictFeasibility), ..PLAN }, "S1", 2000);
+}
+
+#[test]
+fn eviction_without_a_tombstone_is_noticed() {
+    must_be_noticed(Plan { topology: TAIL, rule: Some(Rule::Tombstone), ..PLAN }, "S1", 2000);
+}
+
+#[test]
+fn a_flag_in_place_of_a_position_is_noticed() {
+    must_be_noticed(Plan { topology: TAIL, rule: Some(Rule::AckIsPosition), ..PLAN }, "S2", 4000);
+}
+
+#[test]
+fn an_adjacency_that_keeps_its_former_state_is_noticed() {
+    must_be_noticed(Plan { topology: TAIL, rule: Some(Rule::FreshIncarnation), ..PLAN }, "S2", 2000);
+}
+
+#[test]
+fn not_asking_for_better_routes_is_noticed() {
+    must_be_noticed(Plan { topology: K5, rule: Some(Rule::AskForBetter), ..PLAN }, "at rest", 1000);
+}
+
+#[test]
+fn confirming_a_frame_before_it_is_processed_is_noticed() {
+    must_be_noticed(Plan { topology: TAIL, breach: Some(Breach::AckOnReceipt), ..PLAN }, "S2", 4000);
+}
+
+#[test]
+fn a_restart_that_keeps_its_adjacencies_is_noticed() {
+    must_be_noticed(Plan { topology: TAIL, breach: Some(Breach::RestartKeepsLinks), ..PLAN }, "S2", 2000);
 }

@@ -112,13 +112,9 @@ impl Router {
         if dest.is_self {
             return Some(own);
         }
-        let next_hop = dest.next_hop?;
-        let horizon = next_hop == slot && self.rules.hold(Rule::SplitHorizon);
         let far = wire > neighbour.radius && !dest.origin.record.landmark;
-        if horizon || far || !self.tells_others(dest, neighbour) {
-            return None;
-        }
-        Some(own)
+        let silent = dest.next_hop == Some(slot) || far || !self.tells_others(dest, neighbour);
+        (!silent).then_some(own)
     }
 
     /// Whether we would ever speak to this neighbour of this destination: a stub speaks for itself

@@ -119,7 +119,7 @@ impl Router {
         }
         match self.neighbours.slot_of(&node).and_then(|slot| self.neighbours.get_mut(slot)) {
             Some(old) if !self.rules.hold(Rule::FreshIncarnation) => {
-                (old.sent, old.processed) = (0, 0);
+                (old.sent, old.processed, old.hint_due) = (0, 0, true);
                 return;
             }
             Some(_) => self.neighbour_down(&node, now),

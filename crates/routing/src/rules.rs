@@ -23,8 +23,6 @@ pub(crate) enum Rule {
     AskForBetter,
     /// An unreachable origin is forgotten only after silence (D7).
     SilenceBeforeForgetting,
-    /// A next hop that retracts is left; a node that becomes the next hop is retracted to.
-    SplitHorizon,
 }
 
 /// Which rules hold: all of them, outside tests.
