@@ -25,6 +25,8 @@ mod verifier;
 #[cfg(test)]
 mod explorer;
 #[cfg(test)]
+mod puppet;
+#[cfg(test)]
 mod world;
 
 pub use chain::{ChainKey, ChainValue};
