@@ -177,3 +177,6 @@ impl Stream {
         earlier(earlier(retransmit, silence), ack)
     }
 }
+
+#[cfg(test)]
+mod tests;

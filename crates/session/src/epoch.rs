@@ -47,7 +47,8 @@ impl Material<'_> {
         let receive = RecordKey::derive(&self.keys.receive, self.cipher, &self.keys.hash);
         let send = RecordKey::derive(&self.keys.send, self.cipher, &self.keys.hash);
         let open = OpenEpoch::new(self.peer, self.index, receive, MAX_LANES, Arc::clone(self.traffic));
-        let seal = SealEpoch::new(self.id, self.receiver, send, self.peer_lanes.clamp(1, MAX_LANES));
+        let lanes = self.peer_lanes.clamp(1, MAX_LANES);
+        let seal = SealEpoch::new(self.id, self.receiver, send, self.keys.hash, lanes);
         (Arc::new(open), Arc::new(seal))
     }
 }

@@ -429,3 +429,6 @@ impl Path {
         Duration::from_millis(TRIES_MS[tries])
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,8 @@ use crate::config::Config;
 use crate::error::SendError;
 use crate::event::{Arrival, AttemptFailure, CloseReason, Event, Notice, Receipt, Target, Transmit};
 use crate::handshake::Gate;
-use crate::keys::KeyTable;
+use crate::handshake::responder::Pending;
+use crate::keys::{KeyTable, Traffic};
 use crate::paths::is_usable;
 use crate::ratelimit::{Group, SourceKey};
 use crate::shared::Core;
@@ -542,16 +543,20 @@ impl Sessions {
 
     /// Makes sure that `peer`, whom we want to reach, has an association.
     fn enter(&mut self, peer: NodeId, now: Instant) -> bool {
+        let (own, traffic) = match self.gate.pending.get(&peer) {
+            Some(pending) => (pending.own, Arc::clone(pending.open.traffic())),
+            None => (self.core.association_id(), Arc::default()),
+        };
+        self.enter_as(peer, own, traffic, now)
+    }
+
+    fn enter_as(&mut self, peer: NodeId, own: u64, traffic: Arc<Traffic>, now: Instant) -> bool {
         if self.peers.contains_key(&peer) {
             return true;
         }
         if self.addresses.contains_key(&peer.address()) || !self.has_free_slot(now) {
             return false;
         }
-        let (own, traffic) = match self.gate.pending.get(&peer) {
-            Some(pending) => (pending.own, Arc::clone(pending.open.traffic())),
-            None => (self.core.association_id(), Arc::default()),
-        };
         let association = Association::new(peer, own, traffic, &mut self.core, now);
         self.addresses.insert(association.addr, peer);
         self.peers.insert(peer, association);
@@ -565,9 +570,13 @@ impl Sessions {
     }
 
     /// Makes an entry for a peer whose first record has opened; `false` if there is no room.
-    pub(crate) fn admit(&mut self, peer: &NodeId, source: SourceKey, now: Instant) -> bool {
-        let stranger = !self.listed.contains(peer);
-        if stranger && self.is_crowded(source) || !self.enter(*peer, now) {
+    pub(crate) fn admit(&mut self, peer: &NodeId, pending: &Pending, now: Instant) -> bool {
+        if self.peers.contains_key(peer) {
+            return true;
+        }
+        let (stranger, source) = (!self.listed.contains(peer), pending.source);
+        let traffic = Arc::clone(pending.open.traffic());
+        if stranger && self.is_crowded(source) || !self.enter_as(*peer, pending.own, traffic, now) {
             return false;
         }
         if stranger && let Some(association) = self.peers.get_mut(peer) {

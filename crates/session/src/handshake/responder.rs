@@ -61,7 +61,7 @@ pub(crate) struct Pending {
     wants_adjacency: bool,
     inside: bool,
     expires: Instant,
-    source: SourceKey,
+    pub(crate) source: SourceKey,
 }
 
 /// Everything the responder side keeps, all of it bounded.
@@ -550,15 +550,11 @@ impl Sessions {
     /// The first record under a pending epoch opened: now, and only now, it counts (protocol A2).
     pub(crate) fn promote(&mut self, peer: NodeId, from: Arrival, now: Instant) {
         let Some(pending) = self.gate.take(&peer) else { return };
-        let known = self.peers.contains_key(&peer);
-        if !known && !self.admit(&peer, pending.source, now) {
+        if !self.admit(&peer, &pending, now) {
             return pending.discard(&mut self.core, now);
         }
         let core = &mut self.core;
-        let association = self.peers.entry(peer).or_insert_with(|| {
-            let traffic = Arc::clone(pending.open.traffic());
-            Association::new(peer, pending.own, traffic, core, now)
-        });
+        let Some(association) = self.peers.get_mut(&peer) else { return };
         // Closed and opened again meanwhile: the answer went out under a name that is gone.
         if association.own != pending.own {
             return pending.discard(core, now);

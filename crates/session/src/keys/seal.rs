@@ -34,6 +34,7 @@ pub struct SealEpoch {
     /// The peer's index of the epoch.
     receiver: u32,
     key: RecordKey,
+    binding: [u8; 32],
     max_lanes: u8,
     next_lane: AtomicU8,
     starved: AtomicBool,
@@ -43,11 +44,12 @@ pub struct SealEpoch {
 }
 
 impl SealEpoch {
-    pub(crate) fn new(id: u64, receiver: u32, key: RecordKey, max_lanes: u8) -> Self {
+    pub(crate) fn new(id: u64, receiver: u32, key: RecordKey, binding: [u8; 32], max_lanes: u8) -> Self {
         Self {
             id,
             receiver,
             key,
+            binding,
             max_lanes: max_lanes.min(MAX_LANES),
             next_lane: AtomicU8::new(0),
             starved: AtomicBool::new(false),
@@ -60,6 +62,12 @@ impl SealEpoch {
     /// Unique among the epochs of this node.
     pub const fn id(&self) -> u64 {
         self.id
+    }
+
+    /// The handshake hash: equal on both sides, unique to this epoch, not secret. What is to hold
+    /// for this session only is bound to it.
+    pub const fn binding(&self) -> &[u8; 32] {
+        &self.binding
     }
 
     /// The cipher in use.

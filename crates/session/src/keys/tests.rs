@@ -12,7 +12,7 @@ fn pair(lanes: u8, cipher: Cipher) -> (Arc<SealEpoch>, OpenEpoch) {
     let peer = Identity::from_seed([1; 32]).node_id();
     let key = || RecordKey::derive(&[7; 32], cipher, &[9; 32]);
     let open = OpenEpoch::new(peer, 5, key(), lanes, Arc::new(Traffic::default()));
-    (Arc::new(SealEpoch::new(1, 5, key(), lanes)), open)
+    (Arc::new(SealEpoch::new(1, 5, key(), [9; 32], lanes)), open)
 }
 
 fn data(lane: &mut SealLane, payload: &[u8]) -> Vec<u8> {

@@ -1,10 +1,8 @@
 //! Opening a session: latency, loss, reordering, restarts, clocks, both sides at once.
 
-mod support;
+use sinew_session::Event;
 
-use sinew_session::{Event, Target};
-use sinew_types::Instant;
-use support::*;
+use crate::support::*;
 
 #[test]
 fn a_session_opens_in_one_round_trip_and_becomes_an_adjacency() {

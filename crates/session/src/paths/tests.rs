@@ -1,0 +1,156 @@
+use super::*;
+
+fn at(ms: u64) -> Instant {
+    Instant::from_micros(1_000_000 + ms * 1000)
+}
+
+fn path(n: u8) -> PathAddr {
+    PathAddr { carrier: CarrierKind::Udp, local: 0, remote: format!("10.0.0.{n}:1").parse().unwrap() }
+}
+
+struct Bench {
+    paths: Paths,
+    rng: Rng,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let mut bench = Self { paths: Paths::default(), rng: Rng::new([1; 32]) };
+        bench.paths.prove(path(1), true, &mut bench.rng, at(0));
+        assert_eq!(bench.changes(), [Change::Up(path(1))]);
+        bench
+    }
+
+    fn received(&mut self, n: u8, bytes: usize, ms: u64) {
+        self.paths.on_received(path(n), bytes, &mut self.rng, at(ms));
+    }
+
+    fn due(&mut self, ms: u64) -> Vec<Due> {
+        std::iter::from_fn(|| self.paths.poll_challenge(45, &mut self.rng, at(ms))).collect()
+    }
+
+    fn answer(&mut self, due: &Due, ms: u64) -> bool {
+        self.paths.on_response(due.token, due.path, at(ms)).is_some()
+    }
+
+    fn changes(&mut self) -> Vec<Change> {
+        std::iter::from_fn(|| self.paths.poll_change()).collect()
+    }
+
+    fn of(dues: &[Due], n: u8) -> Due {
+        *dues.iter().find(|due| due.path == path(n)).unwrap()
+    }
+}
+
+#[test]
+fn a_new_source_takes_over_one_round_trip_later_if_the_old_one_is_silent() {
+    let mut bench = Bench::new();
+    bench.received(2, 1400, 100);
+    assert_eq!(bench.paths.current(), Some(path(1)), "data stays where it was");
+    let dues = bench.due(100);
+    assert_eq!(dues.len(), 2, "the newcomer and the path in use are asked");
+    assert!(bench.answer(&Bench::of(&dues, 2), 150));
+    bench.paths.handle_timeout(at(199));
+    assert_eq!(bench.paths.current(), Some(path(1)));
+    let generation = bench.paths.generation();
+    bench.paths.handle_timeout(at(200));
+    assert_eq!(bench.paths.current(), Some(path(2)));
+    assert_eq!(bench.changes(), [Change::Up(path(2)), Change::Down(path(1))]);
+    assert_eq!(bench.paths.generation(), generation + 1);
+}
+
+#[test]
+fn a_new_source_does_not_take_over_while_the_old_one_lives() {
+    let mut bench = Bench::new();
+    bench.received(2, 1400, 100);
+    let dues = bench.due(100);
+    bench.answer(&Bench::of(&dues, 1), 140);
+    bench.answer(&Bench::of(&dues, 2), 120);
+    bench.paths.handle_timeout(at(2000));
+    assert_eq!(bench.paths.current(), Some(path(1)));
+    assert_eq!(bench.paths.validated().count(), 2, "it is kept as another way");
+}
+
+#[test]
+fn an_answer_proves_only_the_source_it_was_asked_from() {
+    let mut bench = Bench::new();
+    bench.received(2, 1400, 100);
+    let dues = bench.due(100);
+    let asked = Bench::of(&dues, 2);
+    assert!(bench.paths.on_response(asked.token, path(1), at(110)).is_none());
+    assert!(bench.paths.on_response([0; 8], path(2), at(110)).is_none());
+    assert!(!bench.paths.is_validated(&path(2)));
+}
+
+#[test]
+fn an_unproved_source_gets_at_most_three_bytes_for_one() {
+    let mut bench = Bench::new();
+    bench.received(2, 100, 100);
+    let mut sent = 0;
+    for ms in (100..10_000).step_by(50) {
+        sent += bench.due(ms).iter().filter(|due| due.path == path(2)).map(|due| due.size).sum::<usize>();
+        while bench.paths.may_send(&path(2), 45) && bench.paths.list.iter().any(|p| p.addr == path(2)) {
+            sent += 45;
+        }
+    }
+    assert!(sent > 0 && sent <= 300, "{sent}");
+    assert!(!bench.paths.may_send(&path(3), 1), "nothing to a source we have not heard of");
+}
+
+#[test]
+fn a_candidate_that_never_answers_is_forgotten_and_tables_stay_small() {
+    let mut bench = Bench::new();
+    for n in 2..200 {
+        bench.received(n, 1400, 100);
+    }
+    assert!(bench.paths.list.len() <= MAX_PATHS);
+    assert!(bench.paths.is_validated(&path(1)));
+    for ms in (100..10_000).step_by(10) {
+        for due in bench.due(ms) {
+            assert!(due.path != path(1) || bench.answer(&due, ms));
+        }
+    }
+    assert_eq!(bench.paths.list.len(), 1);
+    assert_eq!(bench.paths.current(), Some(path(1)));
+}
+
+#[test]
+fn a_dead_path_is_challenged_every_second_and_comes_back() {
+    let mut bench = Bench::new();
+    bench.paths.dead(&path(1), at(0));
+    assert_eq!((bench.paths.current(), bench.changes()), (None, vec![Change::Down(path(1))]));
+    let mut asked = Vec::new();
+    for ms in 0..10_000 {
+        asked.extend(bench.due(ms).into_iter().map(|due| (ms, due)));
+    }
+    assert!((9..=10).contains(&asked.len()), "{}", asked.len());
+    assert!(bench.changes().contains(&Change::Doubt(path(1))));
+    let (_, last) = asked.pop().unwrap();
+    assert!(bench.answer(&last, 10_010));
+    assert_eq!(bench.paths.current(), Some(path(1)));
+}
+
+#[test]
+fn a_validated_path_of_a_better_carrier_takes_over_and_the_node_may_choose() {
+    let mut bench = Bench::new();
+    let tcp = PathAddr { carrier: CarrierKind::Tcp, ..path(1) };
+    bench.paths.solicit(tcp, &mut bench.rng, at(0));
+    let due = bench.due(0)[0];
+    bench.answer(&due, 10);
+    assert_eq!(bench.paths.current(), Some(path(1)), "udp stays before tcp");
+    bench.paths.prefer(tcp);
+    assert_eq!(bench.paths.current(), Some(tcp));
+    bench.paths.prefer(path(9));
+    assert_eq!(bench.paths.current(), Some(tcp), "only what is validated");
+    assert!(bench.paths.closed(&tcp));
+    assert_eq!(bench.paths.current(), Some(path(1)));
+}
+
+#[test]
+fn mesh_addresses_are_no_endpoints() {
+    let mesh = PathAddr { remote: "[fd3f::1]:7463".parse().unwrap(), ..path(1) };
+    assert!(!is_usable(&mesh) && is_usable(&path(1)));
+    let mut bench = Bench::new();
+    bench.paths.on_received(mesh, 1400, &mut bench.rng, at(0));
+    assert_eq!(bench.paths.list.len(), 1);
+}
