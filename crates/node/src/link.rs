@@ -150,7 +150,7 @@ impl Link {
     fn read_counters(&mut self, now: Instant) {
         let traffic = &self.info.traffic;
         let heard = Instant::from_micros(traffic.last_rx_us());
-        if heard > self.since {
+        if heard > self.liveness.last_heard() {
             self.liveness.on_received(heard);
         }
         if let Some(since) = traffic.unanswered_since_us() {

@@ -33,6 +33,14 @@ fn the_first_packet_over_relays_waits_for_its_session_and_arrives() {
     let packet = udp_packet(net.address(0), net.address(4), 9, b"far");
     net.send(0, &packet);
     net.run(Duration::from_millis(100));
+    for (i, node) in net.nodes.iter().enumerate() {
+        println!(
+            "{i}: {:?} {:?} {:?}",
+            node.drops().iter().collect::<Vec<_>>(),
+            node.sessions(net.now),
+            node.routes(net.now).len()
+        );
+    }
     assert_eq!(net.received[4], [packet]);
 }
 
@@ -44,4 +52,13 @@ fn a_packet_in_the_name_of_another_node_is_refused_at_both_ends() {
     net.run(Duration::from_millis(100));
     assert_eq!(net.nodes[0].drops().get(DropReason::NotOurSource), 1);
     assert!(net.received[2].is_empty());
+}
+
+#[test]
+fn an_idle_line_stays_quiet() {
+    let mut net = line(5);
+    let packet = udp_packet(net.address(0), net.address(4), 9, b"far");
+    net.send(0, &packet);
+    net.run(Duration::from_secs(60));
+    assert!(net.steps < 6_000, "{} steps in a minute of near silence", net.steps);
 }

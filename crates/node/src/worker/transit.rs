@@ -3,14 +3,14 @@
 //! A relay opens only the link header, asks the FIB, and seals the header again for the next
 //! link; the end-to-end record inside stays as it is.
 
+use core::ops::Range;
 use std::time::Duration;
 
 use sinew_forwarding::{Verdict, ecn as rfc6040, forwarded, transit};
 use sinew_session::Arrival;
 use sinew_types::{DropReason, MeshAddr};
 use sinew_wire::error::{ErrorCode, ErrorReport, MSG_ERR, QUOTE_LEN};
-use sinew_wire::record::TAG_LEN;
-use sinew_wire::routed::{BODY_HEAD, RoutedClear, RoutedHeader, Watermark};
+use sinew_wire::routed::{RoutedClear, RoutedHeader, Watermark};
 
 use super::{Egress, View, Worker};
 
@@ -39,19 +39,18 @@ impl Worker {
         let mut header = opened.header;
         // RFC 6040: the mark of this hop's outer header joins the one the record carries.
         header.ecn = rfc6040::merge(header.ecn, ecn)?;
-        let body = opened.body.start;
+        let body = opened.body;
         match transit(view.fib, view.class, &header) {
             Verdict::Local => {
-                datagram.copy_within(body..body + BODY_HEAD, body + TAG_LEN);
                 let from = Arrival::Routed { src: header.src, ingress: *epoch.peer() };
-                self.datagram(view, from, header.ecn, &mut datagram[body + TAG_LEN..], true)
+                self.datagram(view, from, header.ecn, &mut datagram[body], true)
             }
             Verdict::Forward { next_hop, watermark } => {
                 self.forward(view, &next_hop, &header, watermark, datagram, body)
             }
             Verdict::Refuse(reason, report) => {
                 if let Some(code) = report {
-                    self.report_error(view, code, 0, &header, datagram, body);
+                    self.report_error(view, code, 0, &header, &datagram[body]);
                 }
                 Err(reason)
             }
@@ -65,17 +64,17 @@ impl Worker {
         header: &RoutedHeader,
         watermark: Watermark,
         datagram: &mut [u8],
-        body: usize,
+        body: Range<usize>,
     ) -> Result<(), DropReason> {
         let link = view.keys.session(next_hop);
         let Some((link, to, adj)) = link.and_then(|link| Some((link, link.path?, link.adj?))) else {
-            self.report_error(view, ErrorCode::NoRoute, 0, header, datagram, body);
+            self.report_error(view, ErrorCode::NoRoute, 0, header, &datagram[body]);
             return Err(DropReason::NoRoute);
         };
         let payload = view.payload(next_hop);
         let egress = Egress { session: link, link, to, payload, routed: true, transit: true };
         if datagram.len() > payload && !fits_in_fragments(datagram.len()) {
-            self.report_error(view, ErrorCode::TooBig, payload as u16, header, datagram, body);
+            self.report_error(view, ErrorCode::TooBig, payload as u16, header, &datagram[body]);
             return Err(DropReason::TooBig);
         }
         let header = forwarded(header, watermark, adj);
@@ -96,18 +95,14 @@ impl Worker {
         code: ErrorCode,
         mtu: u16,
         header: &RoutedHeader,
-        datagram: &[u8],
-        body: usize,
+        body: &[u8],
     ) {
         // A4: never about an error report.
-        if datagram.get(body) == Some(&MSG_ERR) || !self.errors.allow(header.src, view.now) {
+        if body.first() == Some(&MSG_ERR) || !self.errors.allow(header.src, view.now) {
             return;
         }
-        let mut quote = [0; QUOTE_LEN];
-        quote[..BODY_HEAD].copy_from_slice(&datagram[body..body + BODY_HEAD]);
-        let rest = &datagram[body + BODY_HEAD + TAG_LEN..];
-        let more = rest.len().min(QUOTE_LEN - BODY_HEAD);
-        quote[BODY_HEAD..BODY_HEAD + more].copy_from_slice(&rest[..more]);
+        // A routed body has at least as many bytes as are quoted.
+        let Some(&quote) = body.first_chunk::<QUOTE_LEN>() else { return };
         let report = ErrorReport { code, mtu, reporter: view.local, dst: header.dst, quote };
         let result = self.send_routed(view, &header.src, &report.emit());
         self.note(result);

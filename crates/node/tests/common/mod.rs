@@ -11,32 +11,34 @@ use sinew_types::{CarrierKind, Class, Identity, Instant, MeshAddr, Metric, NodeI
 use sinew_wire::virtio::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
 
 /// One way over any wire.
-pub const LATENCY: Duration = Duration::from_millis(2);
+pub(crate) const LATENCY: Duration = Duration::from_millis(2);
 
 /// A datagram on a wire.
 #[derive(Clone, Debug)]
-pub struct Flying {
-    pub from: usize,
-    pub to: usize,
-    pub bytes: Vec<u8>,
+pub(crate) struct Flying {
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// What a wire does with a datagram: pass it on (changed or not), or lose it.
-pub type Tap = Box<dyn FnMut(Flying) -> Vec<Flying>>;
+pub(crate) type Tap = Box<dyn FnMut(Flying) -> Vec<Flying>>;
 
-pub struct Net {
-    pub now: Instant,
-    pub nodes: Vec<Node>,
-    pub ids: Vec<NodeId>,
+pub(crate) struct Net {
+    pub(crate) now: Instant,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) ids: Vec<NodeId>,
     /// Inner packets that came out, by node.
-    pub received: Vec<Vec<Vec<u8>>>,
-    pub events: Vec<(usize, Event)>,
+    pub(crate) received: Vec<Vec<Vec<u8>>>,
+    pub(crate) events: Vec<(usize, Event)>,
     flying: BTreeMap<(Instant, u64), Flying>,
     sequence: u64,
-    pub tap: Option<Tap>,
+    /// Events handled so far.
+    pub(crate) steps: u64,
+    pub(crate) tap: Option<Tap>,
 }
 
-pub fn endpoint(index: usize) -> SocketAddr {
+pub(crate) fn endpoint(index: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, index as u8 + 1], 7463))
 }
 
@@ -46,11 +48,11 @@ fn path(to: usize) -> PathAddr {
 
 impl Net {
     /// `count` nodes; `links` says who dials whom.
-    pub fn new(count: usize, links: &[(usize, usize)]) -> Self {
+    pub(crate) fn new(count: usize, links: &[(usize, usize)]) -> Self {
         Self::with(count, links, |_, config| config)
     }
 
-    pub fn with(count: usize, links: &[(usize, usize)], adjust: impl Fn(usize, Config) -> Config) -> Self {
+    pub(crate) fn with(count: usize, links: &[(usize, usize)], adjust: impl Fn(usize, Config) -> Config) -> Self {
         let identity = |i: usize| Arc::new(Identity::from_seed([i as u8 + 1; 32]));
         let ids: Vec<_> = (0..count).map(|i| identity(i).node_id()).collect();
         let now = Instant::from_micros(1_000_000);
@@ -84,25 +86,26 @@ impl Net {
             events: Vec::new(),
             flying: BTreeMap::new(),
             sequence: 0,
+            steps: 0,
             tap: None,
         };
         (0..count).for_each(|i| net.drain(i));
         net
     }
 
-    pub fn address(&self, index: usize) -> MeshAddr {
+    pub(crate) fn address(&self, index: usize) -> MeshAddr {
         self.ids[index].address()
     }
 
     /// Runs for `time`.
-    pub fn run(&mut self, time: Duration) {
+    pub(crate) fn run(&mut self, time: Duration) {
         let end = self.now + time;
         while self.step(end) {}
         self.now = end;
     }
 
     /// Runs until `done`, at most for `limit`; whether it came true.
-    pub fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
+    pub(crate) fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
         let end = self.now + limit;
         while !done(self) {
             if !self.step(end) {
@@ -119,6 +122,8 @@ impl Net {
         let next = timer.map(|t| t.0).into_iter().chain(flight.map(|f| f.0)).min();
         let Some(at) = next.filter(|&at| at <= end) else { return false };
         self.now = self.now.max(at);
+        self.steps += 1;
+        assert!(self.steps < 100_000, "stuck: {:?}", self.nodes.iter().map(|n| n.poll_timeout()).collect::<Vec<_>>());
         match flight.filter(|f| f.0 <= at) {
             Some(key) => {
                 if let Some(datagram) = self.flying.remove(&key) {
@@ -135,7 +140,7 @@ impl Net {
     }
 
     /// Hands a datagram to its receiver as if it came from `from`.
-    pub fn arrive(&mut self, mut datagram: Flying) {
+    pub(crate) fn arrive(&mut self, mut datagram: Flying) {
         let len = datagram.bytes.len();
         let node = &mut self.nodes[datagram.to];
         node.handle_datagrams(path(datagram.from), 0, &mut datagram.bytes, len, self.now);
@@ -143,7 +148,7 @@ impl Net {
     }
 
     /// Feeds an inner packet in at `index`.
-    pub fn send(&mut self, index: usize, packet: &[u8]) {
+    pub(crate) fn send(&mut self, index: usize, packet: &[u8]) {
         self.nodes[index].handle_tun(VirtioNetHdr::default(), &mut packet.to_vec(), self.now);
         self.drain(index);
     }
@@ -183,7 +188,7 @@ impl Net {
 }
 
 /// An inner UDP packet with a right checksum.
-pub fn udp_packet(src: MeshAddr, dst: MeshAddr, port: u16, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn udp_packet(src: MeshAddr, dst: MeshAddr, port: u16, payload: &[u8]) -> Vec<u8> {
     let len = 8 + payload.len();
     let mut packet = vec![0x60, 0, 0, 0, 0, 0, 17, 64];
     packet[4..6].copy_from_slice(&(len as u16).to_be_bytes());
