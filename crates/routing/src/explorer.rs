@@ -261,7 +261,6 @@ fn explore(plan: Plan, runs: u64) -> Result<(), (u64, String, Vec<String>)> {
     for seed in seeds {
         let mut run = Run::new(seed, plan, &memo);
         if let Err(what) = run.play() {
-            run.world.dump();
             return Err((seed, what, run.world.trace));
         }
     }
@@ -329,4 +328,74 @@ fn confirming_a_frame_before_it_is_processed_is_noticed() {
 #[test]
 fn a_restart_that_keeps_its_adjacencies_is_noticed() {
     must_be_noticed(Plan { topology: TAIL, breach: Some(Breach::RestartKeepsLinks), ..PLAN }, "S2", 2000);
+}
+
+/// The highest metric an island cut off from node 0 believes in before it gives up.
+fn climb(seed: u64, rule: Option<Rule>, memo: &Arc<SharedMemo>) -> u16 {
+    let links: Links =
+        &[(0, 1, 1), (1, 2, 1), (2, 3, 1), (3, 4, 1), (4, 1, 1), (1, 3, 2), (2, 4, 2)];
+    let plan = Plan { topology: (5, links), rule, ..PLAN };
+    let mut run = Run::new(seed, plan, memo);
+    run.world.open_all();
+    run.world.run_for(Duration::from_secs(1));
+    run.world.close(0, 0, true);
+    run.world.close(0, 1, true);
+    let mut highest = 0;
+    for _ in 0..3_000 {
+        let (wire, end) = run.end();
+        match run.rng.below(10) {
+            0..4 => drop(run.world.send(wire, end)),
+            4..7 => drop(run.world.deliver(wire, end)),
+            7..9 => drop(run.world.deliver_ack(wire, end)),
+            _ => {
+                run.world.pass(Duration::from_millis(3));
+                (0..5).for_each(|node| run.world.tick(node));
+            }
+        }
+        assert_eq!(run.world.check(), Ok(()));
+        highest = (1..5).filter_map(|node| run.world.metric(node, 0)).fold(highest, u16::max);
+    }
+    highest
+}
+
+#[test]
+fn an_island_counts_up_only_without_the_silence_before_forgetting() {
+    let memo = Arc::new(SharedMemo::default());
+    let highest = |rule| (0..30).map(|seed| climb(seed, rule, &memo)).max();
+    let (with, without) = (highest(None), highest(Some(Rule::SilenceBeforeForgetting)));
+    assert!(with <= Some(8), "with the rule {with:?}, without {without:?}");
+    assert!(without >= Some(14), "with the rule {with:?}, without {without:?}");
+}
+
+/// The shortest trace of routing-model §4 for a forgetful eviction. At rest 1 → 0, 2 → 1, 3 → 2.
+fn eviction_race(rule: Option<Rule>) -> Result<(), String> {
+    let (nodes, links) = TAIL;
+    let mut world = World::new(nodes, links);
+    if let Some(rule) = rule {
+        world.without(rule);
+    }
+    world.open_all();
+    world.run_for(Duration::from_secs(1));
+    world.check_rest()?;
+    // 0 leaves 1; 1 evicts it, its retractions to 2 and 3 are on the way.
+    world.close(0, 0, true);
+    world.evict(1, 0);
+    world.close(0, 1, true);
+    world.send(1, 0);
+    world.send(3, 0);
+    // 2 hears of it and tells 3, who falls back to 1: 1's own word is not there yet.
+    world.deliver(1, 0);
+    world.send(2, 0);
+    world.deliver(2, 0);
+    assert_eq!(world.next_hop(3, 0), Some(1));
+    // 1 wants 0 again and knows only what 3 said when all was well.
+    world.admit(1, 0);
+    world.check()
+}
+
+#[test]
+fn an_evicted_origin_taken_back_at_once_makes_no_loop() {
+    assert_eq!(eviction_race(None), Ok(()));
+    let broken = eviction_race(Some(Rule::Tombstone));
+    assert!(broken.as_ref().is_err_and(|what| what.contains("S1")), "{broken:?}");
 }

@@ -178,8 +178,13 @@ impl Router {
         // An FD from a clock far ahead can never be met again. Talk must not keep it alive:
         // silence only saves messages (D7), it keeps nobody safe.
         let poisoned = dest.fd.is_some_and(|fd| self.clock.is_ahead(fd.seqno(), now));
-        if !poisoned {
-            dest.touched = now;
+        if poisoned {
+            return;
+        }
+        dest.touched = now;
+        // Confirmations may all have come while it was spoken of: somebody has to look again.
+        if dest.next_hop.is_none() && !dest.is_self && dest.timer > now + SILENCE {
+            self.set_timer(key, now + SILENCE);
         }
     }
 
@@ -197,8 +202,9 @@ impl Router {
             Told::Rank(_) => !self.rules.hold(Rule::Tombstone),
             Told::Retracted(ordinal) => released(ordinal, link.slot),
         });
-        let silent = !self.rules.hold(Rule::SilenceBeforeForgetting) || dest.touched + SILENCE <= now;
-        free && (!dest.admitted || silent)
+        let hasty = dest.fd.is_some() && !self.rules.hold(Rule::SilenceBeforeForgetting);
+        let silent = dest.touched + SILENCE <= now;
+        free && (!dest.admitted || silent || hasty)
     }
 
     /// Forgets the FD where that is safe, and the whole destination where nothing is left of it.

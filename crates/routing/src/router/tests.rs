@@ -633,28 +633,6 @@ fn the_unreachable_is_forgotten_after_silence_only() {
     assert!(bench.dest(&far).is_none());
 }
 
-#[test]
-fn an_island_without_silence_counts_up_and_with_it_does_not() {
-    let messages = |rule: Option<Rule>| {
-        let mut world = World::new(6, &[(0, 1, 1), (1, 2, 1), (2, 3, 1), (3, 4, 1), (4, 5, 1), (5, 1, 1), (1, 3, 1), (2, 5, 1)]);
-        if let Some(rule) = rule {
-            world.without(rule);
-        }
-        world.open_all();
-        world.run_for(Duration::from_secs(1));
-        let before = world.messages;
-        let (wire, end) = world.wire_between(1, 0);
-        world.close(wire, end, true);
-        world.close(wire, 1 - end, true);
-        world.run_for(Duration::from_secs(60));
-        assert_eq!((world.check(), world.metric(2, 0)), (Ok(()), None));
-        world.messages - before
-    };
-    let (with, without) = (messages(None), messages(Some(Rule::SilenceBeforeForgetting)));
-    assert!(with < 20, "{with}");
-    assert!(without > with * 4, "with the rule {with}, without {without}");
-}
-
 // --- floors and costs ---
 
 #[test]
