@@ -1,0 +1,128 @@
+//! One machine: a key that survives crashes, a node that does not, a clock of its own.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use sinew_node::{Accept, Config, InboundPolicy, Node, PeerConfig, UdpSocket, Verifier};
+use sinew_types::{Class, Identity, Instant, MeshAddr, NodeId, Rng, UnixMicros};
+
+use crate::fault::WallClock;
+
+/// The port that everyone listens on.
+pub(crate) const PORT: u16 = 7463;
+/// The wall clock when virtual time begins: 2025-10-09.
+const EPOCH: UnixMicros = 1_760_000_000_000_000;
+/// How far a clock that was reset lies back: eight years.
+const YEARS_BACK: UnixMicros = 8 * 365 * 86_400 * 1_000_000;
+/// Clocks of hosts that have been up for a while differ by up to this much.
+const UPTIME_MAX_US: u64 = 30 * 86_400 * 1_000_000;
+const DEVICE_MTU: u16 = 1416;
+const MAX_ROUTES: usize = 4096;
+
+/// One machine.
+pub struct Host {
+    /// Its key.
+    pub(crate) identity: Arc<Identity>,
+    /// Its name.
+    pub id: NodeId,
+    /// Its mesh address.
+    pub addr: MeshAddr,
+    /// Its underlay address.
+    pub at: SocketAddr,
+    /// Router or stub.
+    pub class: Class,
+    pub(crate) peers: Vec<PeerConfig>,
+    /// The node, while it runs.
+    pub node: Option<Box<Node>>,
+    /// The earliest wake-up that is queued.
+    pub(crate) wake: Option<Instant>,
+    /// Wake-ups in a row that led nowhere: a node whose timer is always due would spin for ever.
+    pub(crate) idle_wakes: u32,
+    /// Microseconds from the zero of this host's clock to the zero of virtual time, wrapping.
+    clock_us: u64,
+    rng: Rng,
+}
+
+impl Host {
+    pub(crate) fn new(number: usize, moves: u32, class: Class, mut rng: Rng) -> Self {
+        let identity = Arc::new(Identity::from_seed(rng.array()));
+        let id = identity.node_id();
+        let clock_us = rng.below(UPTIME_MAX_US);
+        Self {
+            addr: id.address(),
+            id,
+            identity,
+            at: address(number, moves),
+            class,
+            peers: Vec::new(),
+            node: None,
+            wake: None,
+            idle_wakes: 0,
+            clock_us,
+            rng,
+        }
+    }
+
+    /// This host's clock at a moment of virtual time.
+    pub(crate) const fn local(&self, now: Instant) -> Instant {
+        Instant::from_micros(now.as_micros().wrapping_add(self.clock_us))
+    }
+
+    /// The moment of virtual time at which this host's clock shows `local`.
+    pub(crate) const fn world(&self, local: Instant) -> Instant {
+        if local.as_micros() == u64::MAX {
+            return Instant::FAR_FUTURE;
+        }
+        Instant::from_micros(local.as_micros().wrapping_sub(self.clock_us))
+    }
+
+    /// Starts the node from nothing but its key and configuration.
+    pub(crate) fn start(&mut self, clock: WallClock, verifier: Arc<dyn Verifier>, now: Instant) {
+        let unix = match clock {
+            WallClock::Right => EPOCH + now.as_micros(),
+            WallClock::YearsBack => {
+                // The machine booted: its other clock begins at zero, too.
+                self.clock_us = 0u64.wrapping_sub(now.as_micros());
+                EPOCH + now.as_micros() - YEARS_BACK
+            }
+        };
+        let config = Config {
+            identity: Arc::clone(&self.identity),
+            name: self.at.ip().to_string(),
+            class: self.class,
+            secrets: Vec::new(),
+            accept: Accept::Any,
+            inbound: InboundPolicy::All,
+            peers: self.peers.clone(),
+            device_mtu: DEVICE_MTU,
+            udp_sockets: vec![UdpSocket { local: 0, ipv6: false }],
+            max_routes: MAX_ROUTES,
+            unix,
+        };
+        let seed = self.rng.array();
+        self.node = Some(Box::new(Node::with_verifier(config, seed, verifier, self.local(now))));
+        self.wake = None;
+    }
+}
+
+/// The underlay address of a host after it moved `moves` times.
+pub(crate) fn address(number: usize, moves: u32) -> SocketAddr {
+    let [_, _, high, low] = (number as u32).to_be_bytes();
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, moves as u8, high, low)), PORT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hosts_clock_maps_there_and_back() {
+        let host = Host::new(3, 0, Class::Router, Rng::new([1; 32]));
+        let now = Instant::from_micros(12_345);
+        assert_ne!(host.local(now), now);
+        assert_eq!(host.world(host.local(now)), now);
+        assert_eq!(host.world(Instant::FAR_FUTURE), Instant::FAR_FUTURE);
+        assert_eq!(host.at, "10.0.0.3:7463".parse().unwrap());
+        assert_eq!(address(259, 2), "10.2.1.3:7463".parse().unwrap());
+    }
+}
