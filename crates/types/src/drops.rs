@@ -157,3 +157,52 @@ impl Drops {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const PAGE: &str = include_str!("../../../docs/operating/drops.md");
+
+    /// The words that have a row of their own on the page: first cell, in backticks.
+    fn explained() -> Vec<&'static str> {
+        let cells = PAGE.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+        cells.map(|(word, _)| word).collect()
+    }
+
+    #[test]
+    fn every_reason_is_explained_to_operators_once() {
+        let explained = explained();
+        for reason in DropReason::ALL {
+            let rows = explained.iter().filter(|word| **word == reason.as_str()).count();
+            assert_eq!(rows, 1, "docs/operating/drops.md has {rows} rows for `{reason}`");
+        }
+    }
+
+    #[test]
+    fn the_page_explains_no_reason_that_does_not_exist() {
+        let words: BTreeSet<_> = DropReason::ALL.iter().map(|reason| reason.as_str()).collect();
+        for word in explained() {
+            assert!(words.contains(word), "docs/operating/drops.md explains `{word}`, which no code counts");
+        }
+    }
+
+    #[test]
+    fn every_reason_has_a_word_of_its_own() {
+        let words: BTreeSet<_> = DropReason::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(words.len(), DropReason::ALL.len());
+    }
+
+    #[test]
+    fn counts_of_two_sets_add_up() {
+        let (mut a, mut b) = (Drops::default(), Drops::default());
+        a.count(DropReason::Forged);
+        b.add(DropReason::Forged, 2);
+        b.count(DropReason::NoRoute);
+        a.merge(&b);
+        let counts: Vec<_> = a.iter().collect();
+        assert_eq!(counts, [(DropReason::Forged, 3), (DropReason::NoRoute, 1)]);
+    }
+}

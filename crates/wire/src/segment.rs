@@ -39,7 +39,7 @@ pub struct SegmentHeader {
     pub seq: u32,
     /// All chunks below this were processed.
     pub ack: u32,
-    /// Bit i: chunk `ack + 1 + i` arrived.
+    /// Bit i: chunk `ack + i` arrived. Bit 0 may be set too: arrived is not yet processed.
     pub sack: u64,
     /// What the receiver will take, in units of [`CREDIT_UNIT`].
     pub credit: u16,
