@@ -71,7 +71,8 @@ impl Admission {
             let distance = u32::from(order.1.units()) * 10;
             order.0 < boundary.0 || (order.0 == boundary.0 && distance < u32::from(boundary.1.units()) * 9)
         };
-        self.counted < self.k || self.boundary.is_none_or(clearly_nearer)
+        let near_enough = order.1.is_reachable() && self.boundary.is_none_or(clearly_nearer);
+        self.counted < self.k || near_enough
     }
 }
 
@@ -88,11 +89,13 @@ pub(crate) struct Entry {
 pub(crate) fn rank_for_keeping(mut entries: Vec<Entry>, k: usize) -> Vec<Entry> {
     entries.sort_unstable_by_key(|entry| (entry.order, entry.key));
     let rest = entries.split_off(k.div_ceil(2).min(entries.len()));
-    let mut served = BTreeMap::<Option<Slot>, u32>::new();
+    let mut served = BTreeMap::<Slot, u32>::new();
     let mut turns: Vec<_> = rest
         .into_iter()
         .map(|entry| {
-            let turn = served.entry(entry.next_hop).or_default();
+            // Who has no route has no turn.
+            let Some(next_hop) = entry.next_hop else { return (u32::MAX, entry) };
+            let turn = served.entry(next_hop).or_default();
             *turn += 1;
             (*turn, entry)
         })

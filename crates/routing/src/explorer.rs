@@ -22,10 +22,8 @@ const TRI: (usize, Links) = (3, &[(0, 1, 1), (1, 2, 1), (0, 2, 3)]);
 const TAIL: (usize, Links) = (4, &[(0, 1, 1), (1, 2, 1), (2, 3, 1), (1, 3, 3)]);
 const RING: (usize, Links) = (4, &[(0, 1, 1), (1, 2, 1), (2, 3, 1), (3, 0, 1)]);
 const K4: (usize, Links) = (4, &[(0, 1, 1), (0, 2, 2), (0, 3, 3), (1, 2, 1), (2, 3, 1), (1, 3, 2)]);
-const K5: (usize, Links) = (
-    5,
-    &[(0, 1, 2), (0, 2, 3), (0, 3, 1), (1, 2, 1), (1, 3, 2), (1, 4, 1), (2, 3, 1), (2, 4, 2), (3, 4, 1)],
-);
+const K5: (usize, Links) =
+    (5, &[(0, 1, 2), (0, 2, 3), (0, 3, 1), (1, 2, 1), (1, 3, 2), (1, 4, 1), (2, 3, 1), (2, 4, 2), (3, 4, 1)]);
 
 /// What may happen in a run.
 #[derive(Clone, Copy, Debug)]
@@ -261,6 +259,7 @@ fn explore(plan: Plan, runs: u64) -> Result<(), (u64, String, Vec<String>)> {
     for seed in seeds {
         let mut run = Run::new(seed, plan, &memo);
         if let Err(what) = run.play() {
+            run.world.dump();
             return Err((seed, what, run.world.trace));
         }
     }
@@ -332,8 +331,7 @@ fn a_restart_that_keeps_its_adjacencies_is_noticed() {
 
 /// The highest metric an island cut off from node 0 believes in before it gives up.
 fn climb(seed: u64, rule: Option<Rule>, memo: &Arc<SharedMemo>) -> u16 {
-    let links: Links =
-        &[(0, 1, 1), (1, 2, 1), (2, 3, 1), (3, 4, 1), (4, 1, 1), (1, 3, 2), (2, 4, 2)];
+    let links: Links = &[(0, 1, 1), (1, 2, 1), (2, 3, 1), (3, 4, 1), (4, 1, 1), (1, 3, 2), (2, 4, 2)];
     let plan = Plan { topology: (5, links), rule, ..PLAN };
     let mut run = Run::new(seed, plan, memo);
     run.world.open_all();

@@ -188,40 +188,36 @@ impl Router {
         }
     }
 
-    /// Whether nobody can still be forwarding through us on the strength of our FD.
-    fn may_forget(&self, dest: &Destination, now: Instant) -> bool {
-        if dest.is_self || dest.next_hop.is_some() {
-            return false;
-        }
-        let released = |ordinal: u64, slot| {
-            !self.rules.hold(Rule::Tombstone)
-                || self.neighbours.get(slot).is_none_or(|n| n.processed >= ordinal)
-        };
-        let free = dest.links.iter().all(|link| match link.told {
+    /// Whether nobody can still be forwarding through us on the strength of our FD: everyone who
+    /// was told has processed the retraction, or is gone.
+    fn is_released(&self, dest: &Destination) -> bool {
+        let tombstones = self.rules.hold(Rule::Tombstone);
+        dest.links.iter().all(|link| match link.told {
             Told::Never => true,
-            Told::Rank(_) => !self.rules.hold(Rule::Tombstone),
-            Told::Retracted(ordinal) => released(ordinal, link.slot),
-        });
-        let hasty = dest.fd.is_some() && !self.rules.hold(Rule::SilenceBeforeForgetting);
-        let silent = dest.touched + SILENCE <= now;
-        free && (!dest.admitted || silent || hasty)
+            Told::Rank(_) => !tombstones,
+            Told::Retracted(at) => {
+                !tombstones || self.neighbours.get(link.slot).is_none_or(|n| n.processed >= at)
+            }
+        })
     }
 
     /// Forgets the FD where that is safe, and the whole destination where nothing is left of it.
     pub(crate) fn settle(&mut self, key: Key, now: Instant) {
         let Some(dest) = self.table.get(key) else { return };
-        if !self.may_forget(dest, now) {
+        if dest.is_self || dest.next_hop.is_some() || !self.is_released(dest) {
             return;
         }
-        let (known, advertised) = (dest.fd.is_some(), dest.advertised());
-        if !advertised {
-            return self.remove(key);
-        }
-        if known && let Some(dest) = self.table.get_mut(key) {
-            dest.fd = None;
-            dest.asked = None;
-            dest.wants.clear();
+        let silent = dest.touched + SILENCE <= now;
+        let hasty = !self.rules.hold(Rule::SilenceBeforeForgetting);
+        if dest.fd.is_some() && (!dest.admitted || silent || hasty) {
+            if let Some(dest) = self.table.get_mut(key) {
+                dest.fd = None;
+                dest.asked = None;
+                dest.wants.clear();
+            }
             self.reselect(key, now);
+        } else if dest.fd.is_none() && silent && !dest.advertised() {
+            self.remove(key);
         }
     }
 

@@ -88,8 +88,7 @@ impl World {
     }
 
     pub(crate) fn with_memo(n: usize, links: &[(usize, usize, u16)], verifier: Arc<dyn Verifier>) -> Self {
-        let identities: Vec<_> =
-            (0..n).map(|i| Arc::new(Identity::from_seed([i as u8 + 1; 32]))).collect();
+        let identities: Vec<_> = (0..n).map(|i| Arc::new(Identity::from_seed([i as u8 + 1; 32]))).collect();
         let ids: Vec<_> = identities.iter().map(|identity| identity.node_id()).collect();
         let end = |node, cost| End {
             node,
@@ -262,9 +261,10 @@ impl World {
                             let slot = self.routers[other].neighbours.slot_of(&self.ids[node]);
                             let key = self.routers[other].table.find(&origin);
                             if let (Some(slot), Some(key)) = (slot, key)
-                                && self.routers[other].table.get(key).is_some_and(|d| {
-                                    d.link(slot).is_some_and(|l| l.told().is_some())
-                                })
+                                && self.routers[other]
+                                    .table
+                                    .get(key)
+                                    .is_some_and(|d| d.link(slot).is_some_and(|l| l.told().is_some()))
                             {
                                 let how = crate::destination::FORCE | crate::destination::RECORD;
                                 self.routers[other].mark(key, slot, how, self.now);
@@ -470,13 +470,13 @@ impl World {
                         return Err(format!("S1: a loop towards {dest} through {node}"));
                     }
                 }
-                if node != dest && let Some(next) = self.live_next_hop(node, dest) {
+                if node != dest
+                    && let Some(next) = self.live_next_hop(node, dest)
+                {
                     let (mine, theirs) = (self.fd(node, dest), self.fd(next, dest));
                     let falls = mine.zip(theirs).is_some_and(|(mine, theirs)| theirs.better_than(mine));
                     if !falls {
-                        return Err(format!(
-                            "S2: {node} -> {next} towards {dest}: {mine:?} then {theirs:?}"
-                        ));
+                        return Err(format!("S2: {node} -> {next} towards {dest}: {mine:?} then {theirs:?}"));
                     }
                 }
             }
@@ -515,8 +515,17 @@ impl World {
         eprintln!("now {:?} ids {:?} addrs {:?}", self.now, self.ids, self.addrs);
         for (i, router) in self.routers.iter().enumerate() {
             for (_, dest) in router.table.iter() {
-                eprintln!("{i} -> {} fd {:?} own {:?} nh {:?}", self.index_of(&dest.origin.node), dest.fd, dest.own, dest.next_hop);
-                eprintln!("   admitted {} timer {:?} retry {:?} touched {:?} wants {:?} asked {:?}", dest.admitted, dest.timer, dest.retry_at, dest.touched, dest.wants, dest.asked);
+                eprintln!(
+                    "{i} -> {} fd {:?} own {:?} nh {:?}",
+                    self.index_of(&dest.origin.node),
+                    dest.fd,
+                    dest.own,
+                    dest.next_hop
+                );
+                eprintln!(
+                    "   admitted {} timer {:?} retry {:?} touched {:?} wants {:?} asked {:?}",
+                    dest.admitted, dest.timer, dest.retry_at, dest.touched, dest.wants, dest.asked
+                );
                 for link in &dest.links {
                     let id = router.neighbours.get(link.slot).map(|n| self.index_of(&n.id));
                     eprintln!("   from {id:?} (slot {}) {link:?}", link.slot);

@@ -59,8 +59,7 @@ fn a_new_neighbour_hears_hint_self_and_then_nearest_first() {
         })
         .collect();
     // 5 - 1 (its floor) + 2 (cost) + 1 (our floor).
-    let expected =
-        vec![(None, 0), (Some(bench.own_addr()), 1), (Some(near.addr), 7), (Some(far.addr), 11)];
+    let expected = vec![(None, 0), (Some(bench.own_addr()), 1), (Some(near.addr), 7), (Some(far.addr), 11)];
     assert_eq!(updates, expected);
 }
 
@@ -258,8 +257,7 @@ fn two_records_with_one_seqno_keep_the_first_and_blame_nobody_on_the_way() {
 #[test]
 fn records_too_old_or_from_the_future_are_not_taken() {
     let (mut bench, a, _, _) = two();
-    let table =
-        [(START_MS - 3_600_000, false), (START_MS - 3_500_000, true), (START_MS + 599_000, true)];
+    let table = [(START_MS - 3_600_000, false), (START_MS - 3_500_000, true), (START_MS + 599_000, true)];
     for (seqno, taken) in table.into_iter().chain([(START_MS + 700_000, false)]) {
         let origin = Puppet::at(40, seqno);
         assert_eq!(bench.say(&a, &[origin.origin(), origin.update(5)]), Ok(()));
@@ -349,7 +347,8 @@ fn small_changes_are_not_told_and_large_ones_wait_for_company() {
     let (mut bench, a, b, far) = two();
     assert_eq!(bench.say(&a, &[far.origin(), far.update(100)]), Ok(()));
     assert_eq!(bench.heard_about(&b, &far.addr), ["update 0 102"]);
-    for (metric, told) in [(110, None), (114, Some("update 0 116")), (102, None), (99, Some("update 0 101"))] {
+    for (metric, told) in [(110, None), (114, Some("update 0 116")), (102, None), (99, Some("update 0 101"))]
+    {
         assert_eq!(bench.say(&a, &[far.update(metric)]), Ok(()));
         assert!(bench.heard(&b).is_empty(), "{metric}: never at once");
         bench.pass(Duration::from_millis(50));
@@ -686,7 +685,8 @@ fn a_stub_neighbour_is_told_our_own_origin_alone_and_may_speak_for_itself_alone(
     assert_eq!(bench.say(&a, &[far.origin(), far.update(5)]), Ok(()));
     let stub = Puppet::new(6).stub();
     bench.up(&stub, 4);
-    let told: Vec<_> = bench.heard(&stub).into_iter().filter(|m| !matches!(m, RoutingMessage::Hint { .. })).collect();
+    let told: Vec<_> =
+        bench.heard(&stub).into_iter().filter(|m| !matches!(m, RoutingMessage::Hint { .. })).collect();
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(matches!(&told[1], RoutingMessage::Update { origin, .. } if *origin == bench.own_addr()));
     assert_eq!(bench.say(&stub, &[stub.origin(), stub.update(1)]), Ok(()));
