@@ -266,7 +266,7 @@ impl Shell {
 /// counted: queueing it here would only add delay. Returns whether the node was told something
 /// about it, and so may have more to say.
 fn send_all(node: &mut Node, udp: &[UdpCarrier], tcp: &mut TcpCarrier) -> bool {
-    let mut dropped = 0;
+    let (mut dropped, mut too_big) = (0, 0);
     let mut refused = Vec::new();
     while let Some(transmit) = node.poll_transmit() {
         let (to, segment) = (transmit.to, transmit.segment.max(1));
@@ -278,13 +278,17 @@ fn send_all(node: &mut Node, udp: &[UdpCarrier], tcp: &mut TcpCarrier) -> bool {
             _ => tcp.try_send(to.local, transmit.bytes, segment),
         };
         if let Err(error) = result {
-            dropped += (transmit.bytes.len() - error.sent()).div_ceil(segment) as u64;
+            let lost = (transmit.bytes.len() - error.sent()).div_ceil(segment) as u64;
             if matches!(error, SendError::TooBig { .. }) {
+                too_big += lost;
                 refused.push((to, segment));
+            } else {
+                dropped += lost;
             }
         }
     }
     node.count_drops(DropReason::SendQueue, dropped);
+    node.count_drops(DropReason::TooBig, too_big);
     let told = !refused.is_empty();
     for (path, size) in refused {
         node.handle_refused(path, size, clock::boottime());

@@ -4,6 +4,7 @@
 //! becomes a link, a link becomes a neighbour, a neighbour's frame becomes a changed FIB, and
 //! only then is the frame acknowledged (protocol A5: acknowledged means processed).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -166,8 +167,7 @@ impl Node {
         if report.code == ErrorCode::TooBig
             && let Some(routed) = self.searches.get_mut(&peer)
         {
-            let room = report.mtu.saturating_sub(ROUTED_OVERHEAD);
-            routed.search.on_too_big(room, now);
+            routed.search.on_too_big(report.mtu, now);
         }
         Ok(())
     }
@@ -190,7 +190,7 @@ impl Node {
             E::Closed { peer, reason } => {
                 self.on_session_closed(peer, &format!("the session ended: {reason:?}"), now)
             }
-            E::Message { peer, class, bytes, receipt } => self.on_message(peer, class, &bytes, receipt, now),
+            E::Message { peer, class, bytes, receipt } => self.on_message(peer, class, bytes, receipt, now),
             E::Processed { peer, class, ordinal } => {
                 if class == StreamClass::Routing {
                     self.router.on_processed(&peer, ordinal, now);
@@ -199,7 +199,7 @@ impl Node {
             E::AdjacencyUp { peer, adj, .. } => self.on_adjacency_up(peer, adj, now),
             E::AdjacencyDown { peer, .. } => self.on_adjacency_down(peer, now),
             E::PathUp { peer, path } => self.on_path_up(peer, path, now),
-            E::PathDown { peer, path } => self.on_path_down(peer, path, now),
+            E::PathDown { peer, .. } => self.sync_link(peer, now),
             E::Pong { peer, id, from, rtt, .. } => self.on_pong(peer, id, from, rtt, now),
             E::MtuAck { peer, id, size: _ } => self.on_mtu_ack(peer, id, now),
             E::AttemptFailed { peer, reason, .. } => {
@@ -229,26 +229,20 @@ impl Node {
         self.worker.forget(&addr);
         self.searches.remove(&peer);
         self.dialler.note_error(&peer, reason);
-        if let Some(link) = self.links.get(&peer) {
-            let path = link.path;
-            self.on_path_down(peer, path, now);
-        }
+        self.sync_link(peer, now);
     }
 
-    fn on_message(&mut self, peer: NodeId, class: StreamClass, bytes: &[u8], receipt: Receipt, now: Instant) {
+    fn on_message(
+        &mut self,
+        peer: NodeId,
+        class: StreamClass,
+        bytes: Vec<u8>,
+        receipt: Receipt,
+        now: Instant,
+    ) {
         match class {
-            StreamClass::Routing => {
-                if let Err(misbehaviour) = self.router.handle_frame(&peer, bytes, now) {
-                    self.drops.count(misbehaviour.reason);
-                    if misbehaviour.close_for.is_some() {
-                        self.dialler.note_error(&peer, misbehaviour.to_string());
-                        self.sessions.adjacency_drop(peer, now);
-                    }
-                }
-                // ROUTING-MODEL D3: the forwarding table first, the acknowledgement after.
-                self.apply_routes(now);
-            }
-            StreamClass::Requests => match Request::parse(bytes) {
+            StreamClass::Routing => return self.on_frame(peer, bytes, receipt, now),
+            StreamClass::Requests => match Request::parse(&bytes) {
                 Ok(request) => self.on_request(peer, request, now),
                 Err(_) => self.drops.count(DropReason::BadControl),
             },
@@ -257,54 +251,137 @@ impl Node {
         self.sessions.acknowledge(receipt, now);
     }
 
+    /// A routing frame is handled at once, or waits unacknowledged while its sender has used up its
+    /// share of our time (protocol A5: withheld credit, never a dropped message).
+    fn on_frame(&mut self, peer: NodeId, bytes: Vec<u8>, receipt: Receipt, now: Instant) {
+        let busy = self.router.busy_until(&peer, now);
+        if busy.is_some() || self.waiting.contains_key(&peer) {
+            self.looked = now;
+            self.waiting.entry(peer).or_default().push_back((bytes, receipt));
+        } else {
+            self.handle_frame(peer, &bytes, receipt, now);
+        }
+    }
+
+    fn handle_frame(&mut self, peer: NodeId, bytes: &[u8], receipt: Receipt, now: Instant) {
+        if let Err(misbehaviour) = self.router.handle_frame(&peer, bytes, now) {
+            self.drops.count(misbehaviour.reason);
+            if let Some(pause) = misbehaviour.close_for {
+                self.bar(peer, now + pause, now);
+                self.dialler.note_error(&peer, misbehaviour.to_string());
+            }
+        }
+        // ROUTING-MODEL D3: the forwarding table first, the acknowledgement after.
+        self.apply_routes(now);
+        self.sessions.acknowledge(receipt, now);
+    }
+
+    /// A neighbour that lies is none for a while; its session may go on.
+    fn bar(&mut self, peer: NodeId, until: Instant, now: Instant) {
+        self.barred.insert(peer, until);
+        self.sessions.set_adjacent(peer, false, now);
+        self.sessions.adjacency_drop(peer, now);
+    }
+
+    /// Frames whose senders have their share again, and neighbours whose time is served.
+    pub(crate) fn tend_neighbours(&mut self, now: Instant) {
+        self.looked = now;
+        let peers: Vec<_> = self.waiting.keys().copied().collect();
+        for peer in peers {
+            while self.router.busy_until(&peer, now).is_none()
+                && let Some((bytes, receipt)) = self.waiting.get_mut(&peer).and_then(VecDeque::pop_front)
+            {
+                self.handle_frame(peer, &bytes, receipt, now);
+            }
+        }
+        self.waiting.retain(|_, frames| !frames.is_empty());
+        let served: Vec<_> =
+            self.barred.iter().filter(|(_, until)| **until <= now).map(|(p, _)| *p).collect();
+        for peer in served {
+            self.barred.remove(&peer);
+            self.sessions.set_adjacent(peer, true, now);
+        }
+    }
+
+    /// When [`Node::tend_neighbours`] has something to do.
+    pub(crate) fn neighbours_due(&self) -> Option<Instant> {
+        let waiting =
+            self.waiting.keys().map(|peer| self.router.busy_until(peer, self.looked).unwrap_or(self.looked));
+        waiting.chain(self.barred.values().copied()).min()
+    }
+
     // --- links ---
 
-    fn on_path_up(&mut self, peer: NodeId, path: PathAddr, now: Instant) {
+    /// Makes the link follow the path that the session uses: it may have several, and change over
+    /// without a word when the old one falls silent.
+    fn sync_link(&mut self, peer: NodeId, now: Instant) {
+        let session = self.sessions.keys().session(&peer.address()).cloned();
+        let used = session.as_ref().and_then(|session| session.path);
+        let linked = self.links.get(&peer).map(|link| link.path);
+        match (linked, used) {
+            (Some(old), Some(path)) if old == path => {}
+            (_, Some(path)) => self.take_path(peer, path, now),
+            (Some(old), None) => self.drop_link(peer, old, now),
+            (None, None) => {}
+        }
+    }
+
+    fn take_path(&mut self, peer: NodeId, path: PathAddr, now: Instant) {
         let addr = peer.address();
-        let Some(session) = self.sessions.keys().session(&addr).cloned() else { return };
         let mut link = Link::new(path, self.dialler.cost(&peer), self.rng.fork(), now);
+        let known = self.sessions.info(&peer, now);
+        let paths = known.iter().flat_map(|info| &info.paths);
+        if let Some(rtt) = paths.filter(|known| known.path == path).find_map(|known| known.rtt) {
+            link.quality.on_rtt(rtt, now);
+        }
         if let Some(old) = self.links.remove(&peer) {
             // The same neighbour by another way: what routing knows of it stays, what was
             // measured of the old way does not.
             link.adj = old.adj;
             link.routing = old.routing;
         }
-        link.adj = session.adj;
+        let cost = link.quality.cost();
+        let routing = link.routing;
         self.link_info.insert(addr, Arc::clone(&link.info));
         self.links.insert(peer, link);
+        if routing {
+            self.router.set_cost(&peer, cost, now);
+        }
         self.dialler.on_path_up(&peer);
         self.searches.remove(&peer);
         self.emit(Event::LinkUp { peer, path });
-        if path.carrier.is_stream() {
-            self.emit(Event::Authenticated { path });
-        }
         self.ping_link(peer, now);
         self.release_held(&addr, now);
     }
 
-    fn on_path_down(&mut self, peer: NodeId, path: PathAddr, now: Instant) {
-        if self.links.get(&peer).is_none_or(|link| link.path != path) {
-            return;
+    fn on_path_up(&mut self, peer: NodeId, path: PathAddr, now: Instant) {
+        if path.carrier.is_stream() {
+            self.emit(Event::Authenticated { path });
         }
+        self.sync_link(peer, now);
+    }
+
+    fn drop_link(&mut self, peer: NodeId, path: PathAddr, now: Instant) {
         self.links.remove(&peer);
         self.link_info.remove(&peer.address());
-        self.router.neighbour_down(&peer, now);
-        self.apply_routes(now);
         self.dialler.on_path_down(&peer, now);
         self.emit(Event::LinkDown { peer, path });
         self.start_search(peer, now);
     }
 
     fn on_adjacency_up(&mut self, peer: NodeId, adj: u8, now: Instant) {
-        if let Some(link) = self.links.get_mut(&peer) {
-            link.adj = Some(adj);
-            if link.routing {
-                // A new incarnation: what the router knew of the old one is void (D1).
-                link.routing = false;
-                self.router.neighbour_down(&peer, now);
-            }
+        self.sync_link(peer, now);
+        let Some(link) = self.links.get_mut(&peer) else { return };
+        let known = std::mem::replace(&mut link.routing, true);
+        link.adj = Some(adj);
+        let (cost, floor) = (link.quality.cost(), link.quality.fix_floor());
+        if known {
+            // A new incarnation: what the router knew of the old one is void (ROUTING-MODEL D1).
+            self.router.neighbour_down(&peer, now);
         }
-        self.start_routing(peer, now);
+        let stub = self.sessions.keys().session(&peer.address()).is_some_and(|session| session.stub);
+        let class = if stub { Class::Stub } else { Class::Router };
+        self.router.neighbour_up(peer, cost, floor, class, now);
     }
 
     fn on_adjacency_down(&mut self, peer: NodeId, now: Instant) {
@@ -313,21 +390,9 @@ impl Node {
             link.routing = false;
             link.quality.release_floor();
         }
+        self.waiting.remove(&peer);
         self.router.neighbour_down(&peer, now);
         self.apply_routes(now);
-    }
-
-    /// Tells the router of a neighbour once its link has been measured.
-    fn start_routing(&mut self, peer: NodeId, now: Instant) {
-        let stub = self.sessions.keys().session(&peer.address()).is_some_and(|session| session.stub);
-        let class = if stub { Class::Stub } else { Class::Router };
-        let Some(link) = self.links.get_mut(&peer) else { return };
-        if link.routing || link.adj.is_none() || link.quality.srtt().is_none() {
-            return;
-        }
-        link.routing = true;
-        let floor = link.quality.fix_floor();
-        self.router.neighbour_up(peer, link.quality.cost(), floor, class, now);
     }
 
     fn on_pong(&mut self, peer: NodeId, id: u32, from: Arrival, rtt: Duration, now: Instant) {
@@ -339,7 +404,6 @@ impl Node {
             if let (Some(cost), true) = (change, link.routing) {
                 self.router.set_cost(&peer, cost, now);
             }
-            self.start_routing(peer, now);
             return;
         }
         self.on_probe_pong(peer, id, rtt, now);
@@ -360,6 +424,7 @@ impl Node {
     }
 
     fn tend_link(&mut self, peer: NodeId, now: Instant) {
+        self.sync_link(peer, now);
         while let Some(link) = self.links.get_mut(&peer) {
             let path = link.path;
             match link.poll(now) {
@@ -484,6 +549,11 @@ impl Node {
         while let Some(change) = self.router.poll_change() {
             moved = true;
             self.apply_route(change, now);
+        }
+        while let Some(event) = self.router.poll_event() {
+            if let sinew_routing::Event::DuplicateIdentity(_) = event {
+                self.emit(Event::DuplicateIdentity);
+            }
         }
         moved
     }

@@ -61,18 +61,17 @@ impl Held {
         queue
     }
 
-    /// Gives up on packets that waited too long; returns how many.
-    pub(crate) fn expire(&mut self, now: Instant) -> u64 {
-        let (mut dropped, mut freed) = (0, 0);
+    /// Takes out the packets that waited too long.
+    pub(crate) fn expire(&mut self, now: Instant) -> Vec<HeldPacket> {
+        let mut expired = Vec::new();
         for queue in self.by_destination.values_mut() {
             while queue.front().is_some_and(|held| now.since(held.since) >= PATIENCE) {
-                freed += queue.pop_front().map_or(0, |old| old.packet.len());
-                dropped += 1;
+                expired.extend(queue.pop_front());
             }
         }
-        self.bytes -= freed;
+        self.bytes -= expired.iter().map(|held| held.packet.len()).sum::<usize>();
         self.by_destination.retain(|_, queue| !queue.is_empty());
-        dropped
+        expired
     }
 
     /// When the oldest packet is given up.

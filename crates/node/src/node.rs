@@ -9,10 +9,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sinew_forwarding::{Fib, InboundPolicy};
+use sinew_forwarding::{Cause, Fib, InboundPolicy};
 use sinew_path::Search;
 use sinew_routing::{DirectVerifier, Router, Verifier};
-use sinew_session::{Sessions, Target};
+use sinew_session::{Receipt, Sessions, Target};
 use sinew_types::{Class, DropReason, Drops, Identity, Instant, MeshAddr, NodeId, PathAddr, Rng, UnixMicros};
 use sinew_wire::virtio::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
 
@@ -51,6 +51,12 @@ pub struct Node {
     /// Packet size searches toward peers behind relays.
     pub(crate) searches: BTreeMap<NodeId, RoutedSearch>,
     pub(crate) dialler: Dialler,
+    /// Routing frames of neighbours that have used up their share of our time.
+    pub(crate) waiting: BTreeMap<NodeId, VecDeque<(Vec<u8>, Receipt)>>,
+    /// When the waiting frames were last looked at.
+    pub(crate) looked: Instant,
+    /// Neighbours that lied, until when they are none.
+    pub(crate) barred: BTreeMap<NodeId, Instant>,
     pub(crate) held: Held,
     pub(crate) probes: Probes,
     /// Spaces out what others can make us ask: greetings of nodes that use an unknown index, and
@@ -102,6 +108,9 @@ impl Node {
             links: BTreeMap::new(),
             searches: BTreeMap::new(),
             dialler,
+            waiting: BTreeMap::new(),
+            looked: now,
+            barred: BTreeMap::new(),
             held: Held::default(),
             probes: Probes::new(rng.fork()),
             greeted: Spacing::new(GREET_INTERVAL),
@@ -198,8 +207,8 @@ impl Node {
         self.sessions.handle_timeout(now);
         self.router.handle_timeout(now);
         self.dialler.advance(now);
-        let expired = self.held.expire(now);
-        self.drops.add(DropReason::HoldQueue, expired);
+        self.give_up_held(now);
+        self.tend_neighbours(now);
         self.tend_links(now);
         self.tend_searches(now);
         self.tend_probes(now);
@@ -272,6 +281,7 @@ impl Node {
 
     /// When to call [`Node::handle_timeout`], and why.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let neighbours = self.neighbours_due().map(|at| (at, "neighbours"));
         let links = self.links.values().filter_map(Link::poll_timeout);
         let searches = self.searches.values().filter_map(|routed| routed.search.poll_timeout());
         let own = [
@@ -281,7 +291,7 @@ impl Node {
             self.held.next_expiry().map(|at| (at, "held packets")),
             self.probes.poll_timeout().map(|at| (at, "probe")),
         ];
-        own.into_iter().flatten().chain(links).chain(searches).min_by_key(|&(at, _)| at)
+        own.into_iter().flatten().chain(neighbours).chain(links).chain(searches).min_by_key(|&(at, _)| at)
     }
 
     // --- inside ---
@@ -299,6 +309,15 @@ impl Node {
             now,
         };
         (&mut self.worker, view)
+    }
+
+    /// Packets that waited too long for a session: their senders are told.
+    fn give_up_held(&mut self, now: Instant) {
+        let expired = self.held.expire(now);
+        self.drops.add(DropReason::HoldQueue, expired.len() as u64);
+        for held in expired {
+            self.worker.answer_local(&held.packet, Cause::of(DropReason::HoldQueue), now);
+        }
     }
 
     pub(crate) fn emit(&mut self, event: Event) {

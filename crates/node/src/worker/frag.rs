@@ -30,6 +30,8 @@ struct Partial {
 #[derive(Debug, Default)]
 pub(crate) struct Reassembly {
     links: FxHashMap<MeshAddr, VecDeque<Partial>>,
+    /// Records given up since last asked.
+    lost: u64,
 }
 
 impl Reassembly {
@@ -49,12 +51,14 @@ impl Reassembly {
         let queue = self.links.entry(link).or_default();
         while queue.front().is_some_and(|partial| now.since(partial.since) >= PATIENCE) {
             queue.pop_front();
+            self.lost += 1;
         }
         let at = match queue.iter().position(|partial| partial.id == id) {
             Some(at) => at,
             None => {
                 if queue.len() >= PER_LINK {
                     queue.pop_front();
+                    self.lost += 1;
                 }
                 queue.push_back(Partial { id, since: now, pieces: Default::default(), count: None });
                 queue.len() - 1
@@ -75,6 +79,11 @@ impl Reassembly {
         let record =
             queue.remove(at).map(|done| done.pieces.into_iter().flatten().flatten().collect::<Vec<u8>>());
         record.filter(|record| record.len() <= MAX_RECORD).map(Some).ok_or(DropReason::Fragment)
+    }
+
+    /// Records given up since last asked: too late, or crowded out.
+    pub(crate) fn take_lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost)
     }
 
     pub(crate) fn forget(&mut self, link: &MeshAddr) {

@@ -106,7 +106,7 @@ impl Worker {
         }
     }
 
-    fn unknown(&mut self, from: Arrival) -> Result<(), DropReason> {
+    pub(super) fn unknown(&mut self, from: Arrival) -> Result<(), DropReason> {
         self.reports.push(match from {
             Arrival::Direct(from) => Report::UnknownIndex { from },
             Arrival::Routed { src, .. } => Report::UnknownRoutedIndex { src },

@@ -10,7 +10,7 @@
 
 use sinew_forwarding::offload::{Checksum, Split};
 use sinew_forwarding::{Cause, check_outbound};
-use sinew_types::{DropReason, MeshAddr};
+use sinew_types::{DropReason, Instant, MeshAddr};
 use sinew_wire::ip::PacketInfo;
 use sinew_wire::record::{DATA_OVERHEAD, HEADER_LEN, Kind, PREFIX_LEN, Prefix, TAG_LEN};
 use sinew_wire::routed::{BODY_HEAD, HOP_LIMIT, ROUTED_OVERHEAD, RoutedHeader, Watermark, Waypoints};
@@ -39,14 +39,14 @@ impl Worker {
             Ok(egress) => egress,
             Err(DropReason::NoSession) => return self.miss(dst, vnet, packet),
             Err(reason) => {
-                self.answer_local(view, packet, Cause::of(reason));
+                self.answer_local(packet, Cause::of(reason), view.now);
                 return Err(reason);
             }
         };
         let mtu = view.inner_mtu(&dst, &egress);
         let result = self.send_segments(view, &egress, &vnet, packet, mtu);
         if result == Err(DropReason::TooBig) {
-            self.answer_local(view, packet, Some(Cause::TooBig { mtu }));
+            self.answer_local(packet, Some(Cause::TooBig { mtu }), view.now);
         }
         result
     }
@@ -218,9 +218,9 @@ impl Worker {
     }
 
     /// Answers the local sender with an ICMP error, within its rate limit.
-    fn answer_local(&mut self, view: &View<'_>, packet: &[u8], cause: Option<Cause>) {
+    pub(crate) fn answer_local(&mut self, packet: &[u8], cause: Option<Cause>, now: Instant) {
         if let Some(cause) = cause
-            && let Some(answer) = self.answers.answer(cause, packet, view.now)
+            && let Some(answer) = self.answers.answer(cause, packet, now)
             && !self.tun.push(&VirtioNetHdr::default(), &answer)
         {
             self.drops.count(DropReason::TunQueue);

@@ -10,7 +10,7 @@ use sinew_forwarding::{Verdict, ecn as rfc6040, forwarded, transit};
 use sinew_session::Arrival;
 use sinew_types::{DropReason, MeshAddr};
 use sinew_wire::error::{ErrorCode, ErrorReport, MSG_ERR, QUOTE_LEN};
-use sinew_wire::routed::{RoutedClear, RoutedHeader, Watermark};
+use sinew_wire::routed::{ROUTED_OVERHEAD, RoutedClear, RoutedHeader, WAYPOINT_LEN, Watermark};
 
 use super::{Egress, View, Worker};
 
@@ -26,9 +26,7 @@ impl Worker {
         datagram: &mut [u8],
     ) -> Result<(), DropReason> {
         let clear = RoutedClear::parse(datagram).map_err(|_| DropReason::Malformed)?;
-        let Some(epoch) = view.keys.get(clear.receiver) else {
-            return Err(DropReason::UnknownIndex);
-        };
+        let Some(epoch) = view.keys.get(clear.receiver) else { return self.unknown(from) };
         let opened = epoch.open_routed(datagram)?;
         self.received(view, epoch, from, opened.first, datagram.len());
         let link = view.keys.session(&epoch.addr()).ok_or(DropReason::WrongAdjacency)?;
@@ -74,7 +72,10 @@ impl Worker {
         let payload = view.payload(next_hop);
         let egress = Egress { session: link, link, to, payload, routed: true, transit: true };
         if datagram.len() > payload && !fits_in_fragments(datagram.len()) {
-            self.report_error(view, ErrorCode::TooBig, payload as u16, header, &datagram[body]);
+            // A4: the largest body that would have passed.
+            let room =
+                payload.saturating_sub(ROUTED_OVERHEAD + WAYPOINT_LEN * header.waypoints.as_slice().len());
+            self.report_error(view, ErrorCode::TooBig, room as u16, header, &datagram[body]);
             return Err(DropReason::TooBig);
         }
         let header = forwarded(header, watermark, adj);

@@ -52,7 +52,11 @@ impl Net {
         Self::with(count, links, |_, config| config)
     }
 
-    pub(crate) fn with(count: usize, links: &[(usize, usize)], adjust: impl Fn(usize, Config) -> Config) -> Self {
+    pub(crate) fn with(
+        count: usize,
+        links: &[(usize, usize)],
+        adjust: impl Fn(usize, Config) -> Config,
+    ) -> Self {
         let identity = |i: usize| Arc::new(Identity::from_seed([i as u8 + 1; 32]));
         let ids: Vec<_> = (0..count).map(|i| identity(i).node_id()).collect();
         let now = Instant::from_micros(1_000_000);
@@ -123,7 +127,11 @@ impl Net {
         let Some(at) = next.filter(|&at| at <= end) else { return false };
         self.now = self.now.max(at);
         self.steps += 1;
-        assert!(self.steps < 100_000, "stuck: {:?}", self.nodes.iter().map(|n| n.poll_timeout()).collect::<Vec<_>>());
+        assert!(
+            self.steps < 100_000,
+            "stuck: {:?}",
+            self.nodes.iter().map(|n| n.poll_timeout()).collect::<Vec<_>>()
+        );
         match flight.filter(|f| f.0 <= at) {
             Some(key) => {
                 if let Some(datagram) = self.flying.remove(&key) {
