@@ -1,7 +1,7 @@
 //! The state of one destination (routing-model §2), kept small: a large mesh has millions.
 //!
-//! Everything here is passive. [`crate::router`] alone changes `next_hop`, `own` and `fd`, in one
-//! place ([`reselect`](crate::Router), routing-model D11).
+//! Everything here is passive: `next_hop`, `own` and `fd` change in one place alone, in
+//! [`crate::reselect`] (routing-model D11).
 
 use std::sync::Arc;
 
@@ -24,6 +24,11 @@ pub(crate) const FORCE: u8 = 1 << 3;
 /// The record must go with it.
 pub(crate) const RECORD: u8 = 1 << 4;
 
+/// [`Link::said`] is a rank.
+const TOLD: u8 = 1 << 5;
+/// [`Link::said`] is the ordinal of a frame.
+const RETRACTED: u8 = 1 << 6;
+
 /// What we have told a neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
@@ -43,12 +48,13 @@ pub(crate) struct Link {
     pub(crate) flags: u8,
     /// What the neighbour says of itself: its rank, our link not included.
     pub(crate) adv: Option<PackedRank>,
-    pub(crate) told: Told,
+    /// What we said, in one word; the flags say how to read it. See [`Self::state`].
+    said: u64,
 }
 
 impl Link {
     const fn new(slot: Slot) -> Self {
-        Self { slot, flags: 0, adv: None, told: Told::Never }
+        Self { slot, flags: 0, adv: None, said: 0 }
     }
 
     pub(crate) const fn has(&self, flag: u8) -> bool {
@@ -59,10 +65,33 @@ impl Link {
         if on { self.flags |= flag } else { self.flags &= !flag }
     }
 
-    pub(crate) const fn told(&self) -> Option<PackedRank> {
-        match self.told {
-            Told::Rank(rank) => Some(rank),
-            Told::Never | Told::Retracted(_) => None,
+    /// The rank we told, if that is the last thing we said.
+    pub(crate) fn told(&self) -> Option<PackedRank> {
+        if self.has(TOLD) { PackedRank::from_bits(self.said) } else { None }
+    }
+
+    /// The last thing we said.
+    pub(crate) fn state(&self) -> Told {
+        match self.told() {
+            Some(rank) => Told::Rank(rank),
+            None if self.has(RETRACTED) => Told::Retracted(self.said),
+            None => Told::Never,
+        }
+    }
+
+    /// Remembers what we just said.
+    pub(crate) fn say(&mut self, told: Told) {
+        self.set(FORCE | RECORD | TOLD | RETRACTED, false);
+        match told {
+            Told::Never => {}
+            Told::Rank(rank) => {
+                self.set(TOLD, true);
+                self.said = rank.to_bits();
+            }
+            Told::Retracted(ordinal) => {
+                self.set(RETRACTED, true);
+                self.said = ordinal;
+            }
         }
     }
 }
@@ -144,6 +173,8 @@ impl Destination {
     /// The link of `slot`, made if there is none.
     pub(crate) fn link_mut(&mut self, slot: Slot) -> &mut Link {
         let at = self.place(slot).unwrap_or_else(|at| {
+            // A large mesh has millions of these lists: no room to spare.
+            self.links.reserve_exact(1);
             self.links.insert(at, Link::new(slot));
             at
         });
@@ -183,6 +214,7 @@ impl Destination {
         if proof.seqno() > newest {
             self.origin = Arc::clone(&proof.origin);
         }
+        self.proofs.reserve_exact(1);
         self.proofs.push(proof);
     }
 

@@ -397,3 +397,70 @@ fn an_evicted_origin_taken_back_at_once_makes_no_loop() {
     let broken = eviction_race(Some(Rule::Tombstone));
     assert!(broken.as_ref().is_err_and(|what| what.contains("S1")), "{broken:?}");
 }
+
+/// `cargo test -p sinew-routing --release -- --ignored --nocapture scale`
+#[test]
+#[ignore = "a measurement"]
+fn scale() {
+    let nodes = number("SINEW_ROUTING_NODES").unwrap_or(100) as usize;
+    let mut rng = Rng::new([7; 32]);
+    let mut links = BTreeSet::new();
+    for node in 1..nodes {
+        links.insert((rng.below(node as u64) as usize, node));
+    }
+    while links.len() < nodes * 3 {
+        let (a, b) = (rng.below(nodes as u64) as usize, rng.below(nodes as u64) as usize);
+        if a != b {
+            links.insert((a.min(b), a.max(b)));
+        }
+    }
+    let links: Vec<_> = links.into_iter().map(|(a, b)| (a, b, 2 + rng.below(30) as u16)).collect();
+    let mut world = World::new(nodes, &links);
+    world.significance = Significance::DAMPED;
+    (0..nodes).for_each(|node| world.restart(node, 0));
+    world.open_all();
+    let start = std::time::Instant::now();
+    world.run_for(Duration::from_secs(3));
+    let (mut updates, mut bytes, mut routes) = (0, 0, 0);
+    for router in &world.routers {
+        updates += router.stats().received.get(crate::MessageKind::Update).messages;
+        bytes += router.stats().sent.total().bytes;
+        routes += router.routes().iter().filter(|view| view.next_hop.is_some()).count();
+    }
+    eprintln!("{nodes} nodes: {:?}, {updates} updates, {bytes} bytes, {routes} routes", start.elapsed());
+}
+
+/// Time per UPDATE, received and (a third of them) passed on.
+#[test]
+#[ignore = "a measurement"]
+fn cost_of_an_update() {
+    use crate::puppet::{Bench, Puppet};
+    let memo = Arc::new(SharedMemo::default());
+    let mut bench = Bench::new();
+    bench.router.verifier = memo;
+    let peers: Vec<_> = (1..=6).map(Puppet::new).collect();
+    peers.iter().for_each(|peer| bench.up(peer, 3));
+    let origins: Vec<_> = (10..250).map(Puppet::new).collect();
+    for origin in &origins {
+        assert_eq!(bench.say(&peers[0], &[origin.origin(), origin.update(40)]), Ok(()));
+    }
+    let mut frames = Vec::new();
+    for metric in [50, 38, 60, 36, 34, 70] {
+        for part in origins.chunks(20) {
+            let mut frame = Vec::new();
+            part.iter().for_each(|origin| origin.update(metric).emit(&mut frame));
+            frames.push(frame);
+        }
+    }
+    let start = std::time::Instant::now();
+    let mut count = 0;
+    for _ in 0..50 {
+        for (i, frame) in frames.iter().enumerate() {
+            let peer = &peers[i % peers.len()];
+            assert_eq!(bench.router.handle_frame(&peer.id, frame, bench.now), Ok(()));
+            while bench.router.poll_change().is_some() {}
+            count += 20;
+        }
+    }
+    eprintln!("{:?} per update", start.elapsed() / count);
+}

@@ -27,6 +27,14 @@ impl PackedRank {
         Metric::new(u16::MAX - self.0.get() as u16)
     }
 
+    pub(crate) fn to_bits(self) -> u64 {
+        self.0.get()
+    }
+
+    pub(crate) fn from_bits(bits: u64) -> Option<Self> {
+        NonZeroU64::new(bits).map(Self)
+    }
+
     pub(crate) fn rank(self) -> Rank {
         Rank { seqno: self.seqno(), metric: self.metric() }
     }

@@ -146,7 +146,12 @@ impl Router {
         }
         let life = Duration::from_secs(u64::from(record.expiry_min) * 60);
         let left = self.clock.remaining(record.seqno, life, now).ok_or(DropReason::Replayed)?;
-        self.keep_record(origin, now + left, now)
+        let addr = origin.addr;
+        self.keep_record(origin, now + left, now)?;
+        if let Some(neighbour) = self.neighbours.get_mut(slot) {
+            neighbour.missing.remove(&addr);
+        }
+        Ok(())
     }
 
     /// Keeps a verified record; a destination begins here and nowhere else.
@@ -157,7 +162,7 @@ impl Router {
                 return Err(DropReason::TableFull);
             }
             let mut dest = Destination::new(Arc::clone(&origin), now);
-            dest.proofs.push(Proof::new(origin, expires));
+            dest.add_proof(Proof::new(origin, expires));
             let key = self.table.insert(dest);
             self.welcome(key, now);
             return Ok(());
@@ -168,6 +173,7 @@ impl Router {
         if dest.origin.node != node {
             return Err(DropReason::BadControl);
         }
+        let landmark = dest.origin.record.landmark;
         match dest.proof_mut(origin.record.seqno) {
             None => dest.add_proof(Proof::new(origin, expires)),
             Some(known) if known.origin.record == origin.record => {}
@@ -178,7 +184,10 @@ impl Router {
                 }
             }
         }
-        self.refresh_exemption(&node, now);
+        if self.table.get(key).is_some_and(|dest| dest.origin.record.landmark != landmark) {
+            self.refresh_exemption(&node, now);
+            self.sync(key, now);
+        }
         Ok(())
     }
 
@@ -189,11 +198,12 @@ impl Router {
         claim: Claim,
         now: Instant,
     ) -> Result<(), DropReason> {
-        if self.table.find(&origin) == self.own.key {
+        let found = self.table.find(&origin);
+        if found == self.own.key {
             return Ok(());
         }
         let metric = self.check_claim(slot, &origin, &claim)?;
-        let Some(key) = self.table.find(&origin) else {
+        let Some(key) = found else {
             if self.neighbours.get_mut(slot).is_some_and(|n| n.note_missing(origin)) {
                 self.request_record(slot, origin);
             }
@@ -207,17 +217,18 @@ impl Router {
             dest.cancel_want(slot);
         }
         let link = dest.link_mut(slot);
-        link.adv = proof.ok().map(|_| PackedRank::new(claim.seqno, metric));
+        let rank = PackedRank::new(claim.seqno, metric);
+        // What could not be proved a moment ago and is said again is left to the retry timer, or
+        // a record that we refuse would go to and fro without end.
+        let again = link.adv == Some(rank) && !link.has(PROVEN);
+        link.adv = proof.ok().map(|_| rank);
         link.set(PROVEN, proof == Ok(true));
-        if let Some(neighbour) = self.neighbours.get_mut(slot) {
-            neighbour.missing.remove(&origin);
-        }
         self.reselect(key, now);
         self.after_update(key, slot, starved, now);
-        match proof {
-            Err(reason) => Err(reason),
-            Ok(_) => Ok(()),
+        if proof == Ok(false) && !again {
+            self.ask_for_records(key);
         }
+        proof.map(|_| ())
     }
 
     /// What an update asks of us once it is in the table.
@@ -226,9 +237,6 @@ impl Router {
         let Some(dest) = self.table.get(key) else { return };
         let still = starved && dest.admitted && dest.next_hop.is_none();
         let seqno = dest.next_seqno().filter(|_| still && dest.adv(slot).is_some());
-        if dest.link(slot).is_some_and(|link| link.adv.is_some() && !link.has(PROVEN)) {
-            self.ask_for_records(key);
-        }
         if let Some(seqno) = seqno {
             self.request(key, slot, seqno);
         }
@@ -260,8 +268,8 @@ impl Router {
         }
         match (genuine, contested) {
             (true, _) => Ok(true),
-            // Not the neighbour's fault: it may carry the other record's chain.
-            (false, true) => Err(DropReason::Unsupported),
+            // It may carry the other record's chain, which we do not keep: nobody is to blame.
+            (false, true) => Ok(false),
             (false, false) => Err(DropReason::UnprovenMetric),
         }
     }

@@ -41,17 +41,21 @@ impl Router {
         }
         let found = survey(dest, &self.neighbours, self.rules);
         let had = dest.next_hop.is_some();
-        let before = (dest.next_hop, dest.own, dest.fd);
+        let before = ((dest.next_hop, dest.own), dest.fd);
         let request = self.adopt(key, &found);
         let Some(dest) = self.table.get(key) else { return };
         let (lost, ask) = (had && dest.next_hop.is_none() && dest.admitted, dest.next_seqno());
-        if before != (dest.next_hop, dest.own, dest.fd) {
+        let route = (dest.next_hop, dest.own);
+        if before != (route, dest.fd) {
             self.note_change(key);
         }
         if let Some((slot, seqno)) = request {
             self.request(key, slot, seqno);
         }
-        self.sync(key, now);
+        // Nobody has to hear anything new while the route stays what it is.
+        if before.0 != route {
+            self.sync(key, now);
+        }
         if lost && let Some(seqno) = ask {
             self.ask_everyone(key, seqno);
         }
@@ -192,7 +196,7 @@ impl Router {
     /// was told has processed the retraction, or is gone.
     fn is_released(&self, dest: &Destination) -> bool {
         let tombstones = self.rules.hold(Rule::Tombstone);
-        dest.links.iter().all(|link| match link.told {
+        dest.links.iter().all(|link| match link.state() {
             Told::Never => true,
             Told::Rank(_) => !tombstones,
             Told::Retracted(at) => {

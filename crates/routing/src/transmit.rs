@@ -164,6 +164,9 @@ impl Router {
     /// Says what is to be said of one destination; `false` if it does not fit any more.
     fn put_route(&mut self, key: Key, slot: Slot, draft: &mut Draft<'_>) -> bool {
         if self.need_of(key, slot) == Need::Nothing {
+            if let Some(dest) = self.table.get_mut(key) {
+                dest.link_mut(slot).set(FORCE | RECORD, false);
+            }
             return true;
         }
         let (Some(dest), Some(neighbour)) = (self.table.get(key), self.neighbours.get(slot)) else {
@@ -182,9 +185,7 @@ impl Router {
         }
         if let Some((dest, neighbour)) = self.table.get_mut(key).zip(self.neighbours.get_mut(slot)) {
             let ordinal = neighbour.sent + 1;
-            let link = dest.link_mut(slot);
-            link.told = Told::Retracted(ordinal);
-            link.set(FORCE | RECORD, false);
+            dest.link_mut(slot).say(Told::Retracted(ordinal));
             neighbour.retracts.push_back((ordinal, key));
         }
         true
@@ -214,9 +215,7 @@ impl Router {
         }
         draft.put(self, &update, UPDATE_LEN);
         if let Some(dest) = self.table.get_mut(key) {
-            let link = dest.link_mut(slot);
-            link.told = Told::Rank(want);
-            link.set(FORCE | RECORD, false);
+            dest.link_mut(slot).say(Told::Rank(want));
             if dest.want(slot).is_some_and(|wanted| wanted <= seqno) {
                 dest.cancel_want(slot);
             }

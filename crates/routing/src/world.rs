@@ -88,7 +88,7 @@ impl World {
     }
 
     pub(crate) fn with_memo(n: usize, links: &[(usize, usize, u16)], verifier: Arc<dyn Verifier>) -> Self {
-        let identities: Vec<_> = (0..n).map(|i| Arc::new(Identity::from_seed([i as u8 + 1; 32]))).collect();
+        let identities: Vec<_> = (0..n).map(identity).collect();
         let ids: Vec<_> = identities.iter().map(|identity| identity.node_id()).collect();
         let end = |node, cost| End {
             node,
@@ -510,7 +510,6 @@ impl World {
     }
 
     /// The state of every destination at every node, for a failing test.
-    #[expect(clippy::print_stderr, reason = "a failing test shows what it saw")]
     pub(crate) fn dump(&self) {
         eprintln!("now {:?} ids {:?} addrs {:?}", self.now, self.ids, self.addrs);
         for (i, router) in self.routers.iter().enumerate() {
@@ -537,7 +536,7 @@ impl World {
     fn check_clean(&self, node: usize, dest: usize) -> Result<(), String> {
         let Some(state) = self.dest(node, dest) else { return Ok(()) };
         let tombstone = state.fd.is_some() && state.next_hop.is_none();
-        let unconfirmed = state.links.iter().any(|link| match link.told {
+        let unconfirmed = state.links.iter().any(|link| match link.state() {
             Told::Retracted(at) => {
                 self.routers[node].neighbours.get(link.slot).is_some_and(|n| n.processed < at)
             }
@@ -567,6 +566,12 @@ impl World {
         }
         best
     }
+}
+
+fn identity(node: usize) -> Arc<Identity> {
+    let mut seed = [node as u8; 32];
+    seed[31] = (node >> 8) as u8 + 1;
+    Arc::new(Identity::from_seed(seed))
 }
 
 fn describe(item: &Item) -> String {

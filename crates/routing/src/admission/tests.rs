@@ -1,6 +1,5 @@
 use std::time::Duration;
 
-use sinew_types::Identity;
 use sinew_wire::routing::RoutingMessage;
 
 use super::*;
@@ -153,5 +152,4 @@ fn the_table_is_bounded_whatever_is_claimed() {
     let slot = bench.router.neighbours.slot_of(&a.id).expect("up");
     assert!(bench.router.neighbours.get(slot).is_some_and(|n| n.missing.len() <= 256));
     assert!(bench.router.stats().drops.get(sinew_types::DropReason::TableFull) > 0);
-    let _ = Identity::from_seed([1; 32]);
 }

@@ -327,6 +327,22 @@ fn a_newer_seqno_without_its_record_is_asked_for_and_sets_nothing() {
 }
 
 #[test]
+fn a_record_we_refuse_does_not_go_to_and_fro() {
+    let (mut bench, a, _, far) = two();
+    assert_eq!(bench.say(&a, &[far.origin(), far.update(5)]), Ok(()));
+    let early = Puppet::at(3, START_MS + 700_000);
+    assert_eq!(bench.say(&a, &[early.origin(), early.update(2)]), Ok(()));
+    assert!(bench.heard_about(&a, &far.addr).contains(&"record?".to_owned()));
+    for _ in 0..3 {
+        assert_eq!(bench.say(&a, &[early.origin(), early.update(2)]), Ok(()));
+        assert!(!bench.heard_about(&a, &far.addr).contains(&"record?".to_owned()));
+    }
+    bench.pass(Duration::from_millis(300));
+    assert!(bench.heard_about(&a, &far.addr).contains(&"record?".to_owned()));
+    assert_eq!(bench.router.stats().drops.get(DropReason::Replayed), 4);
+}
+
+#[test]
 fn a_record_request_is_answered_with_record_and_route() {
     let (mut bench, a, b, far) = two();
     assert_eq!(bench.say(&a, &[far.origin(), far.update(5)]), Ok(()));
