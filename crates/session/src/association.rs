@@ -265,8 +265,8 @@ impl Association {
                     self.closing = Some(CloseReason::Unacknowledged);
                 }
             }
-            self.watch(core, now);
         }
+        self.watch(core, now);
     }
 
     fn age_epochs(&mut self, core: &mut Core, now: Instant) {

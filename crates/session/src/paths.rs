@@ -236,11 +236,18 @@ impl Paths {
 
     /// A challenge's answer came from `from`. Returns its round trip if it was due.
     pub(crate) fn on_response(&mut self, token: [u8; 8], from: PathAddr, now: Instant) -> Option<Duration> {
-        // protocol A3: only an answer from the very source that was asked proves it.
-        let path = self.find(&from).filter(|p| p.tries > 0 && p.token == token)?;
+        let path = self.list.iter_mut().find(|p| p.tries > 0 && p.token == token)?;
         let rtt = now.since(path.challenged_at);
-        self.validate(from, Some(rtt), now);
-        Some(rtt)
+        if path.addr == from {
+            self.validate(from, Some(rtt), now);
+            return Some(rtt);
+        }
+        // protocol A3: only an answer from the very source that was asked proves it. But the peer did
+        // get what was sent there, so a path in use lives, even if somebody races its answers to us.
+        if path.state == State::Validated {
+            path.heard = now;
+        }
+        None
     }
 
     fn validate(&mut self, addr: PathAddr, rtt: Option<Duration>, now: Instant) {

@@ -449,7 +449,8 @@ impl Sessions {
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.core.tick(now);
         self.gate.expire(&mut self.core, now);
-        while let Some(peer) = self.timers.due(now) {
+        // Each once: what is only due for sending stays due until `poll_transmit`.
+        for peer in self.timers.due(now) {
             let delayed = self
                 .peers
                 .get_mut(&peer)

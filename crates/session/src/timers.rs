@@ -34,9 +34,9 @@ impl Timers {
         self.of.get(peer).copied()
     }
 
-    /// The first association that is due.
-    pub(crate) fn due(&self, now: Instant) -> Option<NodeId> {
-        self.order.first().filter(|(at, _)| *at <= now).map(|&(_, peer)| peer)
+    /// Every association that is due.
+    pub(crate) fn due(&self, now: Instant) -> Vec<NodeId> {
+        self.order.iter().take_while(|(at, _)| *at <= now).map(|&(_, peer)| peer).collect()
     }
 }
 

@@ -238,7 +238,7 @@ fn header(seq: u32, ack: u32, len: usize) -> SegmentHeader {
 fn a_peer_that_breaks_the_rules_breaks_its_own_stream_only() {
     let now = Instant::from_micros(1);
     let mut rtt = Rtt::default();
-    let mut stream = || Stream::new(StreamClass::Documents, 1);
+    let stream = || Stream::new(StreamClass::Documents, 1);
     let cases: [(&str, u32, &[u8]); 4] = [
         ("no room for a length", 0, &[1]),
         ("an empty message", 0, &[0, 0]),

@@ -173,20 +173,20 @@ impl Association {
         if attempt.started + GIVE_UP <= now {
             return self.give_up(AttemptFailure::NoAnswer, core, now);
         }
-        match &mut attempt.flight {
+        let repeat = attempt.next_repeat().is_some_and(|at| at <= now);
+        match &attempt.flight {
             Some(flight) if flight.renew_at <= now => {
                 self.drop_flight(core, now);
                 self.widen_attempt();
                 self.launch(core, now);
             }
-            Some(_) => {
-                if attempt.next_repeat().is_some_and(|at| at <= now) {
-                    if let Some(flight) = &mut attempt.flight {
-                        flight.repeats += 1;
-                    }
-                    self.send_flight(None, core, now);
+            Some(_) if repeat => {
+                if let Some(flight) = &mut attempt.flight {
+                    flight.repeats += 1;
                 }
+                self.send_flight(None, core, now);
             }
+            Some(_) => {}
             None if attempt.launch_at <= now => self.launch(core, now),
             None => {}
         }

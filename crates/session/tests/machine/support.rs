@@ -6,8 +6,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sinew_noise::HandshakeMac;
+use sinew_noise::mac::psk_id;
 use sinew_session::*;
 use sinew_types::{CarrierKind, DropReason, Drops, Identity, Instant, NodeId, PathAddr, Rng};
+use sinew_wire::handshake::{Hs1, Hs1Payload};
 use sinew_wire::record::{DATA_OVERHEAD, DataHeader, HEADER_LEN, Kind, PREFIX_LEN, Prefix};
 
 pub(crate) const UNIX: u64 = 1_800_000_000_000_000;
@@ -26,6 +29,33 @@ pub(crate) fn identity(seed: u8) -> Arc<Identity> {
 
 pub(crate) fn udp(remote: &str) -> PathAddr {
     PathAddr { carrier: CarrierKind::Udp, local: 0, remote: remote.parse().unwrap() }
+}
+
+/// What an initiator says, for handshakes made by hand.
+pub(crate) fn payload(stamp: u64, generation: u32, sign_bit: bool) -> Hs1Payload {
+    Hs1Payload {
+        stamp,
+        assoc_own: 0xa550c,
+        assoc_peer: 0,
+        sign_bit,
+        stub: false,
+        wants_adjacency: true,
+        ciphers: 1,
+        ver_min: 1,
+        ver_max: 1,
+        max_lanes: 16,
+        rx_max: 1500,
+        psk_id: psk_id(&[0; 32]),
+        features: 0,
+        generation,
+    }
+}
+
+/// HS1 with a good mac1, for a mesh without secret.
+pub(crate) fn hs1(to: &NodeId, sender: u32, noise: [u8; 160]) -> Vec<u8> {
+    let mut hs1 = Hs1 { sender, noise, mac1: [0; 16], mac2: [0; 16] };
+    hs1.mac1 = HandshakeMac::new(to, &[0; 32]).mac1(Hs1::mac1_input(&hs1.emit()));
+    hs1.emit().to_vec()
 }
 
 /// How the network treats datagrams.
