@@ -72,6 +72,7 @@ impl Run {
         let verifier: Arc<dyn Verifier> = Arc::clone(memo) as _;
         let mut world = World::with_memo(nodes, links, verifier);
         world.significance = plan.significance;
+        world.floor = 1 + (seed % 3) as u16;
         if let Some(rule) = plan.rule {
             world.without(rule);
         }

@@ -648,6 +648,22 @@ fn the_unreachable_is_forgotten_after_silence_only() {
     assert!(bench.dest(&far).is_none());
 }
 
+#[test]
+fn a_seqno_from_a_clock_far_ahead_is_got_over_however_much_is_said() {
+    let (mut bench, a, b, _) = two();
+    let (high, low) = (Puppet::at(3, START_MS + 9 * 60_000), Puppet::at(3, START_MS));
+    assert_eq!(bench.say(&a, &[high.origin(), high.update(5)]), Ok(()));
+    bench.router.set_unix((START_MS - 5 * 60_000) * 1000, bench.now);
+    assert_eq!(bench.say(&a, &[high.retract()]), Ok(()));
+    for _ in 0..4 {
+        drop((bench.heard(&a), bench.heard(&b)));
+        bench.router.on_processed(&b.id, 100, bench.now);
+        assert_eq!(bench.say(&b, &[low.origin(), low.update(5)]), Ok(()));
+        bench.pass(Duration::from_secs(5));
+    }
+    assert_eq!(bench.route(&low), Some((b.id, 7)));
+}
+
 // --- floors and costs ---
 
 #[test]
