@@ -16,6 +16,7 @@ mod probes;
 use std::sync::Arc;
 
 use sinew_types::{Instant, MeshAddr, NodeId, PathAddr};
+use sinew_wire::handshake::{Hs1Payload, Hs2Payload};
 use sinew_wire::segment::StreamClass;
 
 use crate::adjacency::Adjacency;
@@ -33,6 +34,8 @@ use probes::{Pings, Watch};
 
 /// Most epochs kept at a time: current, previous, and the two of a simultaneous opening.
 const MAX_EPOCHS: usize = 4;
+/// Least record payload that a peer takes: an inner packet of 1280 and some room.
+const RX_MIN: u16 = 1300;
 
 /// What the peer said about itself in the handshake.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,6 +43,20 @@ pub(crate) struct Told {
     pub(crate) stub: bool,
     pub(crate) rx_max: u16,
     pub(crate) wants_adjacency: bool,
+}
+
+impl From<&Hs1Payload> for Told {
+    fn from(payload: &Hs1Payload) -> Self {
+        let rx_max = payload.rx_max.max(RX_MIN);
+        Self { stub: payload.stub, rx_max, wants_adjacency: payload.wants_adjacency }
+    }
+}
+
+impl From<&Hs2Payload> for Told {
+    fn from(payload: &Hs2Payload) -> Self {
+        let rx_max = payload.rx_max.max(RX_MIN);
+        Self { stub: payload.stub(), rx_max, wants_adjacency: payload.wants_adjacency() }
+    }
 }
 
 /// See the module's description.

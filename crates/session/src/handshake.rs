@@ -1,13 +1,14 @@
 //! Handshakes: attempts of ours ([`initiator`]) and the gate for those of others ([`responder`]).
 
+pub(crate) mod gate;
 pub(crate) mod initiator;
 pub(crate) mod responder;
 
 use sinew_types::Instant;
 use sinew_wire::handshake::HS1_LEN;
 
+pub(crate) use gate::Gate;
 pub(crate) use initiator::Attempt;
-pub(crate) use responder::Gate;
 
 use crate::event::Arrival;
 

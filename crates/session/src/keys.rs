@@ -146,6 +146,11 @@ impl Traffic {
     /// A record of `bytes` was sent that should make the peer send something sooner or later.
     pub fn on_sent(&self, now_us: u64, bytes: usize) {
         self.count_sent(bytes);
+        self.expect_answer(now_us);
+    }
+
+    /// What was sent at `now_us` should make the peer send something.
+    pub(crate) fn expect_answer(&self, now_us: u64) {
         if self.unanswered_us.load(Relaxed) == 0 {
             self.unanswered_us.store(now_us.max(1), Relaxed);
         }

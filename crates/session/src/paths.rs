@@ -378,7 +378,12 @@ impl Paths {
             let path = &mut self.list[at];
             let budget = path.received.saturating_mul(AMPLIFICATION).saturating_sub(path.sent);
             let free = path.ours || path.state != State::Candidate;
-            let size = if free { CHALLENGE_SIZE } else { CHALLENGE_SIZE.min(budget as usize) };
+            let size = match path.state {
+                // Only a sign of life is wanted; whoever races records shall not make us send much.
+                State::Validated => least,
+                _ if free => CHALLENGE_SIZE,
+                _ => CHALLENGE_SIZE.min(budget as usize),
+            };
             path.tries += 1;
             path.next = Some(now + path.pause(works, rng));
             if path.tries == DOUBT_AFTER && !works {

@@ -101,7 +101,7 @@ impl Association {
         let id = self.pings.note(true, now);
         let to = self.to(target);
         if self.send_probe(&Probe::Ping { id, sent_us: now.as_micros() }, 0, to, core) {
-            self.traffic.on_sent(now.as_micros(), 0);
+            self.traffic.expect_answer(now.as_micros());
         }
         id
     }

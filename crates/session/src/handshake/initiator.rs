@@ -140,10 +140,14 @@ impl Association {
         if attempt.aims.iter().any(|aim| aim.target == target) || attempt.aims.len() >= MAX_TARGETS {
             return;
         }
-        attempt.inside = false;
+        let was_inside = core::mem::replace(&mut attempt.inside, false);
         attempt.quiet = false;
         attempt.aims.push(Aim { target, cookie: None });
-        if attempt.flight.is_some() {
+        if was_inside {
+            // Inside the session it had no macs; in clear nobody would look at it.
+            self.drop_flight(core, now);
+        }
+        if self.attempt.as_ref().is_some_and(|attempt| attempt.flight.is_some()) {
             self.send_flight(Some(target), core, now);
         } else {
             self.drive_attempt(core, now);
@@ -205,7 +209,8 @@ impl Association {
     }
 
     fn launch(&mut self, core: &mut Core, now: Instant) {
-        let stamp = core.unix(now).max(self.stamp_sent + 1).max(self.stamp_peer.saturating_add(1));
+        let above = self.stamp_sent.max(self.stamp_peer).saturating_add(1);
+        let stamp = core.unix(now).max(above);
         let Some(attempt) = &self.attempt else { return };
         // protocol A2: with two mesh secrets active, a peer may still hold only the other one.
         let secret = attempt.flights % core.secrets.len();
@@ -411,12 +416,10 @@ impl Association {
             traffic: &self.traffic,
         }
         .halves();
-        let told =
-            Told { stub: payload.stub(), rx_max: payload.rx_max, wants_adjacency: payload.wants_adjacency() };
         let epoch = Epoch::new(open, seal, flight.generation, true, &mut core.rng, now);
         let index = epoch.index();
         self.stamp_peer = self.stamp_peer.max(payload.last_stamp);
-        self.install(epoch, payload.assoc_own, told, core, now);
+        self.install(epoch, payload.assoc_own, Told::from(payload), core, now);
         // protocol A2: our own completed, so a delayed answer is not needed.
         self.delayed = None;
         if !inside {

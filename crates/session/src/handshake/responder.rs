@@ -10,76 +10,27 @@
 //! else: HS1 can be replayed, and forged by a thief of our key. Only the first record under the
 //! epoch moves it into the association ([`Sessions::confirm`]).
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use sinew_noise::hash::sha256;
 use sinew_noise::mac::{routed_source, underlay_source};
-use sinew_noise::{CipherSet, CookieJar, Received, Responder, choose};
-use sinew_types::{DropReason, Instant, NodeId, PathAddr};
+use sinew_noise::{Cipher, CipherSet, Received, Responder, choose};
+use sinew_types::{DropReason, Instant, NodeId};
 use sinew_wire::handshake::{
     Cookie, FLAG_STUB, FLAG_WANTS_ADJACENCY, HS1_LEN, HS2_LEN, Hs1, Hs1Payload, Hs2, Hs2Payload, Hs2Status,
 };
 
+use super::gate::{MAX_PENDING, MAX_RESENDS, PENDING_LIFE, Pending};
 use super::{Delayed, VERSION};
 use crate::association::{Association, Told};
 use crate::config::Accept;
 use crate::epoch::{Epoch, Material};
 use crate::event::{Arrival, Event, To};
-use crate::keys::{MAX_LANES, OpenEpoch, SealEpoch, Traffic};
-use crate::ratelimit::{Buckets, Load, Shares, SourceKey};
+use crate::keys::{MAX_LANES, Traffic};
+use crate::ratelimit::SourceKey;
 use crate::sessions::{MAX_BUFFERED, Sessions};
 use crate::shared::Core;
-use crate::stamps::Stamps;
-
-const MAX_PENDING: usize = 1024;
-const PENDING_LIFE: Duration = Duration::from_secs(10);
-/// How often a repeated HS1 gets its HS2 again.
-const MAX_RESENDS: u8 = 5;
-/// Sources that an HS2 went to and whose first record therefore proves the path.
-const MAX_ANSWERED: usize = 4;
-const DELAY: Duration = Duration::from_millis(250);
-const STALE_PAUSE: Duration = Duration::from_secs(1);
-const MAX_STALE_NOTES: usize = 4096;
-
-/// An answered HS1 that waits for its first record.
-#[derive(Debug)]
-pub(crate) struct Pending {
-    digest: [u8; 32],
-    hs2: [u8; HS2_LEN],
-    resends: u8,
-    /// Where HS2 went to.
-    answered: Vec<PathAddr>,
-    pub(crate) open: Arc<OpenEpoch>,
-    seal: Arc<SealEpoch>,
-    pub(crate) own: u64,
-    their: u64,
-    generation: u32,
-    stamp: u64,
-    told: Told,
-    wants_adjacency: bool,
-    inside: bool,
-    expires: Instant,
-    pub(crate) source: SourceKey,
-}
-
-/// Everything the responder side keeps, all of it bounded.
-#[derive(Debug)]
-pub(crate) struct Gate {
-    jar: CookieJar,
-    buckets: Buckets,
-    shares: Shares,
-    pub(crate) load: Load,
-    stamps: Stamps,
-    pub(crate) pending: BTreeMap<NodeId, Pending>,
-    by_digest: BTreeMap<[u8; 32], NodeId>,
-    expiry: BTreeSet<(Instant, NodeId)>,
-    /// When an identity last got a stale answer.
-    stale_notes: BTreeMap<NodeId, Instant>,
-    /// X25519 keys of the listed, to be looked up before anything dear is done.
-    listed_keys: BTreeSet<[u8; 32]>,
-}
 
 /// A handshake message that has passed the cheap checks.
 struct Hello {
@@ -91,82 +42,6 @@ struct Hello {
     digest: [u8; 32],
     /// Its answer was put off once.
     waited: bool,
-}
-
-impl Gate {
-    pub(crate) fn new(seed: [u8; 32], now: Instant) -> Self {
-        Self {
-            jar: CookieJar::new(seed, now),
-            buckets: Buckets::default(),
-            shares: Shares::default(),
-            load: Load::default(),
-            stamps: Stamps::default(),
-            pending: BTreeMap::new(),
-            by_digest: BTreeMap::new(),
-            expiry: BTreeSet::new(),
-            stale_notes: BTreeMap::new(),
-            listed_keys: BTreeSet::new(),
-        }
-    }
-
-    pub(crate) fn set_listed(&mut self, listed: &BTreeSet<NodeId>) {
-        self.listed_keys = listed.iter().map(NodeId::x25519).collect();
-    }
-
-    pub(crate) fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        self.expiry.first().map(|&(at, _)| (at, "pending handshake"))
-    }
-
-    fn insert(&mut self, peer: NodeId, pending: Pending) {
-        self.by_digest.insert(pending.digest, peer);
-        self.expiry.insert((pending.expires, peer));
-        self.pending.insert(peer, pending);
-    }
-
-    pub(crate) fn take(&mut self, peer: &NodeId) -> Option<Pending> {
-        let pending = self.pending.remove(peer)?;
-        self.by_digest.remove(&pending.digest);
-        self.expiry.remove(&(pending.expires, *peer));
-        Some(pending)
-    }
-
-    /// Empties the slot of `peer`; its epoch never comes to life.
-    pub(crate) fn drop_pending(&mut self, peer: &NodeId, core: &mut Core, now: Instant) {
-        if let Some(pending) = self.take(peer) {
-            pending.discard(core, now);
-        }
-    }
-
-    pub(crate) fn expire(&mut self, core: &mut Core, now: Instant) {
-        while let Some(&(at, peer)) = self.expiry.first()
-            && at <= now
-        {
-            self.drop_pending(&peer, core, now);
-        }
-    }
-
-    /// Whether `peer` may have a stale answer now without a cookie.
-    fn may_answer_stale(&mut self, peer: NodeId, now: Instant) -> bool {
-        if self.stale_notes.get(&peer).is_some_and(|&last| now.since(last) < STALE_PAUSE) {
-            return false;
-        }
-        if self.stale_notes.len() >= MAX_STALE_NOTES {
-            self.stale_notes.retain(|_, last| now.since(*last) < STALE_PAUSE);
-            if self.stale_notes.len() >= MAX_STALE_NOTES {
-                return false;
-            }
-        }
-        self.stale_notes.insert(peer, now);
-        true
-    }
-}
-
-impl Pending {
-    fn discard(&self, core: &mut Core, now: Instant) {
-        self.seal.kill();
-        core.keys.remove_epoch(self.open.index());
-        core.indexes.release(self.open.index(), now);
-    }
 }
 
 /// What a cookie is bound to.
@@ -184,6 +59,9 @@ fn back(from: &Arrival) -> To {
         Arrival::Routed { src, .. } => To::Routed(src),
     }
 }
+
+/// How long the answer of the lower side of a simultaneous opening waits.
+const DELAY: Duration = Duration::from_millis(250);
 
 impl Sessions {
     /// HS1 in clear.
@@ -445,26 +323,7 @@ impl Sessions {
         let ours = self.core.config.ciphers;
         let cipher = choose(ours, CipherSet(payload.ciphers)).ok_or(DropReason::Unsupported)?;
         let (own, traffic, wants_adjacency) = self.pending_identity(&peer, hello);
-        let observed = match hello.from {
-            Arrival::Direct(path) if hello.inside.is_none() => Some(path.remote),
-            _ => None,
-        };
-        let mut flags = if self.core.is_stub() { FLAG_STUB } else { 0 };
-        flags |= if wants_adjacency { FLAG_WANTS_ADJACENCY } else { 0 };
-        let answer = Hs2Payload {
-            status: Hs2Status::Ok,
-            cipher: cipher.code(),
-            flags,
-            ver: VERSION,
-            max_lanes: MAX_LANES,
-            rx_max: self.core.config.rx_max,
-            assoc_own: own,
-            assoc_peer: payload.assoc_own,
-            last_stamp: payload.stamp,
-            features: 0,
-            observed,
-            generation: payload.generation,
-        };
+        let answer = self.answer_payload(hello, payload, cipher, own, wants_adjacency);
         let reply = received.responder.reply(&answer.emit());
         let (noise, keys) = reply.map_err(|_| DropReason::BadHandshake)?;
         self.gate.drop_pending(&peer, &mut self.core, now);
@@ -494,11 +353,7 @@ impl Sessions {
             their: payload.assoc_own,
             generation: payload.generation,
             stamp: payload.stamp,
-            told: Told {
-                stub: payload.stub,
-                rx_max: payload.rx_max,
-                wants_adjacency: payload.wants_adjacency,
-            },
+            told: Told::from(payload),
             wants_adjacency,
             inside: hello.inside.is_some(),
             expires: now + PENDING_LIFE,
@@ -508,6 +363,36 @@ impl Sessions {
         self.gate.insert(peer, pending);
         self.answer(peer, hello, &hs2);
         Ok(())
+    }
+
+    fn answer_payload(
+        &self,
+        hello: &Hello,
+        payload: &Hs1Payload,
+        cipher: Cipher,
+        own: u64,
+        wants_adjacency: bool,
+    ) -> Hs2Payload {
+        let observed = match hello.from {
+            Arrival::Direct(path) if hello.inside.is_none() => Some(path.remote),
+            _ => None,
+        };
+        let stub = if self.core.is_stub() { FLAG_STUB } else { 0 };
+        let adjacency = if wants_adjacency { FLAG_WANTS_ADJACENCY } else { 0 };
+        Hs2Payload {
+            status: Hs2Status::Ok,
+            cipher: cipher.code(),
+            flags: stub | adjacency,
+            ver: VERSION,
+            max_lanes: MAX_LANES,
+            rx_max: self.core.config.rx_max,
+            assoc_own: own,
+            assoc_peer: payload.assoc_own,
+            last_stamp: payload.stamp,
+            features: 0,
+            observed,
+            generation: payload.generation,
+        }
     }
 
     /// Limits on pending handshakes and on sessions.
@@ -586,17 +471,6 @@ impl Association {
             }
             Arrival::Direct(path) => self.paths.on_received(path, HS2_LEN, &mut core.rng, now),
             Arrival::Routed { .. } => self.routed = true,
-        }
-    }
-}
-
-impl Pending {
-    fn note_answered(&mut self, from: &Arrival) {
-        if let Arrival::Direct(path) = *from
-            && !self.answered.contains(&path)
-            && self.answered.len() < MAX_ANSWERED
-        {
-            self.answered.push(path);
         }
     }
 }

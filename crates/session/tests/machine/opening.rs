@@ -1,9 +1,9 @@
 //! Opening a session: latency, loss, reordering, restarts, clocks, both sides at once.
 
-use sinew_noise::{Cipher, CipherSet, Initiator};
+use sinew_noise::{Cipher, CipherSet, Initiator, Responder};
 use sinew_session::*;
 use sinew_types::DropReason;
-use sinew_wire::handshake::Hs2;
+use sinew_wire::handshake::{Hs1, Hs1Payload, Hs2, Hs2Payload, Hs2Status};
 
 use crate::support::*;
 
@@ -255,4 +255,59 @@ fn our_own_key_on_another_host_is_reported() {
     world.deliver(1, from, hs1);
     assert_eq!(world.nodes[1].drops.get(DropReason::SelfHandshake), 1);
     assert!(matches!(world.nodes[1].events[..], [Event::DuplicateIdentity { .. }]));
+}
+
+#[test]
+fn a_late_first_message_of_the_side_that_lost_is_not_answered() {
+    let mut world = World::new(2, 1);
+    let (low, high) = if world.id(0) < world.id(1) { (0, 1) } else { (1, 0) };
+    // The higher one's message is held back while the lower one's goes through.
+    world.underlay = false;
+    world.open(high, low);
+    let late = world.seen.pop().unwrap().bytes;
+    world.underlay = true;
+    world.open(low, high);
+    world.run(ms(100));
+    world.assert_linked();
+    world.forget();
+    let from = Arrival::Direct(world.path_to(high));
+    world.deliver(low, from, late);
+    assert_eq!(world.nodes[low].drops.get(DropReason::StaleHandshake), 1);
+    assert!(world.seen.is_empty());
+    assert_eq!(world.nodes[low].sessions.counts(), (1, 0));
+}
+
+#[test]
+fn stale_answers_are_followed_three_times_an_attempt_and_no_more() {
+    // A peer that calls everything stale, to keep us busy.
+    let mut world = World::new(1, 1);
+    let liar = identity(9);
+    let path = udp("192.0.2.1:1");
+    world.act(0, |sessions, now| sessions.open(liar.node_id(), Target::Direct(path), now));
+    for round in 0..10u64 {
+        let Some(seen) = world.seen.pop() else { break };
+        let hs1 = Hs1::parse(&seen.bytes).unwrap();
+        let received = Responder::read(&liar, &[0; 32], &hs1.noise, [round as u8; 32]).unwrap();
+        let stamp = Hs1Payload::parse(&received.payload).unwrap().stamp;
+        assert!(round == 0 || stamp == u64::MAX);
+        let stale = Hs2Payload {
+            status: Hs2Status::Stale,
+            cipher: 0,
+            flags: 0,
+            ver: 1,
+            max_lanes: 0,
+            rx_max: 0,
+            assoc_own: 0,
+            assoc_peer: 0,
+            last_stamp: u64::MAX,
+            features: 0,
+            observed: None,
+            generation: 1,
+        };
+        let (noise, _) = received.responder.reply(&stale.emit()).unwrap();
+        let hs2 = Hs2 { sender: 0, receiver: hs1.sender, noise }.emit();
+        world.seen.clear();
+        world.deliver(0, Arrival::Direct(path), hs2.to_vec());
+        assert_eq!(world.seen.len(), usize::from(round < 3), "round {round}");
+    }
 }

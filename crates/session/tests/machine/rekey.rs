@@ -140,3 +140,55 @@ fn an_idle_session_is_not_renewed_for_ever() {
         assert_eq!(world.nodes[n].sessions.counts(), (0, 0));
     }
 }
+
+#[test]
+fn a_rekey_that_finds_no_answer_inside_goes_on_in_clear() {
+    let mut world = World::pair(1);
+    let (zero, one) = (world.id(0), world.id(1));
+    world.run(secs(115));
+    // Node 1 loses its keys; node 0 notices nothing but that its rekey is not answered.
+    world.restart(1);
+    world.forget();
+    world.run(secs(25));
+    assert!(world.handshakes(0) >= 1);
+    assert_eq!((world.nodes[0].ups(), world.nodes[1].ups()), (1, 1));
+    assert!(world.nodes[0].view(&one).is_some() && world.nodes[1].view(&zero).is_some());
+    world.assert_same_epoch();
+}
+
+#[test]
+fn a_path_that_dies_during_a_rekey_turns_it_into_a_handshake_that_others_can_read() {
+    let mut world = World::pair(1);
+    let (one, path) = (world.id(1), world.path_to(1));
+    world.act(0, |sessions, now| sessions.on_notice(Notice::LanesExhausted { peer: one }, now));
+    world.restart(1);
+    world.act(0, |sessions, now| sessions.path_dead(one, path, now));
+    world.run(ms(100));
+    assert_eq!(world.nodes[1].drops.get(DropReason::BadMac1), 0);
+    assert_eq!(world.nodes[1].ups(), 1);
+    world.assert_linked();
+}
+
+#[test]
+fn a_handshake_inside_a_session_must_be_that_peers_own() {
+    let mut world = World::pair(1);
+    // Node 0, an honest member otherwise, tries to open a session in the name of a third.
+    let third = identity(33);
+    let hello = payload(UNIX * 2, 1, third.node_id().sign_bit());
+    let (_, noise) =
+        sinew_noise::Initiator::start(&third, &world.id(1), &[0; 32], &hello.emit(), [5; 32]).unwrap();
+    let inside = sinew_wire::handshake::Hs1 { sender: 7, noise, mac1: [0; 16], mac2: [0; 16] }.emit();
+    world.data(1, 0, b"x");
+    let index = {
+        let epoch = world.nodes[0].view(&world.id(1)).unwrap().epoch.clone().unwrap();
+        let mut record = vec![0; 36];
+        let mut lane = epoch.take_lane().unwrap();
+        lane.seal(sinew_wire::record::Prefix::new(sinew_wire::record::Kind::Keepalive), &mut record).unwrap();
+        u32::from_le_bytes(record[4..8].try_into().unwrap())
+    };
+    let from = Arrival::Direct(world.path_to(0));
+    let kind = sinew_wire::record::Kind::Handshake;
+    let refused = world.act(1, |sessions, now| sessions.handle_control(index, from, kind, &inside, 236, now));
+    assert_eq!(refused, Err(DropReason::BadHandshake));
+    assert_eq!(world.nodes[1].sessions.counts(), (1, 0));
+}

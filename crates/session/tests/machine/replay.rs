@@ -192,7 +192,7 @@ fn a_cookie_is_worth_nothing_from_another_address() {
     let cookie = world.seen.iter().find(|seen| seen.bytes[0] == 3).expect("under load").clone();
     assert!(cookie.bytes.len() == 56);
     world.run(ms(8));
-    let with_mac2 = world.seen.iter().filter(|seen| seen.from == 0).next_back().unwrap().bytes.clone();
+    let with_mac2 = world.seen.iter().rfind(|seen| seen.from == 0).unwrap().bytes.clone();
     assert_ne!(with_mac2[184..], [0; 16]);
     world.act(1, |sessions, now| sessions.set_queued(512, now));
     let drops = world.nodes[1].drops.get(DropReason::CookieRequired);
