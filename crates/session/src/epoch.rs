@@ -140,8 +140,14 @@ impl Epoch {
 
     /// A record opened under it.
     pub(crate) fn on_record(&mut self) {
+        self.open.confirm();
         self.mutual = true;
         self.confirm = None;
+    }
+
+    /// Whether a record opened under it.
+    pub(crate) const fn is_confirmed(&self) -> bool {
+        self.mutual
     }
 
     /// Whether anything was sent since it was made but the confirming record.

@@ -322,7 +322,7 @@ impl Sessions {
         }
         let association = self.peers.get_mut(&peer)?;
         let at = association.epoch_at(index)?;
-        if !association.epochs[at].mutual {
+        if !association.epochs[at].is_confirmed() {
             association.confirm(at, &mut self.core, now);
         }
         match from {

@@ -24,8 +24,9 @@ pub struct Opened {
     pub range: Range<usize>,
     /// Lane and counter of the record.
     pub nonce: u64,
-    /// The first record ever opened under this epoch: it confirms the epoch, and the machine must
-    /// hear [`Notice::Confirmed`](crate::Notice::Confirmed) before the payload goes anywhere.
+    /// The machine does not know yet that records open under this epoch: it must hear
+    /// [`Notice::Confirmed`](crate::Notice::Confirmed) before the payload goes anywhere. Stays so
+    /// until it has, so that a lost notice is made up for by the next record.
     pub first: bool,
 }
 
@@ -65,7 +66,7 @@ pub struct OpenEpoch {
     /// spend the memory.
     lanes: [OnceLock<Box<Mutex<Window>>>; MAX_LANES as usize],
     dead: AtomicBool,
-    seen: AtomicBool,
+    confirmed: AtomicBool,
     records: AtomicU64,
     traffic: Arc<Traffic>,
 }
@@ -86,7 +87,7 @@ impl OpenEpoch {
             max_lanes: max_lanes.min(MAX_LANES),
             lanes: Default::default(),
             dead: AtomicBool::new(false),
-            seen: AtomicBool::new(false),
+            confirmed: AtomicBool::new(false),
             records: AtomicU64::new(0),
             traffic,
         }
@@ -191,7 +192,12 @@ impl OpenEpoch {
         Ok(())
     }
 
-    /// Marks the nonce of a record that opened; tells whether it was the epoch's first.
+    /// The machine has taken note that records open.
+    pub(crate) fn confirm(&self) {
+        self.confirmed.store(true, Relaxed);
+    }
+
+    /// Marks the nonce of a record that opened; tells whether the machine must hear of it.
     fn take(&self, nonce: u64) -> Result<bool, DropReason> {
         let lane = &self.lanes[usize::from(lane_of(nonce))];
         let window = lane.get_or_init(|| Box::new(Mutex::new(Window::new())));
@@ -200,7 +206,7 @@ impl OpenEpoch {
             return Err(DropReason::Replayed);
         }
         self.records.fetch_add(1, Relaxed);
-        Ok(!self.seen.load(Relaxed) && !self.seen.swap(true, Relaxed))
+        Ok(!self.confirmed.load(Relaxed))
     }
 }
 

@@ -138,6 +138,11 @@ impl SealLane {
         &self.epoch
     }
 
+    /// How many counters are used: the next record's counter.
+    pub const fn sent(&self) -> u64 {
+        self.counter
+    }
+
     /// Whether this lane sealed a record with this receiver index and nonce: what an error report
     /// must name to be believed (protocol A4).
     pub fn has_sent(&self, receiver: u32, nonce: u64) -> bool {

@@ -37,6 +37,8 @@ fn a_record_opens_once_and_only_unaltered() {
         let opened = open.open(&mut good).unwrap();
         assert_eq!((&good[opened.range], opened.first), (&b"payload"[..], true));
         assert_eq!(open.open(&mut record.clone()), Err(DropReason::Replayed));
+        assert!(open.open(&mut data(&mut lane, b"")).unwrap().first, "the notice may have been lost");
+        open.confirm();
         assert!(!open.open(&mut data(&mut lane, b"")).unwrap().first);
     }
 }
