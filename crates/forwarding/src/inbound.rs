@@ -26,6 +26,8 @@ use crate::conntrack::{CAPACITY, Conntrack, FlowId, Sign};
 /// First fragments remembered, and for how long.
 const FRAGMENTS_MAX: usize = 1024;
 const FRAGMENT_LIFE: Duration = Duration::from_secs(1);
+/// How long after its start the filter picks up TCP flows in mid-stream.
+const PICK_UP: Duration = Duration::from_secs(120);
 
 /// An inclusive range of ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,6 +218,11 @@ impl FragmentKey {
     }
 }
 
+/// Whether a TCP segment neither opens nor resets anything.
+fn is_mid_stream(info: &PacketInfo) -> bool {
+    info.tcp_flags.is_some_and(|flags| flags & (tcp::ACK | tcp::SYN | tcp::RST) == tcp::ACK)
+}
+
 /// The filter in front of the TUN, with its memory of flows. One for each worker.
 #[derive(Debug)]
 pub struct Inbound {
@@ -224,12 +231,20 @@ pub struct Inbound {
     fragments: BTreeMap<FragmentKey, Instant>,
     /// The keys above in the order of their age.
     fragment_ages: VecDeque<FragmentKey>,
+    /// Until when TCP segments in mid-stream make their flow known.
+    pick_up_until: Instant,
 }
 
 impl Inbound {
     /// A filter; `seed` is random and private to the node.
-    pub fn new(policy: InboundPolicy, seed: u64) -> Self {
+    ///
+    /// A filter that starts has forgotten the flows of the run before it, and whoever downloads
+    /// sends nothing unless something arrives. So for two minutes a TCP segment that opens nothing
+    /// passes and makes its flow known: the local system answers one that is not of a connection
+    /// with a reset, and a peer can only speak for itself.
+    pub fn new(policy: InboundPolicy, seed: u64, now: Instant) -> Self {
         Self {
+            pick_up_until: now + PICK_UP,
             policy,
             flows: Conntrack::new(seed, CAPACITY),
             fragments: BTreeMap::new(),
@@ -281,6 +296,9 @@ impl Inbound {
             self.icmp_open(packet, l4, info, now)
         } else {
             let (remote_port, local_port) = info.ports.unwrap_or_default();
+            if now < self.pick_up_until && is_mid_stream(info) {
+                self.flows.outbound(inbound_id(info, local_port, remote_port), Sign::Data, now);
+            }
             self.policy.admits(info.protocol, local_port, info.src)
                 || self.flows.inbound(inbound_id(info, local_port, remote_port), sign(info), now)
         };

@@ -5,8 +5,13 @@ use sinew_types::Identity;
 use super::*;
 use crate::offload::testing::{Model, echo_v6, extended_v6, fragment_v6};
 
+/// Milliseconds after the filter has stopped picking up flows.
 fn at(ms: u64) -> Instant {
-    Instant::from_micros(ms * 1000)
+    Instant::ZERO + PICK_UP + Duration::from_millis(ms)
+}
+
+fn filter(policy: InboundPolicy) -> Inbound {
+    Inbound::new(policy, 1, Instant::ZERO)
 }
 
 fn node() -> NodeId {
@@ -89,7 +94,7 @@ fn rules_are_read_as_the_contract_writes_them() {
 #[test]
 fn by_default_only_replies_and_echo_come_in() {
     for model in [Model::tcp(false, 10), Model::udp(false, 10)] {
-        let mut filter = Inbound::new(InboundPolicy::Established, 1);
+        let mut filter = filter(InboundPolicy::Established);
         assert!(!inbound(&mut filter, &reply(&model), 0), "unasked");
         outbound(&mut filter, &model.build(), 0);
         assert!(inbound(&mut filter, &reply(&model), 1));
@@ -98,7 +103,7 @@ fn by_default_only_replies_and_echo_come_in() {
         let other = Model { host: 9, ..model.clone() };
         assert!(!inbound(&mut filter, &reply(&other), 1), "another address");
     }
-    let mut filter = Inbound::new(InboundPolicy::Established, 1);
+    let mut filter = filter(InboundPolicy::Established);
     assert!(inbound(&mut filter, &echo_v6(8), 0));
     // Echo reply, router advertisement, neighbour solicitation, redirect, multicast listener query.
     for kind in [129, 134, 135, 137, 130] {
@@ -108,7 +113,7 @@ fn by_default_only_replies_and_echo_come_in() {
 
 #[test]
 fn an_echo_reply_comes_in_for_its_request_only() {
-    let mut filter = Inbound::new(InboundPolicy::Established, 1);
+    let mut filter = filter(InboundPolicy::Established);
     outbound(&mut filter, &echo_v6(8), 0);
     let answer = swap(with_icmp(&echo_v6(8), 129));
     assert!(inbound(&mut filter, &answer, 10));
@@ -123,7 +128,7 @@ fn a_rule_opens_its_service_to_its_node_and_tracks_nothing() {
     let node = node();
     let stranger = Identity::from_seed([6; 32]).node_id();
     let rules = [format!("tcp/443 from {node}"), "udp/53-54".into(), "tcp/80".into()];
-    let mut filter = Inbound::new(InboundPolicy::from_rules(&rules).unwrap(), 1);
+    let mut filter = filter(InboundPolicy::from_rules(&rules).unwrap());
     let tcp = |port| Model { ports: (5555, port), ..Model::tcp(false, 5) };
     let udp = |port| Model { ports: (5555, port), ..Model::udp(false, 5) };
     let table = [
@@ -155,7 +160,7 @@ fn a_rule_opens_its_service_to_its_node_and_tracks_nothing() {
 
 #[test]
 fn all_lets_everything_in_and_tracks_nothing() {
-    let mut filter = Inbound::new(InboundPolicy::All, 1);
+    let mut filter = filter(InboundPolicy::All);
     outbound(&mut filter, &Model::tcp(false, 1).build(), 0);
     assert_eq!(filter.flows(), 0);
     let later = fragment_v6(&Model::udp(false, 100).build(), 4, false);
@@ -168,7 +173,7 @@ fn all_lets_everything_in_and_tracks_nothing() {
 #[test]
 fn extension_headers_are_walked_and_too_many_are_closed() {
     let model = Model { options: vec![], ..Model::tcp(false, 5) };
-    let mut filter = Inbound::new(InboundPolicy::from_rules(&["tcp/443"]).unwrap(), 1);
+    let mut filter = filter(InboundPolicy::from_rules(&["tcp/443"]).unwrap());
     let closed = Model { ports: (1, 442), ..model.clone() };
     for headers in 0..=8 {
         assert!(inbound(&mut filter, &extended_v6(&model.build(), headers), 0), "{headers}");
@@ -182,7 +187,7 @@ fn later_fragments_pass_for_a_second_behind_an_accepted_first() {
     let open = Model { ports: (1, 53), ..Model::udp(false, 160) }.build();
     let closed = Model { ports: (1, 54), ..Model::udp(false, 160) }.build();
     let later = fragment_v6(&open, 10, false);
-    let mut filter = Inbound::new(InboundPolicy::from_rules(&["udp/53"]).unwrap(), 1);
+    let mut filter = filter(InboundPolicy::from_rules(&["udp/53"]).unwrap());
     assert!(!inbound(&mut filter, &later, 0), "no first one");
     assert!(!inbound(&mut filter, &fragment_v6(&closed, 0, true), 0));
     assert!(!inbound(&mut filter, &later, 0), "the first was refused");
@@ -196,7 +201,7 @@ fn later_fragments_pass_for_a_second_behind_an_accepted_first() {
 
 #[test]
 fn the_memory_of_fragments_is_bounded() {
-    let mut filter = Inbound::new(InboundPolicy::from_rules(&["udp/53"]).unwrap(), 1);
+    let mut filter = filter(InboundPolicy::from_rules(&["udp/53"]).unwrap());
     let mut first = fragment_v6(&Model { ports: (1, 53), ..Model::udp(false, 160) }.build(), 0, true);
     for i in 0..5000u16 {
         first[44..46].copy_from_slice(&i.to_be_bytes());
@@ -207,7 +212,7 @@ fn the_memory_of_fragments_is_bounded() {
 
 #[test]
 fn errors_come_in_if_they_quote_an_open_flow_from_where_it_went() {
-    let mut filter = Inbound::new(InboundPolicy::Established, 1);
+    let mut filter = filter(InboundPolicy::Established);
     let ours = Model::udp(false, 100);
     let error = |quoted: &[u8]| {
         let mut packet = swap(ours.build());
@@ -231,4 +236,18 @@ fn errors_come_in_if_they_quote_an_open_flow_from_where_it_went() {
     let mut elsewhere = error(&quoted);
     elsewhere[23] ^= 1;
     assert!(!inbound(&mut filter, &elsewhere, 1), "from another node");
+}
+
+#[test]
+fn a_filter_that_starts_picks_up_tcp_flows_in_mid_stream_and_nothing_else() {
+    let just_started = || Inbound::new(InboundPolicy::Established, 1, at(0));
+    let segment = |flags| called(&Model { flags, ..Model::tcp(false, 0) }, node());
+    assert!(inbound(&mut just_started(), &segment(tcp::ACK), 1000));
+    assert!(!inbound(&mut just_started(), &segment(tcp::SYN), 1000));
+    assert!(!inbound(&mut just_started(), &segment(tcp::RST | tcp::ACK), 1000));
+    let late = PICK_UP.as_millis() as u64;
+    assert!(!inbound(&mut just_started(), &segment(tcp::ACK), late));
+    let mut filter = just_started();
+    assert!(inbound(&mut filter, &segment(tcp::ACK), late - 1));
+    assert!(inbound(&mut filter, &segment(tcp::ACK), late + 1), "a flow picked up stays known");
 }

@@ -128,8 +128,9 @@ impl Worker {
         let (id, index, last) = (header.frag_id, usize::from(header.piece), header.last);
         let link: MeshAddr = *epoch.addr();
         let record =
-            self.reassembly.push(link, id, index, last, &datagram[opened.range.clone()], view.now)?;
-        match record {
+            self.reassembly.push(link, id, index, last, &datagram[opened.range.clone()], view.now);
+        self.drops.add(DropReason::Fragment, self.reassembly.take_lost());
+        match record? {
             None => Ok(()),
             // What was cut is a DATA or ROUTED record of this very link (A4); its own keys say so again.
             Some(mut record) => match record.first() {

@@ -135,7 +135,7 @@ impl Worker {
             reports: Reports::default(),
             lanes: Lanes::default(),
             reassembly: Reassembly::default(),
-            inbound: Inbound::new(policy, rng.u64()),
+            inbound: Inbound::new(policy, rng.u64(), now),
             coalescer: Coalescer::new(Offloads::ALL),
             flow_key: FlowKey::new(rng.array()),
             answers: Answers::new(local.to_ipv6(), DUMMY_V4, now),
@@ -157,9 +157,9 @@ impl Worker {
 
     /// The session in which this worker sent the record that an error report quotes, if it did
     /// (protocol A4: reports about anything else are not believed).
-    pub(crate) fn sent_record(&self, quote: &[u8]) -> Option<MeshAddr> {
-        let header = DataHeader::parse(quote).ok()?;
-        self.lanes.sender_of(&header)
+    pub(crate) fn sent_record(&self, quote: &[u8], now: Instant) -> Option<MeshAddr> {
+        let header = DataHeader::parse_quote(quote).ok()?;
+        self.lanes.sender_of(&header, now)
     }
 
     fn note(&mut self, result: Result<(), DropReason>) {

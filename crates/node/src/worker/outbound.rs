@@ -92,7 +92,7 @@ impl Worker {
     ) -> Result<(), DropReason> {
         let head = if egress.routed { ROUTED_OVERHEAD } else { 0 };
         let via = egress.routed.then_some(egress.link.addr);
-        let lane = match self.lanes.get(egress.session, via) {
+        let lane = match self.lanes.get(egress.session, via, view.now) {
             Ok(lane) => lane,
             Err(reason) => {
                 self.tx.abandon(total);
@@ -120,7 +120,7 @@ impl Worker {
         ecn: u8,
         total: usize,
     ) -> Result<(), DropReason> {
-        let result = match self.lanes.get(egress.link, None) {
+        let result = match self.lanes.link(egress.link) {
             Ok(lane) => {
                 let slot = self.tx.last_mut(total);
                 slot.copy_within(ROUTED_OVERHEAD..ROUTED_OVERHEAD + BODY_HEAD, ROUTED_OVERHEAD - TAG_LEN);
@@ -167,7 +167,7 @@ impl Worker {
         self.frag_id = self.frag_id.wrapping_add(1);
         let count = record.len().div_ceil(size);
         for (index, piece) in record.chunks(size).enumerate() {
-            let lane = self.lanes.get(egress.link, None)?;
+            let lane = self.lanes.link(egress.link)?;
             let total = piece.len() + FRAG_OVERHEAD;
             let slot = self.tx.slot(total);
             slot[HEADER_LEN..HEADER_LEN + piece.len()].copy_from_slice(piece);

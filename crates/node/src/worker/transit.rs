@@ -79,7 +79,7 @@ impl Worker {
             return Err(DropReason::TooBig);
         }
         let header = forwarded(header, watermark, adj);
-        self.lanes.get(link, None)?.seal_routed(&header, datagram)?;
+        self.lanes.link(link)?.seal_routed(&header, datagram)?;
         if datagram.len() > payload {
             self.send_fragments(&egress, header.ecn, datagram)?;
         } else {
