@@ -160,7 +160,7 @@ impl Node {
     /// even then it only makes us look.
     fn on_error_report(&mut self, body: &[u8], now: Instant) -> Result<(), DropReason> {
         let report = ErrorReport::parse(body).map_err(|_| DropReason::Malformed)?;
-        let addr = self.worker.sent_record(&report.quote).ok_or(DropReason::UnmatchedError)?;
+        let addr = self.worker.sent_record(&report.quote, now).ok_or(DropReason::UnmatchedError)?;
         let Some(peer) = self.sessions.keys().session(&addr).map(|session| session.peer) else {
             return Err(DropReason::UnmatchedError);
         };

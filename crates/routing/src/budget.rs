@@ -50,7 +50,9 @@ impl Budget {
         copy.refill(now);
         let missing = u64::try_from(1 - copy.left).ok().filter(|&n| n > 0)?;
         let wait = missing.saturating_mul(1_000_000).div_ceil(self.rate);
-        Some(copy.at + Duration::from_micros(wait))
+        // Later than now, whatever was rounded: a timer that is due and finds nothing to do would
+        // be due for ever.
+        Some((copy.at + Duration::from_micros(wait)).max(now + Duration::from_micros(1)))
     }
 }
 
@@ -80,5 +82,20 @@ mod tests {
         budget.charge(5010, at(0));
         assert_eq!(budget.ready_at(at(0)), Some(at(5001)));
         assert_eq!(budget.ready_at(at(5001)), None);
+    }
+
+    #[test]
+    fn it_is_ready_when_it_said_or_says_a_later_time() {
+        for debt in 1..2_000 {
+            let mut budget = Budget::new(65_536, 1, Instant::ZERO);
+            budget.charge(debt * 7, Instant::ZERO);
+            let mut now = Instant::from_micros(debt * 13);
+            let mut asked = 0;
+            while let Some(at) = budget.ready_at(now) {
+                assert!(at > now, "debt {debt}: asked at {now:?}, told {at:?}");
+                (now, asked) = (at, asked + 1);
+                assert!(asked < 5, "debt {debt}");
+            }
+        }
     }
 }

@@ -54,7 +54,12 @@ impl DataHeader {
         if record.len() < DATA_OVERHEAD {
             return Err(Malformed);
         }
-        let mut r = Reader::new(record);
+        Self::parse_quote(record)
+    }
+
+    /// Reads the front of a record that is cut off behind it, as in an error report.
+    pub fn parse_quote(front: &[u8]) -> Result<Self, Malformed> {
+        let mut r = Reader::new(front);
         r.expect([MSG_DATA, 0, 0, 0])?;
         Ok(Self { receiver: r.u32()?, nonce: r.u64()? })
     }

@@ -30,6 +30,10 @@ pub(crate) struct Net {
     pub(crate) ids: Vec<NodeId>,
     /// Inner packets that came out, by node.
     pub(crate) received: Vec<Vec<Vec<u8>>>,
+    /// What the local kernel was told of each of them.
+    pub(crate) headers: Vec<Vec<VirtioNetHdr>>,
+    /// Datagrams that arrived where no node is.
+    pub(crate) outside: Vec<Flying>,
     pub(crate) events: Vec<(usize, Event)>,
     flying: BTreeMap<(Instant, u64), Flying>,
     sequence: u64,
@@ -42,7 +46,7 @@ pub(crate) fn endpoint(index: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, index as u8 + 1], 7463))
 }
 
-fn path(to: usize) -> PathAddr {
+pub(crate) fn path(to: usize) -> PathAddr {
     PathAddr { carrier: CarrierKind::Udp, local: 0, remote: endpoint(to) }
 }
 
@@ -85,6 +89,8 @@ impl Net {
         let mut net = Self {
             now,
             received: vec![Vec::new(); count],
+            headers: vec![Vec::new(); count],
+            outside: Vec::new(),
             nodes,
             ids,
             events: Vec::new(),
@@ -150,7 +156,7 @@ impl Net {
     /// Hands a datagram to its receiver as if it came from `from`.
     pub(crate) fn arrive(&mut self, mut datagram: Flying) {
         let len = datagram.bytes.len();
-        let node = &mut self.nodes[datagram.to];
+        let Some(node) = self.nodes.get_mut(datagram.to) else { return self.outside.push(datagram) };
         node.handle_datagrams(path(datagram.from), 0, &mut datagram.bytes, len, self.now);
         self.drain(datagram.to);
     }
@@ -161,7 +167,8 @@ impl Net {
         self.drain(index);
     }
 
-    fn drain(&mut self, index: usize) {
+    /// Takes all that node `index` has to give.
+    pub(crate) fn drain(&mut self, index: usize) {
         while let Some(event) = self.nodes[index].poll_event() {
             if let Event::Resolve { peer, host, port } = &event {
                 let addr: SocketAddr = format!("{host}:{port}").parse().expect("a literal address");
@@ -184,14 +191,18 @@ impl Net {
                 Some(tap) => tap(datagram),
                 None => vec![datagram],
             };
-            for datagram in passed {
-                self.sequence += 1;
-                self.flying.insert((self.now + LATENCY, self.sequence), datagram);
-            }
+            passed.into_iter().for_each(|datagram| self.launch(datagram));
         }
         while let Some(frame) = self.nodes[index].poll_tun() {
+            self.headers[index].push(VirtioNetHdr::parse(frame).expect("a frame begins with its header"));
             self.received[index].push(frame[VIRTIO_NET_HDR_LEN..].to_vec());
         }
+    }
+
+    /// Puts a datagram on its wire.
+    pub(crate) fn launch(&mut self, datagram: Flying) {
+        self.sequence += 1;
+        self.flying.insert((self.now + LATENCY, self.sequence), datagram);
     }
 }
 
@@ -207,7 +218,16 @@ pub(crate) fn udp_packet(src: MeshAddr, dst: MeshAddr, port: u16, payload: &[u8]
     packet.extend_from_slice(&(len as u16).to_be_bytes());
     packet.extend_from_slice(&[0, 0]);
     packet.extend_from_slice(payload);
-    let info = sinew_wire::ip::PacketInfo::parse(&packet).expect("a packet");
-    info.complete_checksum(&mut packet);
+    finish_udp(&mut packet);
     packet
+}
+
+/// Gives an IPv6 packet of UDP its right checksum.
+pub(crate) fn finish_udp(packet: &mut [u8]) {
+    packet[46..48].fill(0);
+    let info = sinew_wire::ip::PacketInfo::parse(packet).expect("a packet");
+    let pseudo = info.pseudo_header(packet.len() - 40).fold();
+    packet[46..48].copy_from_slice(&pseudo.to_be_bytes());
+    info.complete_checksum(packet).expect("a UDP packet");
+    assert!(info.checksum_ok(packet));
 }

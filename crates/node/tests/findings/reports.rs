@@ -1,0 +1,122 @@
+//! Error reports of relays: hints, and few of them (protocol A4.5).
+
+use sinew_types::{DropReason, Identity};
+use sinew_wire::error::{ErrorCode, ErrorReport, MSG_ERR};
+use sinew_wire::record::{Kind, Prefix};
+
+use crate::common::udp_packet;
+use crate::puppet::{MS, Stage};
+
+/// Length of the record that holds what [`sent`] sends.
+const SENT: usize = 36 + 48 + 19;
+
+fn report(stage: &Stage, code: ErrorCode, quote: &[u8]) -> Vec<u8> {
+    let (reporter, dst) = (stage.puppets[0].addr, stage.puppets[1].addr);
+    let quote = *quote.first_chunk().expect("32 bytes");
+    ErrorReport { code, mtu: 1200, reporter, dst, quote }.emit().to_vec()
+}
+
+/// A record that node 0 sent to the far puppet.
+fn sent(stage: &mut Stage) -> Vec<u8> {
+    let (local, far) = (stage.net.address(0), stage.puppets[1].addr);
+    stage.puppets[0].routed.clear();
+    stage.net.send(0, &udp_packet(local, far, 9, b"something to report"));
+    stage.run(10 * MS);
+    let bodies = &stage.puppets[0].routed;
+    bodies.iter().find(|(_, body)| body.len() == SENT).expect("a record").1.clone()
+}
+
+#[test]
+fn a_report_about_a_record_that_was_never_sent_is_not_believed() {
+    let mut stage = Stage::relayed();
+    let (near, local) = (stage.puppets[0].addr, stage.net.address(0));
+    let genuine = sent(&mut stage);
+    let mut other_index = genuine.clone();
+    other_index[4] ^= 1;
+    let mut not_yet = genuine.clone();
+    not_yet[8..12].copy_from_slice(&1000u32.to_le_bytes());
+    let mut other_lane = genuine.clone();
+    other_lane[15] ^= 0x0f;
+    for quote in [vec![4; 32], vec![0xff; 32], other_index, not_yet, other_lane] {
+        let before = stage.drops(DropReason::UnmatchedError);
+        let body = report(&stage, ErrorCode::TooBig, &quote);
+        stage.relay(near, local, &body);
+        stage.run(10 * MS);
+        assert_eq!(stage.drops(DropReason::UnmatchedError), before + 1, "{:02x?}", &quote[..16]);
+    }
+    let before = stage.drops(DropReason::UnmatchedError);
+    let body = report(&stage, ErrorCode::TooBig, &genuine);
+    stage.relay(near, local, &body);
+    stage.run(10 * MS);
+    assert_eq!(stage.drops(DropReason::UnmatchedError), before);
+}
+
+#[test]
+fn a_report_is_forgotten_with_its_record_after_ten_seconds() {
+    let mut stage = Stage::relayed();
+    let (near, local) = (stage.puppets[0].addr, stage.net.address(0));
+    let old = sent(&mut stage);
+    let body = report(&stage, ErrorCode::TooBig, &old);
+    stage.run(9_000 * MS);
+    stage.relay(near, local, &body);
+    stage.run(10 * MS);
+    assert_eq!(stage.drops(DropReason::UnmatchedError), 0);
+    stage.run(2_000 * MS);
+    let young = sent(&mut stage);
+    stage.relay(near, local, &body);
+    stage.run(10 * MS);
+    assert_eq!(stage.drops(DropReason::UnmatchedError), 1, "the lane is in use, the record is old");
+    let body = report(&stage, ErrorCode::TooBig, &young);
+    stage.relay(near, local, &body);
+    stage.run(10 * MS);
+    assert_eq!(stage.drops(DropReason::UnmatchedError), 1);
+}
+
+#[test]
+fn a_report_that_a_packet_is_too_big_shrinks_nothing_by_itself() {
+    let mut stage = Stage::relayed();
+    let (near, local) = (stage.puppets[0].addr, stage.net.address(0));
+    // The size search toward the far puppet has ended well above the base.
+    stage.run(8_000 * MS);
+    let fits = |stage: &mut Stage| {
+        let (local, far) = (stage.net.address(0), stage.puppets[1].addr);
+        let packet = udp_packet(local, far, 9, &[1; 1310]);
+        stage.puppets[1].inner.clear();
+        stage.net.send(0, &packet);
+        stage.run(10 * MS);
+        stage.puppets[1].inner.len()
+    };
+    assert_eq!(fits(&mut stage), 1, "an inner packet of 1358 bytes passes");
+    for _ in 0..20 {
+        let quote = sent(&mut stage);
+        let body = report(&stage, ErrorCode::TooBig, &quote);
+        stage.relay(near, local, &body);
+        stage.run(100 * MS);
+        assert_eq!(fits(&mut stage), 1, "a relay's word set the size");
+    }
+    assert_eq!(stage.drops(DropReason::UnmatchedError), 0);
+}
+
+#[test]
+fn reports_are_few_and_never_about_reports() {
+    let mut stage = Stage::relayed();
+    let (victim, far) = (stage.victim(), stage.puppets[1].addr);
+    let nowhere = Identity::from_seed([77; 32]).node_id().address();
+    let filler = stage.puppets[1].data(&victim, Prefix::new(Kind::Mesh), &[0; 60]);
+    stage.puppets[0].routed.clear();
+    for _ in 0..100 {
+        stage.relay(far, nowhere, &filler);
+        stage.run(10 * MS);
+    }
+    let reports =
+        |stage: &Stage| stage.puppets[0].routed.iter().filter(|(_, body)| body[0] == MSG_ERR).count();
+    assert!((9..=11).contains(&reports(&stage)), "{} in a second", reports(&stage));
+    assert_eq!(stage.drops(DropReason::NoRoute), 100);
+
+    stage.run(1_000 * MS);
+    stage.puppets[0].routed.clear();
+    let about = report(&stage, ErrorCode::NoRoute, &filler);
+    stage.relay(far, nowhere, &about);
+    stage.run(100 * MS);
+    assert_eq!(reports(&stage), 0, "a report about a report");
+}
