@@ -31,6 +31,7 @@ impl World {
                     node.handle_datagrams(from, ecn, &mut bytes, len, now);
                 })
             }
+            Happening::Started { host } => self.after_input(host),
             Happening::Wake { host } => self.wake(host),
             Happening::Flow { flow } => self.on_flow(flow),
             Happening::Fault(fault) => self.on_fault(fault),
@@ -59,13 +60,11 @@ impl World {
             self.hosts[host].wake = None;
         }
         let Some(node) = self.hosts[host].node.as_mut() else { return Ok(()) };
-        match node.poll_timeout() {
-            Some((due, _)) if due <= local => node.handle_timeout(local),
-            _ => {
-                self.plan_wake(host);
-                return Ok(());
-            }
+        if node.poll_timeout().is_none_or(|(due, _)| due > local) {
+            self.plan_wake(host);
+            return Ok(());
         }
+        node.handle_timeout(local);
         if let Some((due, why)) = node.poll_timeout()
             && due <= local
         {

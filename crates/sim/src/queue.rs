@@ -13,6 +13,8 @@ use crate::fault::Fault;
 pub(crate) enum Happening {
     /// A datagram arrives at whoever has the address `to` by then.
     Datagram { to: SocketAddr, from: PathAddr, ecn: u8, bytes: Vec<u8> },
+    /// A node was started and has something to say already.
+    Started { host: usize },
     /// A host may have something to do.
     Wake { host: usize },
     /// A flow sends its next packet.

@@ -333,7 +333,6 @@ impl World {
             Fault::Restart(host, clock) => {
                 if self.hosts[host].node.is_none() {
                     self.start(host, clock);
-                    self.after_input(host)?;
                 }
             }
             Fault::Roam(host) => {
@@ -351,7 +350,7 @@ impl World {
     fn start(&mut self, host: usize, clock: WallClock) {
         let verifier = Arc::clone(&self.verifier);
         self.hosts[host].start(clock, verifier, self.now);
-        self.plan_wake(host);
+        self.queue.push(self.now, Happening::Started { host });
     }
 
     fn crash(&mut self, host: usize) {

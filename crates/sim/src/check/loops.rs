@@ -15,8 +15,10 @@ use sinew_types::{Instant, MeshAddr};
 use super::Violation;
 use crate::host::Host;
 
-/// Destinations followed after every event.
-const FOLLOWED: usize = 256;
+/// Up to this size of the network every destination is followed after every event; beyond it, so
+/// many of them, or the checker would cost more than the nodes.
+const ALL_FOLLOWED: usize = 200;
+const FOLLOWED: usize = 64;
 
 /// The checker.
 #[derive(Debug)]
@@ -32,7 +34,8 @@ pub(crate) struct Loops {
 impl Loops {
     pub(crate) fn new(addrs: &[MeshAddr]) -> Self {
         let numbers = addrs.iter().enumerate().map(|(number, &addr)| (addr, number)).collect();
-        let step = addrs.len().div_ceil(FOLLOWED).max(1);
+        let followed = if addrs.len() <= ALL_FOLLOWED { addrs.len() } else { FOLLOWED };
+        let step = addrs.len().div_ceil(followed.max(1)).max(1);
         let followed: Vec<_> = (0..addrs.len()).step_by(step).collect();
         Self { numbers, last: vec![None; addrs.len() * followed.len()], followed, suspects: BTreeSet::new() }
     }

@@ -32,7 +32,9 @@ impl Plaintext {
             } else {
                 continue;
             };
-            let text = format!("a datagram of type {} from host {from} holds {found} in clear", bytes[0]);
+            let (kind, len) = (bytes[0], bytes.len());
+            let text =
+                format!("a datagram of type {kind} and {len} bytes from host {from} holds {found} in clear");
             return Err(Violation::new(now, "plaintext", text));
         }
         Ok(())
