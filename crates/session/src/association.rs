@@ -86,6 +86,8 @@ pub(crate) struct Association {
     /// Whether we would be neighbours; `barred` is the node's veto.
     pub(crate) wants_adjacency: bool,
     pub(crate) barred: bool,
+    /// Until when the openings of the adjacency are paid for, a second each.
+    openings_paid: Instant,
     pub(crate) stamp_sent: u64,
     pub(crate) stamp_peer: u64,
     pub(crate) pings: Pings,
@@ -121,6 +123,7 @@ impl Association {
             told: Told::default(),
             wants_adjacency: false,
             barred: false,
+            openings_paid: now,
             stamp_sent: 0,
             stamp_peer: 0,
             pings: Pings::default(),
@@ -261,6 +264,7 @@ impl Association {
         }
         next = earlier(next, self.paths.poll_timeout());
         next = earlier(next, Some((self.watch.next(), "session watch")));
+        next = earlier(next, self.adjacency_due());
         let adjacent = self.adjacency.number().is_some();
         for (at, stream) in self.streams.iter().enumerate() {
             let can_send = if at == 0 { adjacent } else { self.way().is_some() };
@@ -330,7 +334,7 @@ impl Association {
         self.prefer(core, now);
         self.send_challenges(core, now);
         self.tell_path_changes(core, now);
-        self.settle_adjacency(core);
+        self.settle_adjacency(core, now);
         let reachable = self.way().is_some();
         if reachable && !self.reachable {
             self.streams.iter_mut().for_each(|stream| stream.resume(now));

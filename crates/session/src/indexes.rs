@@ -10,7 +10,8 @@ use sinew_types::{Instant, NodeId, Rng};
 
 const REST: Duration = Duration::from_secs(200);
 
-/// Which index belongs to whom.
+/// Which index belongs to whom. Handshakes are admitted at about 1000/s at most, which bounds what
+/// rests here.
 #[derive(Debug, Default)]
 pub(crate) struct Indexes {
     owners: BTreeMap<u32, NodeId>,

@@ -35,6 +35,8 @@ pub(crate) enum SourceKey {
     V4([u8; 4]),
     V6([u8; 8]),
     Routed(NodeId, MeshAddr),
+    /// Handshakes inside the session of this peer.
+    Inside(NodeId),
 }
 
 impl SourceKey {
@@ -57,7 +59,7 @@ impl SourceKey {
         match self {
             Self::V4(v4) => Group::V4(v4),
             Self::V6(v6) => Group::V6(v6),
-            Self::Routed(ingress, _) => Group::Ingress(ingress),
+            Self::Routed(peer, _) | Self::Inside(peer) => Group::Ingress(peer),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What an association says inside its epochs: sealed records, control segments, the adjacency.
 
+use std::time::Duration;
+
 use sinew_types::{DropReason, Instant};
 use sinew_wire::record::{DATA_OVERHEAD, HEADER_LEN, Kind, PREFIX_LEN, Prefix, TAG_LEN};
 use sinew_wire::request::Request;
@@ -14,6 +16,11 @@ use crate::shared::Core;
 
 /// Classes in the order they are served: routing, then what somebody waits for, then bulk.
 const SERVED: [StreamClass; 3] = [StreamClass::Routing, StreamClass::Requests, StreamClass::Documents];
+
+/// An adjacency opens at most once a second in the long run, since every opening makes both sides
+/// exchange their tables; a few may follow each other at once.
+const ADJACENCY_PAUSE: Duration = Duration::from_secs(1);
+const ADJACENCY_BURST: Duration = Duration::from_secs(3);
 
 impl Association {
     // --- sealing ---
@@ -210,7 +217,7 @@ impl Association {
             Some(Ok(Request::AdjOpen { adj })) => {
                 self.told.wants_adjacency = true;
                 self.wants_adjacency |= core.config.adjacency && !self.barred;
-                let ready = self.may_be_adjacent();
+                let ready = self.may_open_adjacency(now);
                 self.adjacency.on_open(adj, ready)
             }
             Some(Ok(Request::AdjAck { adj })) => self.adjacency.on_ack(adj),
@@ -237,15 +244,28 @@ impl Association {
             && self.epochs.iter().any(|epoch| epoch.mutual)
     }
 
-    pub(super) fn settle_adjacency(&mut self, core: &mut Core) {
-        let ready = self.may_be_adjacent();
-        let steps = match (ready, self.adjacency.is_closed()) {
-            (true, true) => self.adjacency.open(),
-            (false, false) => {
-                let tell = self.way().is_some();
-                self.adjacency.close(tell)
+    /// As `may_be_adjacent`, and the last opening is long enough ago.
+    fn may_open_adjacency(&self, now: Instant) -> bool {
+        self.may_be_adjacent() && self.openings_paid <= now + ADJACENCY_BURST
+    }
+
+    /// When an adjacency that waits for its turn may open.
+    pub(super) fn adjacency_due(&self) -> Option<(Instant, &'static str)> {
+        let waits = self.adjacency.is_closed() && self.may_be_adjacent();
+        waits.then_some((self.openings_paid - ADJACENCY_BURST, "adjacency hold-off"))
+    }
+
+    pub(super) fn settle_adjacency(&mut self, core: &mut Core, now: Instant) {
+        let steps = if self.adjacency.is_closed() {
+            if !self.may_open_adjacency(now) {
+                return;
             }
-            _ => return,
+            self.adjacency.open()
+        } else if self.may_be_adjacent() {
+            return;
+        } else {
+            let tell = self.way().is_some();
+            self.adjacency.close(tell)
         };
         self.take_steps(steps, core);
     }
@@ -266,6 +286,7 @@ impl Association {
                 Step::Up(adj) => {
                     self.reset_routing(core);
                     self.streams.iter_mut().for_each(Stream::widen);
+                    self.openings_paid = self.openings_paid.max(core.now) + ADJACENCY_PAUSE;
                     if let Some(path) = self.paths.current() {
                         core.event(Event::AdjacencyUp { peer, adj, path });
                     }

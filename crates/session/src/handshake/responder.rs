@@ -101,7 +101,14 @@ impl Sessions {
         let message: [u8; HS1_LEN] = message.try_into().map_err(|_| DropReason::Malformed)?;
         let digest = sha256(&[Hs1::mac1_input(&message)]);
         let hello = Hello { from, message, hs1, inside: Some(peer), digest, waited: false };
-        if self.resend(&hello) { Ok(()) } else { self.read_hs1(&hello, 0, now) }
+        if self.resend(&hello) {
+            return Ok(());
+        }
+        // Known or not, nobody has more than his share of our time.
+        if !self.gate.buckets.take(SourceKey::Inside(peer), now) {
+            return Err(DropReason::RateLimited);
+        }
+        self.read_hs1(&hello, 0, now)
     }
 
     /// An answer that was put off is due.

@@ -211,3 +211,17 @@ fn pings_measure_and_mtu_probes_arrive_in_their_length() {
     assert_eq!(world.nodes[0].count(pong), 1);
     assert!(world.nodes[0].events.contains(&Event::MtuAck { peer, id: probe, size: 1372 }));
 }
+
+#[test]
+fn a_neighbour_that_flaps_is_taken_back_at_most_once_a_second() {
+    let mut world = World::pair(1);
+    let (zero, path) = (world.id(0), world.path_to(0));
+    for _ in 0..40 {
+        world.act(1, |sessions, now| sessions.path_dead(zero, path, now));
+        world.run(ms(150));
+    }
+    let ups = world.nodes[1].count(|e| matches!(e, Event::AdjacencyUp { .. }));
+    assert!((6..=10).contains(&ups), "{ups}");
+    world.run(secs(2));
+    world.assert_linked();
+}

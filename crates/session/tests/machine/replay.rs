@@ -242,3 +242,38 @@ fn one_host_cannot_fill_the_table_with_free_identities() {
     world.run(ms(300));
     assert_eq!(world.nodes[9].ups(), 4, "another host is let in");
 }
+
+#[test]
+fn a_cookie_is_taken_only_from_the_target_it_was_asked_of() {
+    let mut world = World::new(2, 1);
+    world.act(1, |sessions, now| sessions.set_queued(512, now));
+    world.open(0, 1);
+    world.run(ms(15));
+    let cookie = world.seen.iter().find(|seen| seen.bytes[0] == 3).unwrap().bytes.clone();
+    world.seen.clear();
+    world.deliver(0, Arrival::Direct(udp("203.0.113.9:9")), cookie);
+    assert_eq!(world.nodes[0].drops.get(DropReason::BadHandshake), 1);
+    assert!(world.seen.is_empty());
+}
+
+#[test]
+fn a_peer_cannot_keep_us_busy_with_handshakes_inside_its_session() {
+    let mut world = World::pair(1);
+    let own = identity(1);
+    let record = {
+        world.data(0, 1, b"x");
+        world.seen.last().unwrap().bytes.clone()
+    };
+    let index = u32::from_le_bytes(record[4..8].try_into().unwrap());
+    let from = Arrival::Direct(world.path_to(0));
+    for n in 0..10 {
+        let hello = payload(UNIX * 2 + n, 2, own.node_id().sign_bit());
+        let (_, noise) =
+            Initiator::start(&own, &world.id(1), &[0; 32], &hello.emit(), [n as u8; 32]).unwrap();
+        let inside = sinew_wire::handshake::Hs1 { sender: 7, noise, mac1: [0; 16], mac2: [0; 16] }.emit();
+        let kind = sinew_wire::record::Kind::Handshake;
+        let done =
+            world.act(1, |sessions, now| sessions.handle_control(index, from, kind, &inside, 236, now));
+        assert_eq!(done, if n < 5 { Ok(()) } else { Err(DropReason::RateLimited) }, "{n}");
+    }
+}
