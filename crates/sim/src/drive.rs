@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use sinew_node::{Event, Node};
 use sinew_types::{Instant, PathAddr};
+use sinew_wire::handshake::{COOKIE_LEN, HS1_LEN, HS2_LEN};
 use sinew_wire::record::DATA_OVERHEAD;
 use sinew_wire::routed::{MSG_ROUTED, ROUTED_OVERHEAD};
 use sinew_wire::virtio::VirtioNetHdr;
@@ -194,10 +195,10 @@ impl World {
     fn check_routed(&mut self, host: usize, node: &Node) -> Result<(), Violation> {
         let departing = self.departing.take();
         for (tail, len) in core::mem::take(&mut self.routed) {
-            // By its length the record is known from handshakes, which are sent again as they are.
             if self.revisits.destination(&tail).is_none()
                 && let Some((dst, packet)) = departing
                 && len == packet + DATA_OVERHEAD + ROUTED_OVERHEAD
+                && !is_handshake(len)
             {
                 self.revisits.depart(tail, dst);
             }
@@ -222,4 +223,10 @@ impl World {
             _ => {}
         }
     }
+}
+
+/// Whether a routed datagram has the length of a handshake: those are sent again as they are, so
+/// their end names no single packet.
+fn is_handshake(len: usize) -> bool {
+    [HS1_LEN, HS2_LEN, COOKIE_LEN].contains(&(len - ROUTED_OVERHEAD))
 }

@@ -1,12 +1,13 @@
 //! What a run is drawn from, and what is drawn.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use sinew_types::{Class, Instant, Rng};
 
 use crate::fault::{self, Fault, Faults};
+use crate::liar::Lie;
 use crate::link::{Direction, Link};
 use crate::topology::{Edge, Topology};
 
@@ -45,6 +46,8 @@ pub struct Plan {
     pub streams: BTreeSet<usize>,
     /// What goes wrong, and when.
     pub faults: Vec<(Instant, Fault)>,
+    /// Hosts that lie to their neighbours.
+    pub liars: BTreeMap<usize, Lie>,
     /// By then every fault is mended.
     pub faults_end: Instant,
 }
@@ -81,7 +84,8 @@ impl Params {
         faults.extend(late.map(|(link, _)| (JOIN_AT, Fault::LinkUp(link))));
         faults.sort_by_key(|&(at, _)| at);
         let classes = classes(self.nodes, &edges, noisy, &mut draw);
-        Plan { seed: rng.array(), nodes: self.nodes, classes, links, streams, faults, faults_end }
+        let liars = BTreeMap::new();
+        Plan { seed: rng.array(), nodes: self.nodes, classes, links, streams, faults, liars, faults_end }
     }
 }
 
@@ -103,6 +107,7 @@ impl Plan {
             links: links.collect(),
             streams: BTreeSet::new(),
             faults: Vec::new(),
+            liars: BTreeMap::new(),
             faults_end: Instant::ZERO,
         }
     }

@@ -1,6 +1,6 @@
 //! What will happen, in order of time, and of asking where times are equal.
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::SocketAddr;
 
@@ -29,59 +29,44 @@ pub(crate) enum Happening {
     Closed { stream: u32, to: usize },
 }
 
-#[derive(Debug)]
-struct Entry {
-    at: Instant,
-    seq: u64,
-    what: Happening,
-}
+/// When, in which order of asking, and in which slot it lies; reversed, because the heap gives its
+/// greatest first and we want the earliest.
+type Entry = Reverse<(Instant, u64, usize)>;
 
-/// The queue.
+/// The queue. The heap moves small entries about; what happens stays where it was put.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     heap: BinaryHeap<Entry>,
+    slots: Vec<Option<Happening>>,
+    free: Vec<usize>,
     seq: u64,
 }
 
 impl Queue {
     pub(crate) fn push(&mut self, at: Instant, what: Happening) {
+        let slot = self.free.pop().unwrap_or(self.slots.len());
+        match self.slots.get_mut(slot) {
+            Some(place) => *place = Some(what),
+            None => self.slots.push(Some(what)),
+        }
         self.seq += 1;
-        self.heap.push(Entry { at, seq: self.seq, what });
+        self.heap.push(Reverse((at, self.seq, slot)));
     }
 
     /// The next thing that happens up to `until`.
     pub(crate) fn pop_until(&mut self, until: Instant) -> Option<(Instant, Happening)> {
-        if self.heap.peek().is_none_or(|entry| entry.at > until) {
+        if self.heap.peek().is_none_or(|&Reverse((at, ..))| at > until) {
             return None;
         }
-        self.heap.pop().map(|entry| (entry.at, entry.what))
+        let Reverse((at, _, slot)) = self.heap.pop()?;
+        self.free.push(slot);
+        self.slots[slot].take().map(|what| (at, what))
     }
 
     pub(crate) fn len(&self) -> usize {
         self.heap.len()
     }
 }
-
-impl Ord for Entry {
-    /// Reversed: the heap gives its greatest first, we want the earliest.
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.at, other.seq).cmp(&(self.at, self.seq))
-    }
-}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Entry {}
 
 #[cfg(test)]
 mod tests {

@@ -29,6 +29,7 @@ use crate::check::trace::Trace;
 use crate::check::{Violation, bounds, drops};
 use crate::fault::{Fault, WallClock};
 use crate::host::{Host, PORT, address};
+use crate::liar::{self, Lie};
 use crate::link::Link;
 use crate::params::Plan;
 use crate::queue::{Happening, Queue};
@@ -57,7 +58,9 @@ pub struct World {
     pub(crate) apps: Apps,
     pub(crate) flows: Vec<Flow>,
     pub(crate) streams: BTreeMap<u32, Stream>,
-    pub(crate) verifier: Arc<dyn Verifier>,
+    /// Pure checks, made once for all honest hosts.
+    verifier: Arc<dyn Verifier>,
+    liars: BTreeMap<usize, Lie>,
     pub(crate) trace: Trace,
     pub(crate) plaintext: Plaintext,
     pub(crate) loops: Loops,
@@ -102,7 +105,8 @@ impl World {
             routed: Vec::new(),
             departing: None,
             next_check: Instant::ZERO + CHECK_INTERVAL,
-            attacked: false,
+            attacked: !plan.liars.is_empty(),
+            liars: plan.liars.clone(),
             moves: vec![0; hosts.len()],
             buried: Drops::default(),
             sent_bytes: vec![0; hosts.len()],
@@ -349,6 +353,7 @@ impl World {
 
     fn start(&mut self, host: usize, clock: WallClock) {
         let verifier = Arc::clone(&self.verifier);
+        let verifier = self.liars.get(&host).map_or(verifier, |&lie| liar::verifier(lie));
         self.hosts[host].start(clock, verifier, self.now);
         self.queue.push(self.now, Happening::Started { host });
     }

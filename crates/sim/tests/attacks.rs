@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use sinew_sim::{Attack, Edge, Plan, World};
+use sinew_sim::{Attack, Edge, Lie, Plan, World};
 use sinew_types::{DropReason, Drops};
 
 const LATENCY: Duration = Duration::from_millis(3);
@@ -125,4 +125,34 @@ fn attackers_on_every_link_from_the_beginning_only_delay() {
     }
     run(&mut world, 3);
     assert!(world.apps().ledger()[first..].iter().all(|exchange| exchange.answered.is_some()));
+}
+
+/// A ring of four in which host 1 lies; gives what its neighbours 0 and 2 refused.
+fn beside(lie: Lie) -> Vec<Drops> {
+    let edges = [(0, 1), (1, 2), (2, 3), (0, 3)].map(|(a, b)| Edge { a, b, late: false });
+    let mut plan = Plan::clean(3, 4, &edges, LATENCY);
+    plan.liars.insert(1, lie);
+    let mut world = World::new(&plan);
+    run(&mut world, 10);
+    let number = world.request(0, 2).unwrap_or_else(|violation| panic!("{violation}"));
+    run(&mut world, 2);
+    assert!(world.apps().ledger()[number].answered.is_some(), "honest hosts talk");
+    let refused = |host: usize| {
+        world.hosts()[host].node.as_ref().map(|node| node.routing_drops().clone()).unwrap_or_default()
+    };
+    vec![refused(0), refused(2)]
+}
+
+#[test]
+fn forged_origin_records_are_refused_and_counted() {
+    for drops in beside(Lie::Records) {
+        assert!(drops.get(DropReason::ForgedOrigin) > 0, "{drops:?}");
+    }
+}
+
+#[test]
+fn metrics_that_the_chain_does_not_prove_are_refused_and_counted() {
+    for drops in beside(Lie::Metrics) {
+        assert!(drops.get(DropReason::UnprovenMetric) > 0, "{drops:?}");
+    }
 }
