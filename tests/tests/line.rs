@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use sinew_tests::capture::Capture;
+use anyhow::{Context, Result, bail, ensure};
+use sinew_tests::capture::{Capture, Pcap};
 use sinew_tests::cli::{number, text};
 use sinew_tests::lab::{Dial, Lab, interface, run_lab};
 use sinew_tests::workload::{Nginx, PAYLOAD_MARK, fetch, payload_file, ping, url};
@@ -99,6 +99,14 @@ fn no_link_shows_payload_or_mesh_addresses() {
     });
 }
 
+/// The first packets that contain `bytes`, for the message.
+fn packets_with(pcap: &Pcap, bytes: &[u8]) -> Result<String> {
+    let hex: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let filter = format!("frame contains {}", hex.join(":"));
+    let rows = pcap.fields(&filter, &["frame.number", "frame.protocols", "udp.length", "udp.payload"])?;
+    Ok(rows.iter().take(3).map(|row| format!("{:.600}\n", row.join(" "))).collect())
+}
+
 /// Byte strings that no observer of a link may find.
 struct Secrets {
     named: Vec<(String, Vec<u8>)>,
@@ -126,8 +134,10 @@ impl Secrets {
         let size = std::fs::metadata(&pcap.path)?.len();
         ensure!(size > CAPTURED_FILE, "{link}: only {size} bytes seen, {} packets lost", pcap.dropped);
         let patterns: Vec<_> = self.named.iter().map(|(_, bytes)| bytes.as_slice()).collect();
-        for ((what, _), count) in self.named.iter().zip(pcap.scan(&patterns)?) {
-            ensure!(count == 0, "{link}: {what} is visible {count} times");
+        for ((what, bytes), count) in self.named.iter().zip(pcap.scan(&patterns)?) {
+            if count > 0 {
+                bail!("{link}: {what} is visible {count} times\n{}", packets_with(&pcap, bytes)?);
+            }
         }
         let inner = pcap.count("ipv6.addr == fd3f::/16 || http")?;
         ensure!(inner == 0, "{link}: tshark sees {inner} packets of the mesh inside");
