@@ -29,6 +29,10 @@ use crate::signals::Signals;
 const TUN_BUDGET: usize = 64;
 /// Receive calls on one socket in one turn.
 const UDP_BUDGET: usize = 4;
+/// A stream with less room than this is nearly full: a super-packet may no longer fit.
+const STREAM_ROOM: usize = 128 * 1024;
+/// How often a nearly full stream is looked at, and how long it may hold up everybody else.
+const CONGESTION: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
 /// Longest sleep, so that a clock set forward is noticed.
 const MAX_SLEEP: Duration = Duration::from_secs(30);
 /// Answers of the resolver waiting for the loop.
@@ -43,6 +47,9 @@ pub(crate) struct Resolved {
 /// A stream connection that is being made.
 pub(crate) type Connecting = HashMap<u32, NodeId>;
 
+/// A nearly full stream, and since when it is.
+type Congested = Option<(u32, TokioInstant)>;
+
 /// The node with its edges.
 pub(crate) struct Shell {
     pub(crate) node: Node,
@@ -53,6 +60,8 @@ pub(crate) struct Shell {
     pub(crate) operations: Operations,
     connecting: Connecting,
     resolved: (mpsc::Sender<Resolved>, mpsc::Receiver<Resolved>),
+    /// The stream that was sent to last, while it is nearly full, and since when.
+    congested: Congested,
     recv: RecvBuffer,
     frame: Vec<u8>,
 }
@@ -87,6 +96,7 @@ impl Shell {
             operations,
             connecting: Connecting::new(),
             resolved: mpsc::channel(RESOLVER_QUEUE),
+            congested: None,
             recv: RecvBuffer::new(8),
             frame: vec![0; sinew_tun::MAX_FRAME],
         }
@@ -118,10 +128,12 @@ impl Shell {
         if due.is_zero() {
             return Ok(Wake::Timer);
         }
+        let paused = self.is_congested();
+        let due = if paused { due.min(CONGESTION.0) } else { due };
         let tun = async {
             match &self.tun {
-                Some(tun) => tun.readable().await,
-                None => std::future::pending().await,
+                Some(tun) if !paused => tun.readable().await,
+                _ => std::future::pending().await,
             }
         };
         tokio::select! {
@@ -133,6 +145,19 @@ impl Shell {
             wake = signals.next() => Ok(wake.map_or(Wake::Reload, Wake::Stop)),
             () = sleep_until(TokioInstant::now() + due) => Ok(Wake::Timer),
         }
+    }
+
+    /// Whether the TUN should wait for a nearly full stream: what waits in the kernel is not lost,
+    /// and its senders notice. A stream that does not move holds up the others for a moment only.
+    fn is_congested(&mut self) -> bool {
+        let Some((local, since)) = self.congested else { return false };
+        let room = self.tcp.room(local);
+        // A connection that is gone has no room at all.
+        let full = room < STREAM_ROOM && room > 0;
+        if !full {
+            self.congested = None;
+        }
+        full && since.elapsed() < CONGESTION.1
     }
 
     // --- in ---
@@ -153,7 +178,7 @@ impl Shell {
                 let from = PathAddr { carrier: CarrierKind::Udp, local: socket.local(), remote: batch.from };
                 self.node.handle_datagrams(from, batch.ecn, bytes, batch.stride, now);
             }
-            send_all(&mut self.node, &self.udp, &mut self.tcp);
+            send_all(&mut self.node, &self.udp, &mut self.tcp, &mut self.congested);
             write_all(&mut self.node, self.tun.as_ref());
         }
     }
@@ -168,7 +193,10 @@ impl Shell {
                 Err(error) => return Err(error),
             }
             if self.node.transmit_backlog() > 48 * 1024 {
-                send_all(&mut self.node, &self.udp, &mut self.tcp);
+                send_all(&mut self.node, &self.udp, &mut self.tcp, &mut self.congested);
+                if self.congested.is_some() {
+                    break;
+                }
             }
         }
         Ok(())
@@ -214,7 +242,7 @@ impl Shell {
             while let Some(event) = self.node.poll_event() {
                 self.on_event(event);
             }
-            if !send_all(&mut self.node, &self.udp, &mut self.tcp) {
+            if !send_all(&mut self.node, &self.udp, &mut self.tcp, &mut self.congested) {
                 break;
             }
         }
@@ -265,7 +293,7 @@ impl Shell {
 /// Hands every waiting batch to its carrier. What a full socket does not take is dropped and
 /// counted: queueing it here would only add delay. Returns whether the node was told something
 /// about it, and so may have more to say.
-fn send_all(node: &mut Node, udp: &[UdpCarrier], tcp: &mut TcpCarrier) -> bool {
+fn send_all(node: &mut Node, udp: &[UdpCarrier], tcp: &mut TcpCarrier, congested: &mut Congested) -> bool {
     let (mut dropped, mut too_big) = (0, 0);
     let mut refused = Vec::new();
     while let Some(transmit) = node.poll_transmit() {
@@ -275,7 +303,13 @@ fn send_all(node: &mut Node, udp: &[UdpCarrier], tcp: &mut TcpCarrier) -> bool {
                 Some(socket) => socket.try_send(to.remote, transmit.bytes, segment, transmit.ecn),
                 None => Err(SendError::Closed),
             },
-            _ => tcp.try_send(to.local, transmit.bytes, segment),
+            _ => {
+                let result = tcp.try_send(to.local, transmit.bytes, segment);
+                if congested.is_none() && tcp.room(to.local) < STREAM_ROOM {
+                    *congested = Some((to.local, TokioInstant::now()));
+                }
+                result
+            }
         };
         if let Err(error) = result {
             let lost = (transmit.bytes.len() - error.sent()).div_ceil(segment) as u64;
