@@ -89,8 +89,8 @@ fn an_unproved_source_gets_at_most_three_bytes_for_one() {
     let mut sent = 0;
     for ms in (100..10_000).step_by(50) {
         sent += bench.due(ms).iter().filter(|due| due.path == path(2)).map(|due| due.size).sum::<usize>();
-        while bench.paths.may_send(&path(2), 45) && bench.paths.list.iter().any(|p| p.addr == path(2)) {
-            sent += 45;
+        for _ in 0..10 {
+            sent += if bench.paths.may_send(&path(2), 45) { 45 } else { 0 };
         }
     }
     assert!(sent > 0 && sent <= 300, "{sent}");

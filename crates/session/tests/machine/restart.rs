@@ -107,6 +107,8 @@ fn unknown_indices_from_strangers_are_met_with_silence_and_known_endpoints_get_o
         world.now += ms(100);
     }
     assert!((1..=3).contains(&world.handshakes(0)), "{}", world.handshakes(0));
+    let known = To::Path(world.path_to(1));
+    assert!(world.seen.iter().all(|seen| seen.to == known));
 }
 
 #[test]
