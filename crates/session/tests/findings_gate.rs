@@ -33,9 +33,13 @@ fn identity(number: u32) -> Identity {
 
 /// A genuine opening by identity `number`, and the address it must come from.
 fn opening(to: &NodeId, number: u32) -> (Vec<u8>, MeshAddr) {
+    stamped(to, number, UNIX)
+}
+
+fn stamped(to: &NodeId, number: u32, stamp: u64) -> (Vec<u8>, MeshAddr) {
     let own = identity(number);
     let payload = Hs1Payload {
-        stamp: UNIX,
+        stamp,
         assoc_own: 1,
         assoc_peer: 0,
         sign_bit: own.node_id().sign_bit(),
@@ -129,4 +133,21 @@ fn a_cookie_over_relays_is_bound_to_the_address_it_was_given_to() {
     assert_eq!(honest, Ok(()));
     let kinds = gate.answers();
     assert_eq!(kinds, [(To::Routed(elsewhere), MSG_COOKIE), (To::Routed(src), MSG_HS2)]);
+}
+
+/// Only a record proves the initiator: what an opening alone says of time is forgotten with it, or
+/// a replay from the future would cost everybody a round trip for ever (findings 1 and 2).
+#[test]
+fn the_stamp_of_an_opening_that_was_never_confirmed_is_forgotten() {
+    let mut gate = Gate::new();
+    let ingress = identity(1).node_id();
+    let (mut future, src) = stamped(&gate.id, 10, UNIX * 2);
+    let from = Arrival::Routed { src, ingress };
+    assert_eq!(gate.sessions.handle_handshake(from, &mut future, START), Ok(()));
+    let (mut present, _) = opening(&gate.id, 10);
+    let early = gate.sessions.handle_handshake(from, &mut present.clone(), START);
+    assert_eq!(early, Err(DropReason::StaleHandshake), "while the other is pending");
+    let later = START + Duration::from_secs(11);
+    gate.sessions.handle_timeout(later);
+    assert_eq!(gate.sessions.handle_handshake(from, &mut present, later), Ok(()));
 }

@@ -37,12 +37,34 @@ fn a_rekey_keeps_the_adjacency_and_what_was_learnt_over_it() {
 }
 
 #[test]
+fn a_key_that_has_sealed_two_to_the_31_records_is_renewed_before_its_time() {
+    let mut stage = Stage::new(Net::new(1, &[]), 1);
+    let victim = stage.victim();
+    let renewals = |stage: &Stage| {
+        let events = stage.puppets[0].events.iter();
+        events.filter(|event| matches!(event, Event::Up { fresh: false, .. })).count()
+    };
+    stage.puppets[0].wear(&victim, (1 << 31) - 1000);
+    stage.run(30_000 * MS);
+    assert_eq!(renewals(&stage), 0);
+    stage.puppets[0].wear(&victim, 2000);
+    stage.run(30_000 * MS);
+    assert_eq!(renewals(&stage), 1);
+}
+
+#[test]
 fn what_a_neighbour_said_ends_with_the_adjacency_though_the_session_goes_on() {
     let (mut stage, origin) = with_a_route();
     let (victim, near) = (stage.victim(), stage.puppets[0].addr);
     let adj = stage.node().adjacency(&near);
     let now = stage.net.now;
-    stage.puppets[0].sessions.adjacency_drop(victim, now);
+    stage.puppets[0].sessions.set_adjacent(victim, false, now);
+    stage.drain(0);
+    stage.run(100 * MS);
+    assert_eq!(stage.node().adjacency(&near), None);
+    assert_eq!(stage.node().next_hop(&origin.addr), None, "a closed adjacency has no routes");
+    let now = stage.net.now;
+    stage.puppets[0].sessions.set_adjacent(victim, true, now);
     stage.drain(0);
     stage.run(2000 * MS);
     let again = stage.node().adjacency(&near);

@@ -2,7 +2,7 @@
 
 use sinew_session::{Event, StreamClass};
 use sinew_types::{DropReason, Identity};
-use sinew_wire::routing::RoutingMessage;
+use sinew_wire::routing::{RoutingFrame, RoutingMessage};
 
 use crate::common::{Net, udp_packet};
 use crate::puppet::{HINT, MS, Origin, Stage};
@@ -69,6 +69,27 @@ fn a_metric_without_proof_makes_no_route_and_starves_nobody() {
     stage.run(100 * MS);
     assert!([liar, honest].map(Some).contains(&stage.node().next_hop(&origin.addr)));
     assert_eq!(stage.drops(DropReason::UnprovenMetric), 2);
+}
+
+#[test]
+fn an_origin_hands_out_no_value_below_its_floor() {
+    let mut stage = Stage::new(Net::new(1, &[]), 1);
+    stage.run(1_000 * MS);
+    let (mut floor, mut told) = (None, None);
+    for event in &stage.puppets[0].events {
+        let Event::Message { class: StreamClass::Routing, bytes, .. } = event else { continue };
+        for message in RoutingFrame::parse(bytes) {
+            match message.expect("a message") {
+                RoutingMessage::Hint { floor: said, .. } => floor = Some(said),
+                RoutingMessage::Update { origin, metric, .. } if origin == stage.net.address(0) => {
+                    told = Some(metric.units());
+                }
+                _ => {}
+            }
+        }
+    }
+    // Three quarters of a round trip of 4 ms, in units of 2 ms.
+    assert_eq!((floor, told), (Some(1), Some(1)), "who is told 0 could claim to be the origin");
 }
 
 #[test]

@@ -71,6 +71,12 @@ impl Puppet {
         &mut self.lanes.get_mut(peer).expect("just made").1
     }
 
+    /// Uses up so many records of a lane, and gives it back.
+    pub(crate) fn wear(&mut self, peer: &NodeId, records: u64) {
+        self.lane(peer).skip(records);
+        self.lanes.remove(peer);
+    }
+
     /// The number of the adjacency with `peer`, as the puppet knows it.
     pub(crate) fn adj(&self, peer: &NodeId) -> Option<u8> {
         self.sessions.keys().session(&peer.address())?.adj
