@@ -234,12 +234,13 @@ impl Association {
 
     // --- adjacency ---
 
-    /// protocol A3: only between two that both want it, over a validated direct path.
+    /// protocol A3: only between two that both want it, over a validated direct path. What the
+    /// peer wants is asked by the proposal itself: what it said in a handshake that came over
+    /// relays, when neither knew of a direct path, is no answer.
     fn may_be_adjacent(&self) -> bool {
         self.up
             && self.wants_adjacency
             && !self.barred
-            && self.told.wants_adjacency
             && self.paths.current().is_some()
             && self.epochs.iter().any(|epoch| epoch.mutual)
     }

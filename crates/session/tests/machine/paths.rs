@@ -225,3 +225,15 @@ fn a_neighbour_that_flaps_is_taken_back_at_most_once_a_second() {
     world.run(secs(2));
     world.assert_linked();
 }
+
+#[test]
+fn a_session_that_began_over_relays_becomes_an_adjacency_once_there_is_a_direct_path() {
+    let mut world = World::new(2, 90);
+    world.relays = true;
+    world.open_routed(0, 1);
+    world.run(secs(1));
+    assert!(world.nodes[0].view(&world.id(1)).unwrap().adj.is_none());
+    world.open(0, 1);
+    world.run(secs(1));
+    world.assert_linked();
+}
