@@ -1,7 +1,5 @@
 //! Inputs to nodes, and what comes out of them.
 
-use std::net::{IpAddr, SocketAddr};
-
 use sinew_node::{Event, Node};
 use sinew_types::{Instant, PathAddr};
 use sinew_wire::handshake::{COOKIE_LEN, HS1_LEN, HS2_LEN};
@@ -10,6 +8,7 @@ use sinew_wire::routed::{MSG_ROUTED, ROUTED_OVERHEAD};
 use sinew_wire::virtio::VirtioNetHdr;
 
 use crate::check::{Violation, revisits};
+use crate::host::host_named;
 use crate::queue::Happening;
 use crate::world::World;
 
@@ -121,6 +120,9 @@ impl World {
     pub(crate) fn after_input(&mut self, host: usize) -> Result<(), Violation> {
         let Some(mut node) = self.hosts[host].node.take() else { return Ok(()) };
         let result = self.drain(host, &mut node);
+        if self.log.is_some() {
+            self.note_adjacencies(host, &node);
+        }
         self.hosts[host].node = Some(node);
         result?;
         self.plan_wake(host);
@@ -191,6 +193,19 @@ impl World {
         Ok(self.net.send((host, source), to.remote, ecn, bytes, self.now, &mut self.queue))
     }
 
+    /// Tells the log which adjacencies of a host are not what they were.
+    fn note_adjacencies(&mut self, host: usize, node: &Node) {
+        let links = self.net.links.iter().filter(|link| link.ends.contains(&host));
+        let others: Vec<_> = links.map(|link| link.other(host)).collect();
+        for other in others {
+            let now = node.adjacency(&self.hosts[other].addr);
+            let before = self.noted.insert((host, other), now).flatten();
+            if before != now {
+                self.note(host, format_args!("adjacency with {other}: {before:?} to {now:?}"));
+            }
+        }
+    }
+
     /// Tells the checker of revisits which packets this host has sent on.
     fn check_routed(&mut self, host: usize, node: &Node) -> Result<(), Violation> {
         let departing = self.departing.take();
@@ -213,13 +228,13 @@ impl World {
     fn on_event(&mut self, host: usize, node: &mut Node, event: Event) {
         let local = self.hosts[host].local(self.now);
         match event {
-            // Every name here is a literal address.
-            Event::Resolve { peer, host, port } => {
-                let addrs: Vec<_> =
-                    host.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, port)).into_iter().collect();
-                node.handle_resolved(peer, &addrs, local);
+            Event::Resolve { peer, host, .. } => {
+                let at = host_named(&host).and_then(|number| self.hosts.get(number)).map(|host| host.at);
+                node.handle_resolved(peer, at.as_slice(), local);
             }
             Event::Connect { peer, remote, .. } => self.connect(host, peer, remote),
+            Event::LinkUp { path, .. } => self.note(host, format_args!("link up over {path:?}")),
+            Event::LinkDown { path, .. } => self.note(host, format_args!("link down over {path:?}")),
             _ => {}
         }
     }

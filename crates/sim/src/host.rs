@@ -105,6 +105,16 @@ impl Host {
     }
 }
 
+/// The name under which peers look a host up: it stays when the address changes.
+pub(crate) fn host_name(number: usize) -> String {
+    format!("host{number}.sim")
+}
+
+/// The host of such a name.
+pub(crate) fn host_named(name: &str) -> Option<usize> {
+    name.strip_prefix("host")?.strip_suffix(".sim")?.parse().ok()
+}
+
 /// The underlay address of a host after it moved `moves` times.
 pub(crate) fn address(number: usize, moves: u32) -> SocketAddr {
     let [_, _, high, low] = (number as u32).to_be_bytes();
@@ -122,6 +132,7 @@ mod tests {
         assert_ne!(host.local(now), now);
         assert_eq!(host.world(host.local(now)), now);
         assert_eq!(host.world(Instant::FAR_FUTURE), Instant::FAR_FUTURE);
+        assert_eq!(host_named(&host_name(3)), Some(3));
         assert_eq!(host.at, "10.0.0.3:7463".parse().unwrap());
         assert_eq!(address(259, 2), "10.2.1.3:7463".parse().unwrap());
     }

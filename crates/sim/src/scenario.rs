@@ -10,7 +10,7 @@ use thiserror::Error;
 use crate::check::Violation;
 use crate::params::Params;
 use crate::underlay::Counts;
-use crate::world::World;
+use crate::world::{Log, World};
 
 /// How long after the last fault every connected pair must be able to talk.
 pub const SETTLE_BOUND: Duration = Duration::from_secs(30);
@@ -58,8 +58,17 @@ pub struct Failure {
 /// # Errors
 /// The first violation of any checker.
 pub fn run(params: Params) -> Result<Summary, Failure> {
+    run_logged(params, None)
+}
+
+/// As [`run`], telling a log of every change of state.
+///
+/// # Errors
+/// The first violation of any checker.
+pub fn run_logged(params: Params, log: Option<Log>) -> Result<Summary, Failure> {
     let plan = params.plan();
     let mut world = World::new(&plan);
+    world.log = log;
     let fail = |violation| Failure { params, violation };
     let mut rng = params.rng();
     start_flows(&mut world, plan.faults_end, &mut rng);

@@ -28,7 +28,7 @@ use crate::check::revisits::{Revisits, Tail};
 use crate::check::trace::Trace;
 use crate::check::{Violation, bounds, drops};
 use crate::fault::{Fault, WallClock};
-use crate::host::{Host, PORT, address};
+use crate::host::{Host, PORT, address, host_name};
 use crate::liar::{self, Lie};
 use crate::link::Link;
 use crate::params::Plan;
@@ -48,6 +48,9 @@ pub(crate) struct Flow {
     pub(crate) interval: Duration,
     pub(crate) until: Instant,
 }
+
+/// Takes one line of the log.
+pub type Log = Box<dyn FnMut(&str)>;
 
 /// The network.
 pub struct World {
@@ -72,6 +75,10 @@ pub struct World {
     pub(crate) next_check: Instant,
     /// Set where attackers make drops of any kind expected.
     pub(crate) attacked: bool,
+    /// Told of every change of state, where somebody listens.
+    pub(crate) log: Option<Log>,
+    /// The adjacencies that the log was last told of.
+    pub(crate) noted: BTreeMap<(usize, usize), Option<u8>>,
     /// How often each host moved.
     moves: Vec<u32>,
     /// What crashed nodes had dropped.
@@ -107,6 +114,8 @@ impl World {
             next_check: Instant::ZERO + CHECK_INTERVAL,
             attacked: !plan.liars.is_empty(),
             liars: plan.liars.clone(),
+            log: None,
+            noted: BTreeMap::new(),
             moves: vec![0; hosts.len()],
             buried: Drops::default(),
             sent_bytes: vec![0; hosts.len()],
@@ -120,6 +129,18 @@ impl World {
             world.queue.push(at, Happening::Fault(fault));
         }
         world
+    }
+
+    /// Tells `log` of every change of state from now on: faults, links, adjacencies.
+    pub fn set_log(&mut self, log: Log) {
+        self.log = Some(log);
+    }
+
+    /// One line of the log: time, host, what happened.
+    pub(crate) fn note(&mut self, host: usize, what: core::fmt::Arguments<'_>) {
+        if let Some(log) = &mut self.log {
+            log(&format!("{:12?} host {host:4}  {what}", self.now));
+        }
     }
 
     // --- time ---
@@ -325,6 +346,13 @@ impl World {
     // --- faults ---
 
     pub(crate) fn on_fault(&mut self, fault: Fault) -> Result<(), Violation> {
+        let place = match fault {
+            Fault::LinkDown(link) | Fault::LinkUp(link) | Fault::LinkBad(link) | Fault::LinkGood(link) => {
+                self.net.links[link].ends
+            }
+            Fault::Crash(host) | Fault::Restart(host, _) | Fault::Roam(host) => [host, host],
+        };
+        self.note(place[0], format_args!("FAULT {fault:?} of {place:?}"));
         match fault {
             Fault::LinkDown(link) => self.net.links[link].up = false,
             Fault::LinkUp(link) => {
@@ -372,7 +400,7 @@ fn configure_peers(plan: &Plan, hosts: &mut [Host], rng: &mut Rng) {
         let [a, b] = link.ends;
         let via = if plan.streams.contains(&number) { CarrierKind::Tcp } else { CarrierKind::Udp };
         let mut dial = |from: usize, to: usize| {
-            let host = hosts[to].at.ip().to_string();
+            let host = host_name(to);
             let uri = PeerUri { node: hosts[to].id, host, port: PORT, via: vec![via] };
             hosts[from].peers.push(PeerConfig { uri, cost: Metric::ZERO });
         };
