@@ -142,28 +142,23 @@ fn settle(world: &mut World, pairs: &[(usize, usize)]) -> Result<Duration, Viola
     }
 }
 
-/// What each host on the way from `src` knows of `dst`.
+/// Where the news of `dst` ends on its way to `src`: the first host on the shortest way of open
+/// adjacencies that has no path, and its neighbour that has one.
 fn explain(world: &World, (src, dst): (usize, usize)) -> String {
-    let mut text = format!("\n  from {src} to {dst} (path {:?}):", world.path(src, dst));
-    let mut at = src;
-    for _ in 0..8 {
-        let host = &world.hosts()[at];
-        let Some(node) = &host.node else { break };
-        let now = host.local(world.now());
+    let mut text = format!("\n  from {src} to {dst}, path {:?}:", world.path(src, dst));
+    let Some(way) = world.open_way(dst, src) else { return text + " no open adjacencies lead there" };
+    let end = way.iter().position(|&host| host != dst && world.path(host, dst).is_none());
+    let Some(end) = end else { return text + " routes stand" };
+    for &host in &way[end - 1..=end] {
+        let Some(node) = &world.hosts()[host].node else { continue };
+        let now = world.hosts()[host].local(world.now());
         let target = &world.hosts()[dst];
-        let routes = node.routes(now).into_iter().filter(|route| route.node == target.id).count();
-        let next = node.next_hop(&target.addr).and_then(|next| world.number_of(&next));
-        let session = node.sessions(now).into_iter().any(|session| session.node == target.id);
-        text += &format!(
-            "\n    host {at}: {routes} advertisements, next hop {next:?}, session {session}, links "
-        );
-        for peer in node.peers(now) {
-            let number = world.number_of(&peer.address);
-            text += &format!("{number:?} {:?} adj {:?}, ", peer.state, node.adjacency(&peer.address));
-        }
-        match next {
-            Some(next) if at != dst => at = next,
-            _ => break,
+        text += &format!("\n    host {host}, distance {:?}:", node.feasibility_distance(&target.addr));
+        for route in node.routes(now).into_iter().filter(|route| route.node == target.id) {
+            let hop = route.next_hop.and_then(|hop| world.number_of(&hop.address()));
+            let (metric, seqno) = (route.metric, route.seqno);
+            let (feasible, selected) = (route.feasible, route.selected);
+            text += &format!(" by {hop:?} {seqno:?} {metric:?} feasible {feasible} selected {selected};");
         }
     }
     text

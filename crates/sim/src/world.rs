@@ -14,7 +14,7 @@
 //! The nodes are the ones the daemon runs; only sockets, clock and TUN are pretended. Each host
 //! has a clock of its own, so nothing may rest on clocks being equal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -331,6 +331,27 @@ impl World {
         let next = self.hosts[at].node.as_ref()?.next_hop(&self.hosts[dst].addr)?;
         let next = self.number_of(&next)?;
         adjacent(&self.hosts[at], &self.hosts[next]).then_some(next)
+    }
+
+    /// A shortest way from `from` to `to` over adjacencies that both ends hold.
+    pub(crate) fn open_way(&self, from: usize, to: usize) -> Option<Vec<usize>> {
+        let mut before = BTreeMap::from([(from, from)]);
+        let mut edge = VecDeque::from([from]);
+        while let Some(at) = edge.pop_front() {
+            for link in self.net.links.iter().filter(|link| link.ends.contains(&at)) {
+                let next = link.other(at);
+                if !before.contains_key(&next) && adjacent(&self.hosts[at], &self.hosts[next]) {
+                    before.insert(next, at);
+                    edge.push_back(next);
+                }
+            }
+        }
+        let mut way = vec![to];
+        while let Some(&last) = way.last().filter(|&&last| last != from) {
+            way.push(*before.get(&last)?);
+        }
+        way.reverse();
+        Some(way)
     }
 
     /// The host with this mesh address.
