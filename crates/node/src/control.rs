@@ -264,12 +264,11 @@ impl Node {
     }
 
     fn handle_frame(&mut self, peer: NodeId, bytes: &[u8], receipt: Receipt, now: Instant) {
-        if let Err(misbehaviour) = self.router.handle_frame(&peer, bytes, now) {
-            self.drops.count(misbehaviour.reason);
-            if let Some(pause) = misbehaviour.close_for {
-                self.bar(peer, now + pause, now);
-                self.dialler.note_error(&peer, misbehaviour.to_string());
-            }
+        if let Err(misbehaviour) = self.router.handle_frame(&peer, bytes, now)
+            && let Some(pause) = misbehaviour.close_for
+        {
+            self.bar(peer, now + pause, now);
+            self.dialler.note_error(&peer, misbehaviour.to_string());
         }
         // ROUTING-MODEL D3: the forwarding table first, the acknowledgement after.
         self.apply_routes(now);
@@ -280,7 +279,6 @@ impl Node {
     fn bar(&mut self, peer: NodeId, until: Instant, now: Instant) {
         self.barred.insert(peer, until);
         self.sessions.set_adjacent(peer, false, now);
-        self.sessions.adjacency_drop(peer, now);
     }
 
     /// Frames whose senders have their share again, and neighbours whose time is served.

@@ -228,6 +228,7 @@ impl Node {
     pub fn drops(&self) -> Drops {
         let mut drops = self.drops.clone();
         drops.merge(&self.worker.drops);
+        drops.merge(&self.router.stats().drops);
         drops
     }
 

@@ -33,14 +33,6 @@ fn the_first_packet_over_relays_waits_for_its_session_and_arrives() {
     let packet = udp_packet(net.address(0), net.address(4), 9, b"far");
     net.send(0, &packet);
     net.run(Duration::from_millis(100));
-    for (i, node) in net.nodes.iter().enumerate() {
-        println!(
-            "{i}: {:?} {:?} {:?}",
-            node.drops().iter().collect::<Vec<_>>(),
-            node.sessions(net.now),
-            node.routes(net.now).len()
-        );
-    }
     assert_eq!(net.received[4], [packet]);
 }
 

@@ -18,7 +18,7 @@ impl Worker {
         csum_partial: bool,
         packet: &mut [u8],
     ) -> Result<(), DropReason> {
-        check_inbound(&epoch.addr(), &view.local, packet)?;
+        check_inbound(epoch.addr(), &view.local, packet)?;
         let info = PacketInfo::parse(packet).map_err(|_| DropReason::BadInner)?;
         self.inbound.inbound(packet, &info, view.now)?;
         rfc6040::apply(packet, ecn)?;

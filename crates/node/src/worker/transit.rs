@@ -29,7 +29,7 @@ impl Worker {
         let Some(epoch) = view.keys.get(clear.receiver) else { return self.unknown(from) };
         let opened = epoch.open_routed(datagram)?;
         self.received(view, epoch, from, opened.first, datagram.len());
-        let link = view.keys.session(&epoch.addr()).ok_or(DropReason::WrongAdjacency)?;
+        let link = view.keys.session(epoch.addr()).ok_or(DropReason::WrongAdjacency)?;
         // A3: routed records carry the number of the adjacency; a closed or older one is refused.
         if link.adj != Some(opened.header.adj) {
             return Err(DropReason::WrongAdjacency);
