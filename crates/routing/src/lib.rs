@@ -47,13 +47,9 @@ mod config;
 mod destination;
 mod error;
 mod event;
-#[cfg(test)]
-mod explorer;
 mod feasibility;
 mod neighbour;
 mod origin;
-#[cfg(test)]
-mod puppet;
 mod rank;
 mod receive;
 mod requests;
@@ -66,8 +62,6 @@ mod table;
 mod timers;
 mod transmit;
 mod verifier;
-#[cfg(test)]
-mod world;
 
 pub use chain::{ChainKey, ChainValue};
 pub use config::{BAD_PAUSE, BATCH, Config, DEFAULT_K, EXPIRY, REFRESH, Significance};
@@ -76,3 +70,6 @@ pub use event::{Advertisement, Event, RouteChange, RouteView};
 pub use router::Router;
 pub use stats::{Count, Counts, MessageKind, Stats};
 pub use verifier::{DirectVerifier, Origin, SharedMemo, Verifier};
+
+#[cfg(test)]
+mod tests;

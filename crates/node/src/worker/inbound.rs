@@ -127,8 +127,7 @@ impl Worker {
         self.received(view, epoch, from, opened.first, datagram.len());
         let (id, index, last) = (header.frag_id, usize::from(header.piece), header.last);
         let link: MeshAddr = *epoch.addr();
-        let record =
-            self.reassembly.push(link, id, index, last, &datagram[opened.range.clone()], view.now);
+        let record = self.reassembly.push(link, id, index, last, &datagram[opened.range.clone()], view.now);
         self.drops.add(DropReason::Fragment, self.reassembly.take_lost());
         match record? {
             None => Ok(()),

@@ -19,5 +19,6 @@ mod packets;
 mod paths;
 mod relays;
 mod reports;
+mod requests;
 mod sizes;
 mod strangers;

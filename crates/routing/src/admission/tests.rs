@@ -3,7 +3,7 @@ use std::time::Duration;
 use sinew_wire::routing::RoutingMessage;
 
 use super::*;
-use crate::puppet::{Bench, Puppet};
+use crate::tests::puppet::{Bench, Puppet};
 
 fn entry(table: &mut crate::table::Table, class: Class, metric: u16, next_hop: Slot) -> Entry {
     let name = u8::try_from(table.len()).expect("few");

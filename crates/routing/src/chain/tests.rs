@@ -1,5 +1,5 @@
 use super::*;
-use crate::puppet::Puppet;
+use crate::tests::puppet::Puppet;
 use crate::verifier::DirectVerifier;
 
 fn proof(puppet: &Puppet, verifier: &DirectVerifier) -> Proof {

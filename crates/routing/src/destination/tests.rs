@@ -1,7 +1,7 @@
 use sinew_types::MeshAddr;
 
 use super::*;
-use crate::puppet::{Puppet, START_MS};
+use crate::tests::puppet::{Puppet, START_MS};
 
 fn origin(seqno: u64) -> Arc<Origin> {
     let puppet = Puppet::at(1, START_MS + seqno);

@@ -4,7 +4,7 @@ use sinew_types::{Seqno, Signature};
 use sinew_wire::routing::RoutingMessage;
 
 use crate::Event;
-use crate::puppet::{Bench, Puppet, START_MS};
+use crate::tests::puppet::{Bench, Puppet, START_MS};
 
 const MINUTE: u64 = 60_000;
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 use sinew_types::{Class, DropReason, Metric, Seqno};
 use sinew_wire::routing::RoutingMessage;
 
-use crate::puppet::{Bench, Puppet, START_MS};
 use crate::rules::Rule;
 use crate::stats::MessageKind;
-use crate::world::World;
+use crate::tests::puppet::{Bench, Puppet, START_MS};
+use crate::tests::world::World;
 use crate::{Event, Misbehaviour, Significance};
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -4,7 +4,7 @@ use sinew_types::{Class, Identity, Instant, Seqno};
 
 use super::*;
 use crate::neighbour::Neighbour;
-use crate::puppet::Puppet;
+use crate::tests::puppet::Puppet;
 use crate::verifier::Origin;
 
 /// What one neighbour says: cost of the link, seqno, metric, proven.

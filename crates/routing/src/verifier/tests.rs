@@ -1,5 +1,5 @@
 use super::*;
-use crate::puppet::Puppet;
+use crate::tests::puppet::Puppet;
 
 fn key(puppet: &Puppet) -> ChainKey {
     ChainKey { addr: puppet.addr, seqno: puppet.record.seqno }

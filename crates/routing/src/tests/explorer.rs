@@ -11,8 +11,8 @@ use sinew_types::{Rank, Rng};
 
 use crate::config::Significance;
 use crate::rules::Rule;
+use crate::tests::world::{Breach, World};
 use crate::verifier::{SharedMemo, Verifier};
-use crate::world::{Breach, World};
 
 /// Links of a topology: node, node, cost.
 type Links = &'static [(usize, usize, u16)];
@@ -435,7 +435,7 @@ fn scale() {
 #[test]
 #[ignore = "a measurement"]
 fn cost_of_an_update() {
-    use crate::puppet::{Bench, Puppet};
+    use crate::tests::puppet::{Bench, Puppet};
     let memo = Arc::new(SharedMemo::default());
     let mut bench = Bench::new();
     bench.router.verifier = memo;

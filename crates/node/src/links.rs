@@ -1,0 +1,125 @@
+//! The links of a node: following the paths that sessions use, measuring them, giving them up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sinew_session::{Arrival, Target};
+use sinew_types::{Instant, NodeId, PathAddr};
+
+use crate::event::Event;
+use crate::link::{Link, LinkAction};
+use crate::node::Node;
+
+impl Node {
+    /// Makes the link follow the path that the session uses: it may have several, and change over
+    /// without a word when the old one falls silent.
+    pub(crate) fn sync_link(&mut self, peer: NodeId, now: Instant) {
+        let session = self.sessions.keys().session(&peer.address()).cloned();
+        let used = session.as_ref().and_then(|session| session.path);
+        let linked = self.links.get(&peer).map(|link| link.path);
+        match (linked, used) {
+            (Some(old), Some(path)) if old == path => {}
+            (_, Some(path)) => self.take_path(peer, path, now),
+            (Some(old), None) => self.drop_link(peer, old, now),
+            (None, None) => {}
+        }
+    }
+
+    pub(crate) fn take_path(&mut self, peer: NodeId, path: PathAddr, now: Instant) {
+        let addr = peer.address();
+        let mut link = Link::new(path, self.dialler.cost(&peer), self.rng.fork(), now);
+        let known = self.sessions.info(&peer, now);
+        let paths = known.iter().flat_map(|info| &info.paths);
+        if let Some(rtt) = paths.filter(|known| known.path == path).find_map(|known| known.rtt) {
+            link.quality.on_rtt(rtt, now);
+        }
+        if let Some(old) = self.links.remove(&peer) {
+            // The same neighbour by another way: what routing knows of it stays, what was
+            // measured of the old way does not.
+            link.adj = old.adj;
+            link.routing = old.routing;
+        }
+        let cost = link.quality.cost();
+        let routing = link.routing;
+        self.link_info.insert(addr, Arc::clone(&link.info));
+        self.links.insert(peer, link);
+        if routing {
+            self.router.set_cost(&peer, cost, now);
+        }
+        self.dialler.on_path_up(&peer);
+        self.searches.remove(&peer);
+        self.emit(Event::LinkUp { peer, path });
+        self.ping_link(peer, now);
+        self.release_held(&addr, now);
+    }
+
+    pub(crate) fn on_path_up(&mut self, peer: NodeId, path: PathAddr, now: Instant) {
+        if path.carrier.is_stream() {
+            self.emit(Event::Authenticated { path });
+        }
+        self.sync_link(peer, now);
+    }
+
+    pub(crate) fn drop_link(&mut self, peer: NodeId, path: PathAddr, now: Instant) {
+        self.links.remove(&peer);
+        self.link_info.remove(&peer.address());
+        self.dialler.on_path_down(&peer, now);
+        self.emit(Event::LinkDown { peer, path });
+        self.start_search(peer, now);
+    }
+
+    pub(crate) fn on_pong(&mut self, peer: NodeId, id: u32, from: Arrival, rtt: Duration, now: Instant) {
+        if let Arrival::Direct(path) = from
+            && let Some(link) = self.links.get_mut(&peer)
+            && link.path == path
+            && let Some(change) = link.on_pong(id, rtt, now)
+        {
+            if let (Some(cost), true) = (change, link.routing) {
+                self.router.set_cost(&peer, cost, now);
+            }
+            return;
+        }
+        self.on_probe_pong(peer, id, rtt, now);
+    }
+
+    pub(crate) fn ping_link(&mut self, peer: NodeId, now: Instant) {
+        let Some(link) = self.links.get_mut(&peer) else { return };
+        let id = self.sessions.ping(peer, Target::Direct(link.path), now);
+        link.on_ping_sent(id, now);
+    }
+
+    pub(crate) fn tend_links(&mut self, now: Instant) {
+        let due = |link: &Link| link.poll_timeout().is_some_and(|(at, _)| at <= now);
+        let peers: Vec<_> = self.links.iter().filter(|(_, link)| due(link)).map(|(peer, _)| *peer).collect();
+        for peer in peers {
+            self.tend_link(peer, now);
+        }
+    }
+
+    pub(crate) fn tend_link(&mut self, peer: NodeId, now: Instant) {
+        self.sync_link(peer, now);
+        while let Some(link) = self.links.get_mut(&peer) {
+            let path = link.path;
+            match link.poll(now) {
+                Some(LinkAction::Ping) => self.ping_link(peer, now),
+                Some(LinkAction::ProbeMtu(size)) => {
+                    let id = self.sessions.mtu_probe(peer, Target::Direct(path), size, now);
+                    link.on_mtu_probe_sent(id, size);
+                }
+                Some(LinkAction::Dead) => {
+                    self.dialler.note_error(&peer, "the link fell silent");
+                    self.sessions.path_dead(peer, path, now);
+                    self.drain_sessions(now);
+                    break;
+                }
+                None => break,
+            }
+        }
+        if let Some(link) = self.links.get_mut(&peer)
+            && let Some(cost) = link.settle(now)
+            && link.routing
+        {
+            self.router.set_cost(&peer, cost, now);
+        }
+    }
+}
