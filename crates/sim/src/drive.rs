@@ -126,7 +126,7 @@ impl World {
         self.hosts[host].node = Some(node);
         result?;
         self.plan_wake(host);
-        self.loops.look(&self.hosts, host, self.now)
+        self.loops.look(self.hosts.as_slice(), host, self.now)
     }
 
     fn drain(&mut self, host: usize, node: &mut Node) -> Result<(), Violation> {

@@ -22,7 +22,7 @@ use sinew_node::{PeerConfig, SharedMemo, Verifier};
 use sinew_types::{CarrierKind, Drops, Instant, MeshAddr, Metric, PeerUri, Rng};
 
 use crate::attack::Attack;
-use crate::check::loops::{Loops, adjacent};
+use crate::check::loops::{Loops, Tables};
 use crate::check::plaintext::Plaintext;
 use crate::check::revisits::{Revisits, Tail};
 use crate::check::trace::Trace;
@@ -190,7 +190,7 @@ impl World {
                 drops::look(number, node.routing_drops(), self.now)?;
             }
         }
-        self.loops.look_at_all(&self.hosts, self.now)
+        self.loops.look_at_all(self.hosts.as_slice(), self.now)
     }
 
     // --- what tests and scenarios do to the network ---
@@ -279,9 +279,9 @@ impl World {
         let mut path = vec![src];
         let mut at = src;
         while at != dst {
-            let next = self.hosts[at].node.as_ref()?.next_hop(&self.hosts[dst].addr)?;
+            let next = self.hosts.as_slice().next_hop(at, dst)?;
             let next = self.number_of(&next)?;
-            if path.contains(&next) || !adjacent(&self.hosts[at], &self.hosts[next]) {
+            if path.contains(&next) || !self.hosts.as_slice().adjacent(at, next) {
                 return None;
             }
             path.push(next);
@@ -328,9 +328,9 @@ impl World {
     }
 
     fn live_next_hop(&self, at: usize, dst: usize) -> Option<usize> {
-        let next = self.hosts[at].node.as_ref()?.next_hop(&self.hosts[dst].addr)?;
+        let next = self.hosts.as_slice().next_hop(at, dst)?;
         let next = self.number_of(&next)?;
-        adjacent(&self.hosts[at], &self.hosts[next]).then_some(next)
+        self.hosts.as_slice().adjacent(at, next).then_some(next)
     }
 
     /// A shortest way from `from` to `to` over adjacencies that both ends hold.
@@ -340,7 +340,7 @@ impl World {
         while let Some(at) = edge.pop_front() {
             for link in self.net.links.iter().filter(|link| link.ends.contains(&at)) {
                 let next = link.other(at);
-                if !before.contains_key(&next) && adjacent(&self.hosts[at], &self.hosts[next]) {
+                if !before.contains_key(&next) && self.hosts.as_slice().adjacent(at, next) {
                     before.insert(next, at);
                     edge.push_back(next);
                 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use sinew_sim::{Fault, Faults, Params, Topology, World};
+use sinew_sim::{Fault, Faults, Params, Topology, WallClock, World};
 use sinew_types::Instant;
 
 const STEP: Duration = Duration::from_millis(100);
@@ -55,11 +55,42 @@ fn two_hundred_hosts_reach_each_other_three_seconds_after_a_cold_start() {
 }
 
 #[test]
-fn a_thousand_hosts_reach_each_other_six_seconds_after_a_cold_start() {
-    let mut world = world(1, 1_000);
+fn a_thousand_hosts_reach_each_other_six_seconds_after_a_cold_start_and_survive_faults() {
+    const NODES: usize = 1_000;
+    let mut world = world(1, NODES);
     let took = converge(&mut world, Duration::from_secs(6));
     println!("1,000 hosts: every pair has a path after {took:?}");
-    must_talk(&mut world, some_pairs(1_000, 300), Duration::from_secs(2));
+    must_talk(&mut world, some_pairs(NODES, 300), Duration::from_secs(2));
+
+    // Five links and two hosts fail under traffic; nobody else loses anybody for long.
+    let faults: Vec<_> = dispensable_links(&world, 5).into_iter().map(Fault::LinkDown).collect();
+    let until = world.now() + Duration::from_secs(6);
+    some_pairs(NODES, 300).for_each(|(src, dst)| world.flow(src, dst, Duration::from_millis(100), until));
+    for fault in faults.into_iter().chain([Fault::Crash(500), Fault::Crash(501)]) {
+        world.fault(fault).unwrap_or_else(|violation| panic!("{violation}"));
+    }
+    world.run_for(Duration::from_secs(3)).unwrap_or_else(|violation| panic!("{violation}"));
+    for host in [500, 501] {
+        world
+            .fault(Fault::Restart(host, WallClock::YearsBack))
+            .unwrap_or_else(|violation| panic!("{violation}"));
+    }
+    world.run_for(Duration::from_secs(5)).unwrap_or_else(|violation| panic!("{violation}"));
+    assert_eq!(world.unreachable(3), []);
+    must_talk(&mut world, some_pairs(NODES, 300), Duration::from_secs(2));
+}
+
+/// Links whose ends have others, and none in common.
+fn dispensable_links(world: &World, count: usize) -> Vec<usize> {
+    let degree = |host| world.links().iter().filter(|link| link.ends.contains(&host)).count();
+    let (mut chosen, mut touched) = (Vec::new(), Vec::new());
+    for (number, link) in world.links().iter().enumerate() {
+        if link.ends.iter().all(|&end| degree(end) > 4 && !touched.contains(&end)) && chosen.len() < count {
+            touched.extend(link.ends);
+            chosen.push(number);
+        }
+    }
+    chosen
 }
 
 /// The longest time without an answer that each flow saw between `from` and now.

@@ -20,6 +20,31 @@ use crate::host::Host;
 const ALL_FOLLOWED: usize = 200;
 const FOLLOWED: usize = 64;
 
+/// What the checker looks at.
+pub(crate) trait Tables {
+    /// How many hosts there are.
+    fn count(&self) -> usize;
+    /// The next hop of `host` toward host `dst`.
+    fn next_hop(&self, host: usize, dst: usize) -> Option<MeshAddr>;
+    /// Whether both hold the same adjacency.
+    fn adjacent(&self, a: usize, b: usize) -> bool;
+}
+
+impl Tables for [Host] {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn next_hop(&self, host: usize, dst: usize) -> Option<MeshAddr> {
+        self[host].node.as_ref()?.next_hop(&self[dst].addr)
+    }
+
+    fn adjacent(&self, a: usize, b: usize) -> bool {
+        let adj = |host: usize, peer: usize| self[host].node.as_ref()?.adjacency(&self[peer].addr);
+        matches!((adj(a, b), adj(b, a)), (Some(here), Some(there)) if here == there)
+    }
+}
+
 /// The checker.
 #[derive(Debug)]
 pub(crate) struct Loops {
@@ -46,10 +71,15 @@ impl Loops {
     }
 
     /// Host `touched` has had an input.
-    pub(crate) fn look(&mut self, hosts: &[Host], touched: usize, now: Instant) -> Result<(), Violation> {
+    pub(crate) fn look(
+        &mut self,
+        hosts: &(impl Tables + ?Sized),
+        touched: usize,
+        now: Instant,
+    ) -> Result<(), Violation> {
         for at in 0..self.followed.len() {
             let dst = self.followed[at];
-            let next = next_hop(&hosts[touched], &hosts[dst].addr);
+            let next = hosts.next_hop(touched, dst);
             let last = &mut self.last[touched * self.followed.len() + at];
             if *last != next {
                 *last = next;
@@ -65,11 +95,15 @@ impl Loops {
     }
 
     /// Every path of the whole network.
-    pub(crate) fn look_at_all(&mut self, hosts: &[Host], now: Instant) -> Result<(), Violation> {
-        for dst in 0..hosts.len() {
+    pub(crate) fn look_at_all(
+        &mut self,
+        hosts: &(impl Tables + ?Sized),
+        now: Instant,
+    ) -> Result<(), Violation> {
+        for dst in 0..hosts.count() {
             // The walk that last passed a host; meeting one of the present walk means a cycle.
-            let mut walked = vec![usize::MAX; hosts.len()];
-            for start in 0..hosts.len() {
+            let mut walked = vec![usize::MAX; hosts.count()];
+            for start in 0..hosts.count() {
                 let mut at = start;
                 while at != dst && walked[at] == usize::MAX {
                     walked[at] = start;
@@ -86,15 +120,21 @@ impl Loops {
         Ok(())
     }
 
-    fn next(&self, hosts: &[Host], at: usize, dst: usize) -> Option<usize> {
-        self.number_of(&next_hop(&hosts[at], &hosts[dst].addr)?)
+    fn next(&self, hosts: &(impl Tables + ?Sized), at: usize, dst: usize) -> Option<usize> {
+        self.number_of(&hosts.next_hop(at, dst)?)
     }
 
     /// Follows the next hops from `start`; an error if they lead back to it through live adjacencies.
-    fn walk(&mut self, hosts: &[Host], start: usize, dst: usize, now: Instant) -> Result<(), Violation> {
+    fn walk(
+        &mut self,
+        hosts: &(impl Tables + ?Sized),
+        start: usize,
+        dst: usize,
+        now: Instant,
+    ) -> Result<(), Violation> {
         let (mut at, mut path, mut alive) = (start, vec![start], true);
         while let Some(next) = self.next(hosts, at, dst) {
-            alive &= adjacent(&hosts[at], &hosts[next]);
+            alive &= hosts.adjacent(at, next);
             if next == start {
                 if alive {
                     let text = format!("the next hops toward host {dst} form the cycle {path:?}");
@@ -103,7 +143,7 @@ impl Loops {
                 self.suspects.insert((dst, start));
                 return Ok(());
             }
-            if next == dst || path.len() > hosts.len() {
+            if next == dst || path.len() > hosts.count() {
                 break;
             }
             path.push(next);
@@ -113,12 +153,71 @@ impl Loops {
     }
 }
 
-fn next_hop(host: &Host, dst: &MeshAddr) -> Option<MeshAddr> {
-    host.node.as_ref()?.next_hop(dst)
-}
+#[cfg(test)]
+mod tests {
+    use sinew_types::Identity;
 
-/// Whether both hold the same adjacency.
-pub(crate) fn adjacent(a: &Host, b: &Host) -> bool {
-    let adj = |host: &Host, peer: &Host| host.node.as_ref()?.adjacency(&peer.addr);
-    matches!((adj(a, b), adj(b, a)), (Some(here), Some(there)) if here == there)
+    use super::*;
+
+    /// Next hops toward host 0, and the adjacencies that are dead.
+    #[derive(Default)]
+    struct Fake {
+        next: Vec<Option<usize>>,
+        dead: Vec<(usize, usize)>,
+    }
+
+    fn addrs() -> Vec<MeshAddr> {
+        (0..4).map(|seed| Identity::from_seed([seed; 32]).node_id().address()).collect()
+    }
+
+    impl Tables for Fake {
+        fn count(&self) -> usize {
+            self.next.len()
+        }
+
+        fn next_hop(&self, host: usize, dst: usize) -> Option<MeshAddr> {
+            self.next[host].filter(|_| dst == 0).map(|next| addrs()[next])
+        }
+
+        fn adjacent(&self, a: usize, b: usize) -> bool {
+            !self.dead.contains(&(a, b))
+        }
+    }
+
+    fn cycle() -> Fake {
+        Fake { next: vec![None, Some(2), Some(3), Some(1)], dead: Vec::new() }
+    }
+
+    #[test]
+    fn a_cycle_is_seen_by_whoever_closes_it() {
+        let mut loops = Loops::new(&addrs());
+        let mut fake = cycle();
+        fake.next[3] = Some(0);
+        for host in 0..4 {
+            assert!(loops.look(&fake, host, Instant::ZERO).is_ok());
+        }
+        fake.next[3] = Some(1);
+        assert!(loops.look(&fake, 1, Instant::ZERO).is_ok(), "nothing changed there");
+        assert!(loops.look(&fake, 3, Instant::ZERO).is_err());
+        assert!(Loops::new(&addrs()).look_at_all(&fake, Instant::ZERO).is_err());
+    }
+
+    #[test]
+    fn a_dead_cycle_is_a_loop_once_it_comes_to_life() {
+        let mut loops = Loops::new(&addrs());
+        let mut fake = Fake { dead: vec![(2, 3)], ..cycle() };
+        for host in 0..4 {
+            assert!(loops.look(&fake, host, Instant::ZERO).is_ok());
+        }
+        fake.dead.clear();
+        assert!(loops.look(&fake, 0, Instant::ZERO).is_err(), "whoever is touched");
+    }
+
+    #[test]
+    fn paths_that_end_or_meet_are_no_cycles() {
+        let mut loops = Loops::new(&addrs());
+        let fake = Fake { next: vec![None, Some(0), Some(1), Some(1)], dead: Vec::new() };
+        assert!(loops.look_at_all(&fake, Instant::ZERO).is_ok());
+        assert!((0..4).all(|host| loops.look(&fake, host, Instant::ZERO).is_ok()));
+    }
 }
