@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use sinew_tests::capture::Capture;
+use sinew_tests::cli::{number, text};
 use sinew_tests::lab::{Lab, run_lab};
 use sinew_tests::sinewd::PORT;
 use sinew_tests::wait;
@@ -51,6 +52,7 @@ fn a_million_bad_datagrams_change_nothing() {
 
         let answers = tap.stop()?.count(&format!("udp.srcport == {PORT}"))?;
         ensure!(answers == 0, "{answers} answers to garbage");
+        refused_for_their_own_reasons(lab)?;
         let after = lab.daemon("b")?.process().rss_bytes()?;
         ensure!(after < before + GROWTH_LIMIT, "memory grew from {before} to {after} bytes");
         let target = lab.address("b")?;
@@ -87,6 +89,21 @@ fn recorded_openings_draw_few_and_small_answers_and_break_nothing() {
         ensure!(now == sessions, "sessions went from {sessions} to {now}");
         Ok(())
     });
+}
+
+/// What was refused is counted, each kind of garbage under its own reason.
+fn refused_for_their_own_reasons(lab: &Lab) -> Result<()> {
+    let drops = lab.cli("b").list(&["drops"], "drops")?;
+    for reason in ["malformed", "unknown_type", "unknown_index", "bad_mac1", "forged", "replayed"] {
+        let counted = drops.iter().find(|drop| text(drop, "reason") == reason);
+        ensure!(
+            counted.and_then(|drop| number(drop, "count")) > Some(0.0),
+            "no drop counted as {reason}: {drops:?}"
+        );
+    }
+    let total: f64 = drops.iter().filter_map(|drop| number(drop, "count")).sum();
+    ensure!(total >= f64::from(FLOOD), "only {total} of {FLOOD} were counted: {drops:?}");
+    Ok(())
 }
 
 /// Starts a and b and records their first words.

@@ -108,7 +108,7 @@ fn the_own_key_as_a_peer_is_refused() {
 }
 
 #[test]
-fn the_same_peer_twice_is_refused_or_merged_but_told() {
+fn the_same_peer_twice_is_refused() {
     run_lab("twice", |lab| {
         lab.line(&["a", "b"])?;
         lab.peer("a", "b")?;
