@@ -4,7 +4,7 @@
 //! becomes a link, a link becomes a neighbour, a neighbour's frame becomes a changed FIB, and
 //! only then is the frame acknowledged (protocol A5: acknowledged means processed).
 
-use sinew_forwarding::FibEntry;
+use sinew_forwarding::{Cause, FibEntry};
 use sinew_routing::RouteChange;
 use sinew_session::{self as session, Receipt, Target, To};
 use sinew_types::{DropReason, Instant, MeshAddr, NodeId, PathAddr};
@@ -159,15 +159,21 @@ impl Node {
     /// even then it only makes us look.
     pub(crate) fn on_error_report(&mut self, body: &[u8], now: Instant) -> Result<(), DropReason> {
         let report = ErrorReport::parse(body).map_err(|_| DropReason::Malformed)?;
-        let addr = self.worker.sent_record(&report.quote, now).ok_or(DropReason::UnmatchedError)?;
+        let addr = self.worker.sent_record(&report.record, now).ok_or(DropReason::UnmatchedError)?;
         let Some(peer) = self.sessions.keys().session(&addr).map(|session| session.peer) else {
             return Err(DropReason::UnmatchedError);
         };
-        if report.code == ErrorCode::TooBig
-            && let Some(routed) = self.searches.get_mut(&peer)
-        {
-            routed.search.on_too_big(report.mtu, now);
-        }
+        let cause = match report.code {
+            ErrorCode::TooBig => {
+                if let Some(routed) = self.searches.get_mut(&peer) {
+                    routed.search.on_too_big(report.mtu, now);
+                }
+                return Ok(());
+            }
+            ErrorCode::HopLimit => Cause::HopLimit,
+            ErrorCode::NoRoute | ErrorCode::Watermark => Cause::NoRoute,
+        };
+        self.worker.heard_of_trouble(addr, cause, now);
         Ok(())
     }
 

@@ -1,17 +1,18 @@
-//! ERR: a relay's word that a routed record went no further (protocol A4). Unauthenticated end
-//! to end, hence a hint: the quote must name a record sent a moment ago.
-
-use sinew_types::MeshAddr;
+//! ERR: a relay's word that a record went no further (protocol A4). Unauthenticated end to end,
+//! hence a hint: it must name a record sent a moment ago.
+//!
+//! Everything it says lies in the 16 bytes of a routed body that every link seals: who reports
+//! stands in the routed header, where the record was going follows from the session it names, and
+//! a tap sees neither (decision 0003).
 
 use crate::Malformed;
 use crate::codec::{Put, Reader, array};
+use crate::record::DataHeader;
 
 /// Type byte of an error report.
 pub const MSG_ERR: u8 = 7;
-/// Length of an error report.
-pub const ERR_LEN: usize = 72;
-/// How much of the offending body is quoted.
-pub const QUOTE_LEN: usize = 32;
+/// Length of an error report: what it says, and zeros up to the least routed body.
+pub const ERR_LEN: usize = 32;
 
 /// Why a relay did not forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,19 +27,15 @@ pub enum ErrorCode {
     Watermark = 4,
 }
 
-/// The 72 bytes.
+/// What a report says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErrorReport {
     /// Why.
     pub code: ErrorCode,
     /// Largest ROUTED body the next link takes; 0 if not told.
     pub mtu: u16,
-    /// Who reports.
-    pub reporter: MeshAddr,
-    /// Where the record was going.
-    pub dst: MeshAddr,
-    /// The first bytes of the offending body: index and nonce name the record.
-    pub quote: [u8; QUOTE_LEN],
+    /// Index and nonce of the record that went no further.
+    pub record: DataHeader,
 }
 
 impl ErrorReport {
@@ -53,16 +50,16 @@ impl ErrorReport {
             4 => ErrorCode::Watermark,
             _ => return Err(Malformed),
         };
-        let mtu = r.u16()?;
-        r.expect([0; 4])?;
-        Ok(Self { code, mtu, reporter: r.addr()?, dst: r.addr()?, quote: r.array()? })
+        let (mtu, record) = (r.u16()?, DataHeader { receiver: r.u32()?, nonce: r.u64()? });
+        r.expect([0; 16])?;
+        Ok(Self { code, mtu, record })
     }
 
     /// Writes a whole report.
     pub fn emit(&self) -> [u8; ERR_LEN] {
         array(|w| {
-            let w = w.u8(MSG_ERR).u8(self.code as u8).u16(self.mtu).u32(0);
-            w.addr(&self.reporter).addr(&self.dst).bytes(&self.quote)
+            let w = w.u8(MSG_ERR).u8(self.code as u8).u16(self.mtu);
+            w.u32(self.record.receiver).u64(self.record.nonce).bytes(&[0; 16])
         })
     }
 }

@@ -54,12 +54,7 @@ impl DataHeader {
         if record.len() < DATA_OVERHEAD {
             return Err(Malformed);
         }
-        Self::parse_quote(record)
-    }
-
-    /// Reads the front of a record that is cut off behind it, as in an error report.
-    pub fn parse_quote(front: &[u8]) -> Result<Self, Malformed> {
-        let mut r = Reader::new(front);
+        let mut r = Reader::new(record);
         r.expect([MSG_DATA, 0, 0, 0])?;
         Ok(Self { receiver: r.u32()?, nonce: r.u64()? })
     }

@@ -18,10 +18,11 @@ mod tx;
 use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use sinew_forwarding::offload::{Coalescer, Offloads};
-use sinew_forwarding::{Answers, Fib, FlowKey, Inbound, InboundPolicy};
+use sinew_forwarding::{Answers, Cause, Fib, FlowKey, Inbound, InboundPolicy};
 use sinew_session::{KeyTable, SessionView, Traffic};
 use sinew_types::{Class, DropReason, Drops, Instant, MeshAddr, PathAddr, Rng};
 use sinew_wire::record::DataHeader;
@@ -106,6 +107,9 @@ struct Egress<'a> {
 /// The least MTU of IPv6, and so the least we offer (RFC 8200 §5).
 pub(crate) const MIN_INNER_MTU: u16 = 1280;
 
+/// How long a report about a destination concerns its next packet, and how many are remembered.
+const TROUBLE_LIFE: Duration = Duration::from_secs(1);
+const MAX_TROUBLE: usize = 256;
 /// Source of answers about IPv4 packets, which this node has no address for (RFC 7600).
 const DUMMY_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 
@@ -122,6 +126,8 @@ pub(crate) struct Worker {
     flow_key: FlowKey,
     answers: Answers,
     errors: Spacing,
+    /// What relays lately said about the way to a destination: told to the next local sender.
+    trouble: FxHashMap<MeshAddr, (Cause, Instant)>,
     frag_id: u16,
     scratch: Vec<u8>,
 }
@@ -140,6 +146,7 @@ impl Worker {
             flow_key: FlowKey::new(rng.array()),
             answers: Answers::new(local.to_ipv6(), DUMMY_V4, now),
             errors: Spacing::new(transit::ERROR_INTERVAL),
+            trouble: FxHashMap::default(),
             frag_id: 0,
             scratch: Vec::with_capacity(2048),
         }
@@ -155,11 +162,29 @@ impl Worker {
         self.reassembly.forget(session);
     }
 
-    /// The session in which this worker sent the record that an error report quotes, if it did
+    /// The session in which this worker sent the record that an error report names, if it did
     /// (protocol A4: reports about anything else are not believed).
-    pub(crate) fn sent_record(&self, quote: &[u8], now: Instant) -> Option<MeshAddr> {
-        let header = DataHeader::parse_quote(quote).ok()?;
-        self.lanes.sender_of(&header, now)
+    pub(crate) fn sent_record(&self, record: &DataHeader, now: Instant) -> Option<MeshAddr> {
+        self.lanes.sender_of(record, now)
+    }
+
+    /// A relay reports that records to `dst` go no further. The report quotes a sealed record, so the
+    /// packet it was about cannot be answered; the next one to the same place is.
+    pub(crate) fn heard_of_trouble(&mut self, dst: MeshAddr, cause: Cause, now: Instant) {
+        if self.trouble.len() >= MAX_TROUBLE {
+            self.trouble.retain(|_, (_, until)| *until > now);
+        }
+        if self.trouble.len() < MAX_TROUBLE {
+            self.trouble.insert(dst, (cause, now + TROUBLE_LIFE));
+        }
+    }
+
+    /// What the sender of a packet to `dst` is to be told, once.
+    fn trouble_with(&mut self, dst: &MeshAddr, now: Instant) -> Option<Cause> {
+        if self.trouble.is_empty() {
+            return None;
+        }
+        self.trouble.remove(dst).filter(|&(_, until)| now < until).map(|(cause, _)| cause)
     }
 
     fn note(&mut self, result: Result<(), DropReason>) {

@@ -43,6 +43,9 @@ impl Worker {
                 return Err(reason);
             }
         };
+        // A report is a hint (protocol A4): the packet goes out all the same.
+        let trouble = self.trouble_with(&dst, view.now);
+        self.answer_local(packet, trouble, view.now);
         let mtu = view.inner_mtu(&dst, &egress);
         let result = self.send_segments(view, &egress, &vnet, packet, mtu);
         if result == Err(DropReason::TooBig) {

@@ -9,7 +9,8 @@ use std::time::Duration;
 use sinew_forwarding::{Verdict, ecn as rfc6040, forwarded, transit};
 use sinew_session::Arrival;
 use sinew_types::{DropReason, MeshAddr};
-use sinew_wire::error::{ErrorCode, ErrorReport, MSG_ERR, QUOTE_LEN};
+use sinew_wire::error::{ErrorCode, ErrorReport};
+use sinew_wire::record::DataHeader;
 use sinew_wire::routed::{ROUTED_OVERHEAD, RoutedClear, RoutedHeader, WAYPOINT_LEN, Watermark};
 
 use super::{Egress, View, Worker};
@@ -98,13 +99,12 @@ impl Worker {
         header: &RoutedHeader,
         body: &[u8],
     ) {
-        // A4: never about an error report.
-        if body.first() == Some(&MSG_ERR) || !self.errors.allow(header.src, view.now) {
+        // A4: about records alone; nobody would believe one about anything else.
+        let Ok(record) = DataHeader::parse(body) else { return };
+        if !self.errors.allow(header.src, view.now) {
             return;
         }
-        // A routed body has at least as many bytes as are quoted.
-        let Some(&quote) = body.first_chunk::<QUOTE_LEN>() else { return };
-        let report = ErrorReport { code, mtu, reporter: view.local, dst: header.dst, quote };
+        let report = ErrorReport { code, mtu, record };
         let result = self.send_routed(view, &header.src, &report.emit());
         self.note(result);
     }

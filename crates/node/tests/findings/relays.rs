@@ -7,7 +7,7 @@ use sinew_types::{DropReason, MeshAddr};
 use sinew_wire::error::{ErrorCode, ErrorReport};
 use sinew_wire::frag::MSG_FRAG;
 use sinew_wire::probe::Probe;
-use sinew_wire::record::{Kind, Prefix};
+use sinew_wire::record::{DataHeader, Kind, Prefix};
 use sinew_wire::routed::MSG_ROUTED;
 use sinew_wire::segment::{SegmentHeader, StreamClass};
 
@@ -88,7 +88,8 @@ fn nothing_nests() {
     assert_eq!(stage.drops(DropReason::Malformed), 2);
     assert!(stage.net.received[0].is_empty());
     // An error report is a routed body and nothing else.
-    let report = ErrorReport { code: ErrorCode::NoRoute, mtu: 0, reporter: near, dst: far, quote: [4; 32] };
+    let report =
+        ErrorReport { code: ErrorCode::NoRoute, mtu: 0, record: DataHeader { receiver: 4, nonce: 4 } };
     stage.throw(0, report.emit().to_vec());
     stage.run(10 * MS);
     assert_eq!(stage.drops(DropReason::UnknownType), 1);

@@ -2,7 +2,7 @@
 
 use sinew_types::{DropReason, Identity};
 use sinew_wire::error::{ErrorCode, ErrorReport, MSG_ERR};
-use sinew_wire::record::{Kind, Prefix};
+use sinew_wire::record::{DataHeader, Kind, Prefix};
 
 use crate::common::udp_packet;
 use crate::puppet::{MS, Stage};
@@ -10,10 +10,11 @@ use crate::puppet::{MS, Stage};
 /// Length of the record that holds what [`sent`] sends.
 const SENT: usize = 36 + 48 + 19;
 
-fn report(stage: &Stage, code: ErrorCode, quote: &[u8]) -> Vec<u8> {
-    let (reporter, dst) = (stage.puppets[0].addr, stage.puppets[1].addr);
-    let quote = *quote.first_chunk().expect("32 bytes");
-    ErrorReport { code, mtu: 1200, reporter, dst, quote }.emit().to_vec()
+fn report(code: ErrorCode, record: &[u8]) -> Vec<u8> {
+    let field = |range: std::ops::Range<usize>| record.get(range).expect("a record");
+    let receiver = u32::from_le_bytes(field(4..8).try_into().expect("four bytes"));
+    let nonce = u64::from_le_bytes(field(8..16).try_into().expect("eight bytes"));
+    ErrorReport { code, mtu: 1200, record: DataHeader { receiver, nonce } }.emit().to_vec()
 }
 
 /// A record that node 0 sent to the far puppet.
@@ -39,16 +40,35 @@ fn a_report_about_a_record_that_was_never_sent_is_not_believed() {
     other_lane[15] ^= 0x0f;
     for quote in [vec![4; 32], vec![0xff; 32], other_index, not_yet, other_lane] {
         let before = stage.drops(DropReason::UnmatchedError);
-        let body = report(&stage, ErrorCode::TooBig, &quote);
+        let body = report(ErrorCode::TooBig, &quote);
         stage.relay(near, local, &body);
         stage.run(10 * MS);
         assert_eq!(stage.drops(DropReason::UnmatchedError), before + 1, "{:02x?}", &quote[..16]);
     }
     let before = stage.drops(DropReason::UnmatchedError);
-    let body = report(&stage, ErrorCode::TooBig, &genuine);
+    let body = report(ErrorCode::TooBig, &genuine);
     stage.relay(near, local, &body);
     stage.run(10 * MS);
     assert_eq!(stage.drops(DropReason::UnmatchedError), before);
+}
+
+#[test]
+fn the_next_sender_to_the_same_place_hears_what_a_relay_reported() {
+    // code, ICMPv6 type and code of the answer (RFC 4443 §3.1, §3.3)
+    for (code, answer) in [(ErrorCode::NoRoute, (1, 0)), (ErrorCode::HopLimit, (3, 0))] {
+        let mut stage = Stage::relayed();
+        let (near, local) = (stage.puppets[0].addr, stage.net.address(0));
+        let body = sent(&mut stage);
+        let body = report(code, &body);
+        stage.relay(near, local, &body);
+        stage.run(10 * MS);
+        assert!(stage.net.received[0].is_empty(), "nobody sent anything to answer");
+        sent(&mut stage);
+        let icmp: Vec<_> = stage.net.received[0].iter().map(|packet| (packet[40], packet[41])).collect();
+        assert_eq!(icmp, [answer], "{code:?}");
+        sent(&mut stage);
+        assert_eq!(stage.net.received[0].len(), 1, "said once");
+    }
 }
 
 #[test]
@@ -56,7 +76,7 @@ fn a_report_is_forgotten_with_its_record_after_ten_seconds() {
     let mut stage = Stage::relayed();
     let (near, local) = (stage.puppets[0].addr, stage.net.address(0));
     let old = sent(&mut stage);
-    let body = report(&stage, ErrorCode::TooBig, &old);
+    let body = report(ErrorCode::TooBig, &old);
     stage.run(9_000 * MS);
     stage.relay(near, local, &body);
     stage.run(10 * MS);
@@ -66,7 +86,7 @@ fn a_report_is_forgotten_with_its_record_after_ten_seconds() {
     stage.relay(near, local, &body);
     stage.run(10 * MS);
     assert_eq!(stage.drops(DropReason::UnmatchedError), 1, "the lane is in use, the record is old");
-    let body = report(&stage, ErrorCode::TooBig, &young);
+    let body = report(ErrorCode::TooBig, &young);
     stage.relay(near, local, &body);
     stage.run(10 * MS);
     assert_eq!(stage.drops(DropReason::UnmatchedError), 1);
@@ -89,7 +109,7 @@ fn a_report_that_a_packet_is_too_big_shrinks_nothing_by_itself() {
     assert_eq!(fits(&mut stage), 1, "an inner packet of 1358 bytes passes");
     for _ in 0..20 {
         let quote = sent(&mut stage);
-        let body = report(&stage, ErrorCode::TooBig, &quote);
+        let body = report(ErrorCode::TooBig, &quote);
         stage.relay(near, local, &body);
         stage.run(100 * MS);
         assert_eq!(fits(&mut stage), 1, "a relay's word set the size");
@@ -115,7 +135,7 @@ fn reports_are_few_and_never_about_reports() {
 
     stage.run(1_000 * MS);
     stage.puppets[0].routed.clear();
-    let about = report(&stage, ErrorCode::NoRoute, &filler);
+    let about = report(ErrorCode::NoRoute, &filler);
     stage.relay(far, nowhere, &about);
     stage.run(100 * MS);
     assert_eq!(reports(&stage), 0, "a report about a report");

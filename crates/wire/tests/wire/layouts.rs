@@ -91,8 +91,8 @@ fn records_have_the_layout_of_a4() {
     let frag = FragHeader { piece: 2, last: true, frag_id: 0x0201, receiver: 3, nonce: 4 };
     assert_eq!(shape(&frag.emit()), "068201020300000004 00*7");
     let report =
-        ErrorReport { code: ErrorCode::TooBig, mtu: 1300, reporter: addr(1), dst: addr(2), quote: [9; 32] };
-    assert_eq!(shape(&report.emit()), "07031405 00*4 fd3f 00*13 01fd3f 00*13 02 09*32");
+        ErrorReport { code: ErrorCode::TooBig, mtu: 1300, record: DataHeader { receiver: 3, nonce: 4 } };
+    assert_eq!(shape(&report.emit()), "070314050300000004 00*23");
     let virtio =
         VirtioNetHdr { flags: 1, gso_type: 4, hdr_len: 2, gso_size: 3, csum_start: 40, csum_offset: 16 };
     assert_eq!(shape(&virtio.emit()), "01040200030028001000");

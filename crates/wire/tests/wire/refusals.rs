@@ -110,9 +110,9 @@ fn a_record_has_at_most_three_pieces_and_none_is_empty() {
 }
 
 #[test]
-fn an_error_report_has_72_bytes_and_four_codes() {
+fn an_error_report_has_32_bytes_and_four_codes() {
     let report =
-        ErrorReport { code: ErrorCode::NoRoute, mtu: 0, reporter: addr(1), dst: addr(2), quote: [0; 32] };
+        ErrorReport { code: ErrorCode::NoRoute, mtu: 0, record: DataHeader { receiver: 1, nonce: 2 } };
     let good = report.emit();
     assert_eq!(good.len(), ERR_LEN);
     let codes: Vec<u8> = (0..=255)
@@ -124,8 +124,8 @@ fn an_error_report_has_72_bytes_and_four_codes() {
         .collect();
     assert_eq!(codes, [1, 2, 3, 4]);
     let mut bad = good;
-    bad[4] = 1;
-    assert_eq!(ErrorReport::parse(&bad), Err(Malformed), "reserved bytes");
+    bad[16] = 1;
+    assert_eq!(ErrorReport::parse(&bad), Err(Malformed), "what a link does not seal stays empty");
 }
 
 #[test]
