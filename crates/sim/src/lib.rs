@@ -16,6 +16,7 @@
 mod attack;
 mod check;
 mod drive;
+mod explain;
 mod fault;
 mod host;
 mod liar;

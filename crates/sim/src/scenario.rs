@@ -135,33 +135,11 @@ fn settle(world: &mut World, pairs: &[(usize, usize)]) -> Result<Duration, Viola
             let silent = silent.len();
             let text = format!(
                 "{past:?} after the last fault {silent} pairs do not talk, such as {names:?}; without a path: {missing:?}{}",
-                names.iter().chain(&missing).take(2).map(|&pair| explain(world, pair)).collect::<String>()
+                names.iter().chain(&missing).take(2).map(|&pair| world.explain(pair)).collect::<String>()
             );
             return Err(Violation::new(world.now(), "liveness", text));
         }
     }
-}
-
-/// Where the news of `dst` ends on its way to `src`: the first host on the shortest way of open
-/// adjacencies that has no path, and its neighbour that has one.
-fn explain(world: &World, (src, dst): (usize, usize)) -> String {
-    let mut text = format!("\n  from {src} to {dst}, path {:?}:", world.path(src, dst));
-    let Some(way) = world.open_way(dst, src) else { return text + " no open adjacencies lead there" };
-    let end = way.iter().position(|&host| host != dst && world.path(host, dst).is_none());
-    let Some(end) = end else { return text + " routes stand" };
-    for &host in &way[end - 1..=end] {
-        let Some(node) = &world.hosts()[host].node else { continue };
-        let now = world.hosts()[host].local(world.now());
-        let target = &world.hosts()[dst];
-        text += &format!("\n    host {host}, distance {:?}:", node.feasibility_distance(&target.addr));
-        for route in node.routes(now).into_iter().filter(|route| route.node == target.id) {
-            let hop = route.next_hop.and_then(|hop| world.number_of(&hop.address()));
-            let (metric, seqno) = (route.metric, route.seqno);
-            let (feasible, selected) = (route.feasible, route.selected);
-            text += &format!(" by {hop:?} {seqno:?} {metric:?} feasible {feasible} selected {selected};");
-        }
-    }
-    text
 }
 
 impl fmt::Display for Summary {

@@ -10,8 +10,8 @@ use sinew_types::Instant;
 
 const STEP: Duration = Duration::from_millis(100);
 
-fn world(seed: u64, nodes: usize) -> World {
-    let params = Params { seed, nodes, topology: Topology::Random { degree: 6 }, faults: Faults::None };
+fn world(seed: u64, nodes: usize, degree: usize) -> World {
+    let params = Params { seed, nodes, topology: Topology::Random { degree }, faults: Faults::None };
     World::new(&params.plan())
 }
 
@@ -47,18 +47,18 @@ fn must_talk(world: &mut World, pairs: impl Iterator<Item = (usize, usize)>, bou
 }
 
 #[test]
-fn two_hundred_hosts_reach_each_other_three_seconds_after_a_cold_start() {
-    let mut world = world(1, 200);
-    let took = converge(&mut world, Duration::from_secs(3));
+fn two_hundred_hosts_reach_each_other_a_second_after_a_cold_start() {
+    let mut world = world(1, 200, 6);
+    let took = converge(&mut world, Duration::from_secs(1));
     println!("200 hosts: every pair has a path after {took:?}");
     must_talk(&mut world, some_pairs(200, 400), Duration::from_secs(2));
 }
 
 #[test]
-fn a_thousand_hosts_reach_each_other_six_seconds_after_a_cold_start_and_survive_faults() {
+fn a_thousand_hosts_reach_each_other_two_seconds_after_a_cold_start_and_survive_faults() {
     const NODES: usize = 1_000;
-    let mut world = world(1, NODES);
-    let took = converge(&mut world, Duration::from_secs(6));
+    let mut world = world(1, NODES, 4);
+    let took = converge(&mut world, Duration::from_secs(2));
     println!("1,000 hosts: every pair has a path after {took:?}");
     must_talk(&mut world, some_pairs(NODES, 300), Duration::from_secs(2));
 
@@ -75,8 +75,10 @@ fn a_thousand_hosts_reach_each_other_six_seconds_after_a_cold_start_and_survive_
             .fault(Fault::Restart(host, WallClock::YearsBack))
             .unwrap_or_else(|violation| panic!("{violation}"));
     }
-    world.run_for(Duration::from_secs(5)).unwrap_or_else(|violation| panic!("{violation}"));
-    assert_eq!(world.unreachable(3), []);
+    // A link without traffic is given up after three hellos, 5 s apart; one with traffic at once.
+    world.run_for(Duration::from_secs(20)).unwrap_or_else(|violation| panic!("{violation}"));
+    let missing = world.unreachable(1);
+    assert!(missing.is_empty(), "{}", world.explain(missing[0]));
     must_talk(&mut world, some_pairs(NODES, 300), Duration::from_secs(2));
 }
 
@@ -85,7 +87,7 @@ fn dispensable_links(world: &World, count: usize) -> Vec<usize> {
     let degree = |host| world.links().iter().filter(|link| link.ends.contains(&host)).count();
     let (mut chosen, mut touched) = (Vec::new(), Vec::new());
     for (number, link) in world.links().iter().enumerate() {
-        if link.ends.iter().all(|&end| degree(end) > 4 && !touched.contains(&end)) && chosen.len() < count {
+        if link.ends.iter().all(|&end| degree(end) > 2 && !touched.contains(&end)) && chosen.len() < count {
             touched.extend(link.ends);
             chosen.push(number);
         }
@@ -114,7 +116,7 @@ fn outages(world: &World, first: usize, pairs: &[(usize, usize)], from: Instant)
 fn a_failed_link_is_repaired_in_less_than_a_second_for_99_of_100_pairs_with_traffic() {
     const NODES: usize = 200;
     let interval = Duration::from_millis(40);
-    let mut world = world(2, NODES);
+    let mut world = world(2, NODES, 6);
     converge(&mut world, Duration::from_secs(10));
     world.run_for(Duration::from_secs(3)).unwrap_or_else(|violation| panic!("{violation}"));
     let candidates: Vec<_> = some_pairs(NODES, 3_000).collect();
