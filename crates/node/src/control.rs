@@ -132,7 +132,9 @@ impl Node {
     pub(crate) fn on_who_is_reply(&mut self, bytes: &[u8; 32], now: Instant) {
         match NodeId::parse(bytes) {
             Ok(node) if self.held.waits_for(&node.address()) => self.open_routed(node, now),
-            _ => self.drops.count(DropReason::BadControl),
+            // The answer came late: the packets were given up, or went out already.
+            Ok(_) => {}
+            Err(_) => self.drops.count(DropReason::BadControl),
         }
     }
 
