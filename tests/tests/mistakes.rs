@@ -247,7 +247,7 @@ fn two_nodes_with_one_key_are_told_so() {
 fn two_nodes_with_one_key_that_never_meet_are_reported() {
     run_lab("twins", |lab| {
         lab.errors_expected = true;
-        lab.line(&["a", "m", "n", "b"])?;
+        lab.line(&CHAIN)?;
         lab.key("a")?;
         let copy = lab.config("b").key_file();
         std::fs::copy(lab.config("a").key_file(), copy)?;
@@ -257,14 +257,26 @@ fn two_nodes_with_one_key_that_never_meet_are_reported() {
         lab.peer("b", "n")?;
         lab.start_all()?;
         wait::until("the twins are reported", DEADLINE, || {
-            ["a", "m", "n", "b"].iter().any(|name| {
+            CHAIN.iter().any(|name| {
                 let status = lab.cli(name).json(&["status"]).unwrap_or_default();
                 status["health"].as_array().is_some_and(|health| {
                     health.iter().any(|entry| text(entry, "code").contains("duplicate_identity"))
                 })
             })
         })
+        .with_context(|| routes_everywhere(lab))
     });
+}
+
+const CHAIN: [&str; 4] = ["a", "m", "n", "b"];
+
+/// What each machine knows of the others, for the message.
+fn routes_everywhere(lab: &Lab) -> String {
+    let table = |name: &&str| {
+        let routes = lab.cli(name).run(&["routes", "all", "--wide"]);
+        format!("{name}\n{}", routes.map(|output| output.text()).unwrap_or_default())
+    };
+    CHAIN.iter().map(table).collect()
 }
 
 #[test]
