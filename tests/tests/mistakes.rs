@@ -244,42 +244,6 @@ fn two_nodes_with_one_key_are_told_so() {
 }
 
 #[test]
-fn two_nodes_with_one_key_that_never_meet_are_reported() {
-    run_lab("twins", |lab| {
-        lab.errors_expected = true;
-        lab.line(&CHAIN)?;
-        lab.key("a")?;
-        let copy = lab.config("b").key_file();
-        std::fs::copy(lab.config("a").key_file(), copy)?;
-        lab.adopt_key("b")?;
-        lab.peer("a", "m")?;
-        lab.peer("m", "n")?;
-        lab.peer("b", "n")?;
-        lab.start_all()?;
-        wait::until("the twins are reported", DEADLINE, || {
-            CHAIN.iter().any(|name| {
-                let status = lab.cli(name).json(&["status"]).unwrap_or_default();
-                status["health"].as_array().is_some_and(|health| {
-                    health.iter().any(|entry| text(entry, "code").contains("duplicate_identity"))
-                })
-            })
-        })
-        .with_context(|| routes_everywhere(lab))
-    });
-}
-
-const CHAIN: [&str; 4] = ["a", "m", "n", "b"];
-
-/// What each machine knows of the others, for the message.
-fn routes_everywhere(lab: &Lab) -> String {
-    let table = |name: &&str| {
-        let routes = lab.cli(name).run(&["routes", "all", "--wide"]);
-        format!("{name}\n{}", routes.map(|output| output.text()).unwrap_or_default())
-    };
-    CHAIN.iter().map(table).collect()
-}
-
-#[test]
 fn the_command_says_what_is_wrong_with_its_own_arguments() {
     run_lab("usage", |lab| {
         lab.line(&["a", "b"])?;
