@@ -90,10 +90,12 @@ impl Bins {
     }
 }
 
-/// The workspace's root folder.
+/// The workspace's root folder: that of the run, where cargo names it (a target folder may be
+/// shared by several checkouts), else that of the build.
 pub fn workspace_root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().map_or_else(|| here.to_owned(), Path::to_owned)
+    let built_in = || PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(built_in, PathBuf::from);
+    here.parent().map_or_else(|| here.clone(), Path::to_owned)
 }
 
 fn build() -> Result<PathBuf> {
