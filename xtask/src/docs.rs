@@ -114,7 +114,13 @@ fn headings(text: &str) -> Vec<String> {
         let kept = title.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
         kept.map(|c| if c == ' ' { '-' } else { c }).collect()
     };
-    titles.map(anchor).collect()
+    titles.map(anchor).chain(explicit_anchors(text)).collect()
+}
+
+/// Anchors that a page sets by itself: `<a id="name"></a>`.
+fn explicit_anchors(text: &str) -> impl Iterator<Item = String> {
+    let after = |part: &str| part.split_once('"').map(|(name, _)| name.to_owned());
+    text.split("<a id=\"").skip(1).filter_map(after)
 }
 
 #[cfg(test)]
@@ -142,5 +148,6 @@ mod tests {
     #[test]
     fn headings_become_anchors() {
         assert_eq!(headings("# A b\n## `c` d, e\n"), ["a-b", "c-d-e"]);
+        assert_eq!(headings("<a id=\"d1\"></a>\n# A\n"), ["a", "d1"]);
     }
 }

@@ -3,7 +3,7 @@
 //! Reading goes in three steps. `schema` is the file's shape (serde, unknown keys refused),
 //! `check` turns it into [`Config`], whose every value is usable as it stands, and collects all
 //! mistakes at once, and `diagnose` finds the line of each mistake and names the remedy. `keys` is
-//! the one list of keys that the messages, [`diff`] and the schema's tests rely on.
+//! the one list of keys that the messages, [`fn@diff`] and the schema's tests rely on.
 //!
 //! Sections of later versions are known to the schema, so that a file for a newer daemon gets an
 //! exact answer ("not in this version") instead of "unknown key"; nothing is silently ignored.

@@ -2,7 +2,7 @@
 //!
 //! Everything here is a function of the packet and of small tables, called by data threads for each
 //! packet or batch and by the simulator alike:
-//! - [`Fib`] and [`transit`]: where a packet for a mesh address goes, and whether it may go on;
+//! - [`Fib`] and [`transit()`]: where a packet for a mesh address goes, and whether it may go on;
 //! - [`check_inbound`], [`check_outbound`]: whose packet it is;
 //! - [`Inbound`]: what may reach the local system unasked, and the flows whose replies may;
 //! - [`Answers`]: what the local system is told when a packet went no further;

@@ -39,6 +39,8 @@ pub struct Node {
     pub(crate) device_mtu: u16,
     pub(crate) udp_sockets: Vec<UdpSocket>,
     pub(crate) started: Instant,
+    /// The wall clock, and when it said so; for people only.
+    pub(crate) unix: (UnixMicros, Instant),
     pub(crate) rng: Rng,
 
     pub(crate) sessions: Sessions,
@@ -100,6 +102,7 @@ impl Node {
             device_mtu: config.device_mtu,
             udp_sockets: config.udp_sockets,
             started: now,
+            unix: (config.unix, now),
             sessions,
             router,
             worker,
@@ -222,6 +225,7 @@ impl Node {
 
     /// The wall clock was set.
     pub fn set_unix(&mut self, unix: UnixMicros, now: Instant) {
+        self.unix = (unix, now);
         self.sessions.set_unix(unix, now);
         self.router.set_unix(unix, now);
     }

@@ -117,7 +117,7 @@ pub struct RouteStatus {
     pub feasible: bool,
     /// Whether it is.
     pub selected: bool,
-    /// Since it was last heard.
+    /// Since its origin issued it.
     pub age: Duration,
 }
 
@@ -209,6 +209,9 @@ impl Node {
             selected: true,
             age: Duration::ZERO,
         };
+        // A seqno is the time of issue in Unix milliseconds (protocol A6).
+        let unix_ms = (self.unix.0 + now.since(self.unix.1).as_micros() as u64) / 1000;
+        let since_issue = |seqno: Seqno| Duration::from_millis(unix_ms.saturating_sub(seqno.value()));
         let learned = self.router.routes().into_iter().flat_map(|route| {
             route.advertisements.into_iter().map(move |ad| RouteStatus {
                 node: route.node,
@@ -218,7 +221,7 @@ impl Node {
                 seqno: ad.rank.seqno,
                 feasible: ad.feasible && ad.proven,
                 selected: ad.selected,
-                age: now.since(sinew_types::Instant::ZERO),
+                age: since_issue(ad.rank.seqno),
             })
         });
         std::iter::once(own).chain(learned).collect()

@@ -38,7 +38,7 @@ const SMALL: usize = 25;
 
 impl Router {
     /// Builds the next frame for a neighbour at the end of `out`: at most
-    /// [`FRAME_MAX`](sinew_wire::routing::FRAME_MAX) bytes. `false` if there is nothing to say.
+    /// [`FRAME_MAX`] bytes. `false` if there is nothing to say.
     ///
     /// Frames to one neighbour are numbered from 1 since it came up; each `true` is one number,
     /// to be named in [`on_processed`](Self::on_processed).

@@ -8,7 +8,7 @@
 //! ```
 //! An answered HS1 occupies the one pending slot of its identity for ten seconds. It changes nothing
 //! else: HS1 can be replayed, and forged by a thief of our key. Only the first record under the
-//! epoch moves it into the association ([`Sessions::confirm`]).
+//! epoch moves it into the association (`Sessions::confirm`).
 
 use std::sync::Arc;
 use std::time::Duration;
