@@ -82,8 +82,8 @@ pub fn update(checksum: u16, old: u16, new: u16) -> u16 {
 /// holds the pseudo-header's sum. Malformed if the field lies outside.
 pub fn complete(l4: &mut [u8], offset: usize) -> Result<(), Malformed> {
     let checksum = match Sum::default().bytes(l4).checksum() {
-        // To UDP zero means "none"; to TCP both spellings are the same.
-        0 => 0xffff,
+        // RFC 768: to UDP zero means "none". TCP's sums keep the spelling that its senders use.
+        0 if offset == crate::udp::CHECKSUM_OFFSET => 0xffff,
         other => other,
     };
     put(l4, offset, checksum.to_be_bytes())

@@ -194,11 +194,15 @@ fn only_udp_over_ipv4_may_do_without_a_checksum() {
 }
 
 #[test]
-fn a_computed_zero_is_written_as_ones() {
-    let mut l4 = vec![0xff, 0xff, 0, 0];
-    assert_eq!(complete(&mut l4, 2), Ok(()));
-    assert_eq!(l4, [0xff; 4]);
-    assert_eq!(complete(&mut l4, 3), Err(Malformed));
+fn a_computed_zero_is_written_as_ones_for_udp_alone() {
+    let mut udp = [0, 0, 0, 0, 0, 0, 0xff, 0xff];
+    assert_eq!(complete(&mut udp, 6), Ok(()));
+    assert_eq!(udp[6..], [0xff, 0xff]);
+    let mut tcp = [0; 20];
+    tcp[16..18].copy_from_slice(&[0xff, 0xff]);
+    assert_eq!(complete(&mut tcp, 16), Ok(()));
+    assert_eq!(tcp[16..18], [0, 0]);
+    assert_eq!(complete(&mut [0; 4], 3), Err(Malformed));
 }
 
 /// The textbook sum, word by word.
