@@ -64,6 +64,9 @@ fn start(args: &Args) -> Result<(), Failure> {
         .map_err(|error| configuration(format!("--log-level {}: {error}", args.log_level)))?;
     log_to_stderr(args.log_format, filter);
     let file = ConfigFile::read(&args.config).map_err(configuration)?;
+    // Protocol A9: before any secret is read, no core dump and no debugger of the same user.
+    sinew_platform::privilege::harden()
+        .map_err(|error| Failure { exit: EXIT_HOST, text: format!("cannot forbid core dumps: {error}") })?;
     let known = known_key(&file)?;
     if let Some(identity) = &known {
         file.check_identity(&identity.node_id()).map_err(configuration)?;
