@@ -83,9 +83,8 @@ impl Operations {
         }
     }
 
-    /// Periodic upkeep after each turn of the loop.
-    pub(crate) fn settle(&mut self, node: &mut Node, now: Instant) {
-        let _ = (node, now);
+    /// Forgets questions whose askers have gone away.
+    pub(crate) fn forget_gone(&mut self) {
         self.pings.retain(|_, (.., reply)| !reply.is_closed());
         self.traces.retain(|_, (_, reply)| !reply.is_closed());
     }

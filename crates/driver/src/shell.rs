@@ -247,7 +247,7 @@ impl Shell {
             }
         }
         write_all(&mut self.node, self.tun.as_ref());
-        self.operations.settle(&mut self.node, clock::boottime());
+        self.operations.forget_gone();
     }
 
     fn on_event(&mut self, event: Event) {
