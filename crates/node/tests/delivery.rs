@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use common::{Net, udp_packet};
 use sinew_types::DropReason;
+use sinew_wire::virtio::{GSO_NONE, GSO_UDP_L4, NEEDS_CSUM, VirtioNetHdr};
 
 const SETTLE: Duration = Duration::from_secs(5);
 
@@ -53,4 +54,62 @@ fn an_idle_line_stays_quiet() {
     net.send(0, &packet);
     net.run(Duration::from_secs(60));
     assert!(net.steps < 6_000, "{} steps in a minute of near silence", net.steps);
+}
+
+/// 40 datagrams of 1,000 bytes as one super-packet, as the kernel hands it over.
+fn super_packet(net: &Net) -> (VirtioNetHdr, Vec<u8>) {
+    let vnet = VirtioNetHdr {
+        flags: NEEDS_CSUM,
+        gso_type: GSO_UDP_L4,
+        hdr_len: 48,
+        gso_size: 1_000,
+        csum_start: 40,
+        csum_offset: 6,
+    };
+    (vnet, udp_packet(net.address(0), net.address(net.nodes.len() - 1), 9, &[5; 40_000]))
+}
+
+/// What comes out at the last node of a line when the first one's kernel sends a super-packet, and
+/// the longest record that any wire carried for it.
+fn super_packet_through(mut net: Net) -> (Vec<(VirtioNetHdr, Vec<u8>)>, usize) {
+    let last = net.nodes.len() - 1;
+    let settled = net.run_until(SETTLE, |net| net.nodes.iter().all(|n| n.status(net.now).routes == last));
+    assert!(settled);
+    let knock = udp_packet(net.address(0), net.address(last), 9, b"knock");
+    net.send(0, &knock);
+    net.run(Duration::from_millis(500));
+    net.received[last].clear();
+    net.headers[last].clear();
+    let longest = std::rc::Rc::new(std::cell::Cell::new(0));
+    let seen = std::rc::Rc::clone(&longest);
+    net.tap = Some(Box::new(move |flying| {
+        seen.set(seen.get().max(flying.bytes.len()));
+        vec![flying]
+    }));
+    let (vnet, mut packet) = super_packet(&net);
+    let now = net.now;
+    net.nodes[0].handle_tun(vnet, &mut packet, now);
+    net.drain(0);
+    net.run(Duration::from_millis(20));
+    (net.headers[last].drain(..).zip(net.received[last].drain(..)).collect(), longest.get())
+}
+
+#[test]
+fn over_one_direct_stream_a_super_packet_travels_whole() {
+    let (out, longest) = super_packet_through(Net::over_streams(2, &[(1, 0)]));
+    assert_eq!(out.len(), 1);
+    let (vnet, packet) = &out[0];
+    assert_eq!((vnet.gso_type, vnet.gso_size, packet.len()), (GSO_UDP_L4, 1_000, 40_048));
+    assert!(longest > 40_048, "one record");
+}
+
+#[test]
+fn over_datagrams_or_relays_it_travels_in_pieces_that_fit() {
+    for net in [Net::new(2, &[(1, 0)]), Net::over_streams(3, &[(1, 0), (2, 1)])] {
+        let (out, longest) = super_packet_through(net);
+        let payload: usize = out.iter().map(|(_, packet)| packet.len() - 48).sum();
+        assert_eq!(payload, 40_000);
+        assert!(longest < 2_000, "{longest}");
+        assert!(out.iter().all(|(vnet, _)| vnet.gso_type == GSO_NONE), "each came by itself");
+    }
 }

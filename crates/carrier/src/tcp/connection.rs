@@ -85,6 +85,8 @@ pub(crate) struct Connection {
     /// The beginning of a record whose end has not come.
     cut: Vec<u8>,
     proven: bool,
+    /// Whether a whole record has come: a far end that speaks our language.
+    spoke: bool,
 }
 
 impl Connection {
@@ -107,6 +109,7 @@ impl Connection {
             starved: false,
             cut: Vec::new(),
             proven: false,
+            spoke: false,
         }
     }
 
@@ -236,6 +239,11 @@ impl Connection {
             Poll::Ready(ready) => ready?,
         }
         let limit = if self.proven { READ_MAX } else { UNPROVEN_MAX };
+        if self.cut.len() >= limit {
+            // A long record close behind the handshake: the rest waits in the kernel until the
+            // far end is proven, or its time is up.
+            return Ok(Step::Idle);
+        }
         let (mut bytes, mut ranges) = pool.take();
         let kept = self.cut.len();
         bytes[..kept].copy_from_slice(&self.cut);
@@ -252,12 +260,13 @@ impl Connection {
         let step = match read {
             None => Step::Idle,
             Some(0) => Step::Closed(CloseReason::Ended),
-            Some(more) => match split(&bytes[..kept + more], limit, &mut ranges) {
+            Some(more) => match split(&bytes[..kept + more], limit, self.spoke, &mut ranges) {
                 None => Step::Closed(CloseReason::BadFraming),
                 Some(end) => {
                     self.cut.clear();
                     self.cut.extend_from_slice(&bytes[end..kept + more]);
                     if !ranges.is_empty() {
+                        self.spoke = true;
                         return Ok(Step::Records { bytes, ranges });
                     }
                     Step::Again
@@ -275,12 +284,12 @@ fn prefix(record: &[u8]) -> [u8; PREFIX] {
 }
 
 /// Finds the whole records in `bytes`; returns where the last one ends. `None`: a record of no
-/// bytes, or one that could never arrive whole within `limit` bytes.
-fn split(bytes: &[u8], limit: usize, ranges: &mut Vec<Range<usize>>) -> Option<usize> {
+/// bytes, or one longer than `limit` from a far end that never sent a good one (`spoke`).
+fn split(bytes: &[u8], limit: usize, spoke: bool, ranges: &mut Vec<Range<usize>>) -> Option<usize> {
     let mut at = 0;
     while let Some(&[low, high]) = bytes.get(at..at + PREFIX) {
         let len = usize::from(u16::from_le_bytes([low, high]));
-        if len == 0 || PREFIX + len > limit {
+        if len == 0 || (PREFIX + len > limit && !spoke && ranges.is_empty()) {
             return None;
         }
         let end = at + PREFIX + len;

@@ -171,6 +171,34 @@ fn a_stranger_may_not_send_long_records_and_nobody_empty_ones() {
 }
 
 #[test]
+fn a_long_record_close_behind_a_good_one_waits_until_the_far_end_is_proven() {
+    run(async || {
+        let (mut carrier, addr) = listening(TcpLimits::default());
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        let local = accepted(&mut carrier).await;
+        let long = pattern(60_000);
+        stream.write_all(&framed(&[b"hello", &long])).await.unwrap();
+        match carrier.next().await {
+            TcpEvent::Records(mut batch) => {
+                assert!(batch.iter_mut().eq([b"hello"]));
+                carrier.recycle(batch);
+            }
+            other => panic!("{other:?}"),
+        }
+        // However often it is looked at, no more than the stranger's share is taken in.
+        for _ in 0..20 {
+            let looked = tokio::time::timeout(std::time::Duration::from_millis(1), carrier.next()).await;
+            assert!(looked.is_err(), "{looked:?}");
+        }
+        carrier.authenticated(local);
+        match carrier.next().await {
+            TcpEvent::Records(mut batch) => assert!(batch.iter_mut().eq([&long[..]])),
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
 fn a_slow_reader_makes_sending_fail_and_later_succeed_without_loss() {
     run(async || {
         let (mut a, at_a, mut b, _) = connected().await;

@@ -132,6 +132,15 @@ impl Coalescer {
         }
     }
 
+    /// Whether the TUN takes super-packets of this transport protocol.
+    pub const fn takes(&self, protocol: u8) -> bool {
+        match protocol {
+            PROTO_TCP => self.offloads.tcp,
+            PROTO_UDP => self.offloads.udp,
+            _ => false,
+        }
+    }
+
     /// Whether nothing is held.
     pub fn is_empty(&self) -> bool {
         self.slots.iter().all(|slot| slot.flow.is_none())

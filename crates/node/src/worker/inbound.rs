@@ -74,7 +74,8 @@ impl Worker {
                 let kept = self.reports.with_bytes(&datagram[payload], report);
                 if kept { Ok(()) } else { Err(DropReason::TableFull) }
             }
-            Kind::Network | Kind::Super => Err(DropReason::Unsupported),
+            Kind::Super => self.deliver_whole(view, epoch, from, &mut datagram[payload]),
+            Kind::Network => Err(DropReason::Unsupported),
         }
     }
 

@@ -14,6 +14,7 @@ mod report;
 mod transit;
 mod tun_queue;
 mod tx;
+mod whole;
 
 use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::net::Ipv4Addr;

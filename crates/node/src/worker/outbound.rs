@@ -47,7 +47,10 @@ impl Worker {
         let trouble = self.trouble_with(&dst, view.now);
         self.answer_local(packet, trouble, view.now);
         let mtu = view.inner_mtu(&dst, &egress);
-        let result = self.send_segments(view, &egress, &vnet, packet, mtu);
+        let result = match Self::may_go_whole(&egress, &vnet, packet) {
+            Some(head) => self.send_whole(view, &egress, head, packet),
+            None => self.send_segments(view, &egress, &vnet, packet, mtu),
+        };
         if result == Err(DropReason::TooBig) {
             self.answer_local(packet, Some(Cause::TooBig { mtu }), view.now);
         }

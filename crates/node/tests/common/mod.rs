@@ -40,6 +40,8 @@ pub(crate) struct Net {
     /// Events handled so far.
     pub(crate) steps: u64,
     pub(crate) tap: Option<Tap>,
+    /// Whether the wires are streams: so once a node has asked for one.
+    streams: bool,
 }
 
 pub(crate) fn endpoint(index: usize) -> SocketAddr {
@@ -50,7 +52,23 @@ pub(crate) fn path(to: usize) -> PathAddr {
     PathAddr { carrier: CarrierKind::Udp, local: 0, remote: endpoint(to) }
 }
 
+/// As [`path`], for a stream.
+pub(crate) fn stream(to: usize) -> PathAddr {
+    PathAddr { carrier: CarrierKind::Tcp, ..path(to) }
+}
+
 impl Net {
+    /// As [`Net::new`], with streams for wires.
+    #[allow(dead_code)] // Not every test binary has streams.
+    pub(crate) fn over_streams(count: usize, links: &[(usize, usize)]) -> Self {
+        Self::with(count, links, |_, mut config| {
+            for peer in &mut config.peers {
+                peer.uri = peer.uri.to_string().replace("via=udp", "via=tcp").parse().expect("a URI");
+            }
+            config
+        })
+    }
+
     /// `count` nodes; `links` says who dials whom.
     pub(crate) fn new(count: usize, links: &[(usize, usize)]) -> Self {
         Self::with(count, links, |_, config| config)
@@ -98,6 +116,7 @@ impl Net {
             sequence: 0,
             steps: 0,
             tap: None,
+            streams: false,
         };
         (0..count).for_each(|i| net.drain(i));
         net
@@ -157,7 +176,12 @@ impl Net {
     pub(crate) fn arrive(&mut self, mut datagram: Flying) {
         let len = datagram.bytes.len();
         let Some(node) = self.nodes.get_mut(datagram.to) else { return self.outside.push(datagram) };
-        node.handle_datagrams(path(datagram.from), 0, &mut datagram.bytes, len, self.now);
+        if self.streams {
+            let records = std::iter::once(datagram.bytes.as_mut_slice());
+            node.handle_records(stream(datagram.from), records, self.now);
+        } else {
+            node.handle_datagrams(path(datagram.from), 0, &mut datagram.bytes, len, self.now);
+        }
         self.drain(datagram.to);
     }
 
@@ -173,6 +197,11 @@ impl Net {
             if let Event::Resolve { peer, host, port } = &event {
                 let addr: SocketAddr = format!("{host}:{port}").parse().expect("a literal address");
                 self.nodes[index].handle_resolved(*peer, &[addr], self.now);
+            }
+            if let Event::Connect { peer, carrier: CarrierKind::Tcp, remote } = event {
+                self.streams = true;
+                let path = PathAddr { remote, ..stream(0) };
+                self.nodes[index].handle_connected(peer, path, self.now);
             }
             self.events.push((index, event));
         }
