@@ -63,13 +63,13 @@ fn super_packets_and_their_sizes_are_not_taken_from_the_wire() {
     let mut stage = Stage::new(Net::new(1, &[]), 1);
     let (peer, local) = (stage.puppets[0].addr, stage.net.address(0));
     let inner = udp_packet(peer, local, 9, &[1; 900]);
-    for (size, kind) in [(256u16, 1u8), (1, 1), (0, 3), (65_535, 4)] {
+    for (size, kind) in [(256u16, 5u8), (256, 1), (1, 1), (0, 3), (65_535, 4)] {
         let head = [&size.to_le_bytes()[..], &[kind, 0]].concat();
         let out = through(&mut stage, Prefix::new(Kind::Super), &[head, inner.clone()].concat());
         assert!(out.is_empty(), "size {size} kind {kind}");
     }
     // Not even looked at: they came as datagrams, and kind 6 is for streams (A4.3).
-    assert_eq!(stage.drops(DropReason::BadOffload), 4);
+    assert_eq!(stage.drops(DropReason::BadOffload), 5);
     // A packet of a network that this node is not in has no TUN to go to.
     let out = through(&mut stage, Prefix { csum_partial: false, network: 5, kind: Kind::Network }, &inner);
     assert!(out.is_empty());
