@@ -143,9 +143,9 @@ pub struct TrafficCounts {
 }
 
 impl Traffic {
-    /// A record of `bytes` was sent that should make the peer send something sooner or later.
-    pub fn on_sent(&self, now_us: u64, bytes: usize) {
-        self.count_sent(bytes);
+    /// Records of `bytes` in all were sent that should make the peer send something sooner or later.
+    pub fn on_sent(&self, now_us: u64, records: u64, bytes: usize) {
+        self.count_sent(records, bytes);
         self.expect_answer(now_us);
     }
 
@@ -156,15 +156,15 @@ impl Traffic {
         }
     }
 
-    /// A record of `bytes` was sent that needs no answer (an answer itself, or a keepalive).
-    pub fn count_sent(&self, bytes: usize) {
-        self.tx_packets.fetch_add(1, Relaxed);
+    /// Records of `bytes` in all were sent that need no answer (answers themselves, or keepalives).
+    pub fn count_sent(&self, records: u64, bytes: usize) {
+        self.tx_packets.fetch_add(records, Relaxed);
         self.tx_bytes.fetch_add(bytes as u64, Relaxed);
     }
 
-    /// A record of `bytes` opened.
-    pub fn on_received(&self, now_us: u64, bytes: usize) {
-        self.rx_packets.fetch_add(1, Relaxed);
+    /// Records of `bytes` in all opened.
+    pub fn on_received(&self, now_us: u64, records: u64, bytes: usize) {
+        self.rx_packets.fetch_add(records, Relaxed);
         self.rx_bytes.fetch_add(bytes as u64, Relaxed);
         self.last_rx_us.store(now_us, Relaxed);
         if self.unanswered_us.load(Relaxed) != 0 {

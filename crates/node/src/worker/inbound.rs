@@ -1,6 +1,6 @@
 //! From the link inward: what kind of datagram is it, whose key opens it, and where does it go.
 
-use sinew_session::{Arrival, Notice, OpenEpoch};
+use sinew_session::Arrival;
 use sinew_types::{DropReason, MeshAddr, PathAddr};
 use sinew_wire::record::{DataHeader, Kind, MSG_DATA};
 use sinew_wire::{error, frag, handshake, routed};
@@ -22,6 +22,7 @@ impl Worker {
             let result = self.datagram(view, Arrival::Direct(from), ecn, datagram, false);
             self.note(result);
         }
+        self.settle(view);
         self.flush_coalescer();
     }
 
@@ -76,34 +77,6 @@ impl Worker {
             }
             Kind::Super => self.deliver_whole(view, epoch, from, &mut datagram[payload]),
             Kind::Network => Err(DropReason::Unsupported),
-        }
-    }
-
-    /// What every opened record means for its session: life, perhaps confirmation, perhaps a new place.
-    pub(super) fn received(
-        &mut self,
-        view: &View<'_>,
-        epoch: &OpenEpoch,
-        from: Arrival,
-        first: bool,
-        bytes: usize,
-    ) {
-        let index = epoch.index();
-        if first {
-            self.reports.push(Report::Notice(Notice::Confirmed { index, from }));
-        }
-        let addr = *epoch.addr();
-        let Some(session) = view.keys.session(&addr) else { return };
-        let now = view.now.as_micros();
-        session.traffic.on_received(now, bytes);
-        let Arrival::Direct(path) = from else { return };
-        if session.path == Some(path) {
-            // Only what came over this very path says that it lives; a detour says nothing of it.
-            if let Some(link) = view.links.get(&addr) {
-                link.traffic.on_received(now, bytes);
-            }
-        } else if !first && !session.knows(&path) {
-            self.reports.push(Report::Notice(Notice::NewSource { index, from: path, bytes }));
         }
     }
 

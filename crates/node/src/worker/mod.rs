@@ -11,6 +11,7 @@ mod inbound;
 mod lanes;
 mod outbound;
 mod report;
+mod tally;
 mod transit;
 mod tun_queue;
 mod tx;
@@ -120,6 +121,7 @@ pub(crate) struct Worker {
     pub(crate) tx: TxQueue,
     pub(crate) tun: TunQueue,
     pub(crate) reports: Reports,
+    tally: tally::Tally,
     lanes: Lanes,
     reassembly: Reassembly,
     inbound: Inbound,
@@ -140,6 +142,7 @@ impl Worker {
             tx: TxQueue::default(),
             tun: TunQueue::default(),
             reports: Reports::default(),
+            tally: tally::Tally::default(),
             lanes: Lanes::default(),
             reassembly: Reassembly::default(),
             inbound: Inbound::new(policy, rng.u64(), now),

@@ -16,6 +16,7 @@ use sinew_wire::record::{DATA_OVERHEAD, HEADER_LEN, Kind, PREFIX_LEN, Prefix, TA
 use sinew_wire::routed::{BODY_HEAD, HOP_LIMIT, ROUTED_OVERHEAD, RoutedHeader, Watermark, Waypoints};
 use sinew_wire::virtio::VirtioNetHdr;
 
+use super::tally::Sum;
 use super::{Egress, MIN_INNER_MTU, Report, View, Worker, frag};
 
 /// Bytes of a FRAG record around its piece.
@@ -70,7 +71,7 @@ impl Worker {
         let (flow, ecn) = (self.flow_key.hash(&info), info.ecn);
         let mut split = Split::new(vnet, packet, usize::from(mtu))?;
         let head = if egress.routed { ROUTED_OVERHEAD } else { 0 };
-        let (longest, before) = (split.longest(), self.tx.len());
+        let (longest, before, mut records) = (split.longest(), self.tx.len(), 0);
         loop {
             let slot = self.tx.slot(head + DATA_OVERHEAD + longest);
             let inner = head + HEADER_LEN + PREFIX_LEN;
@@ -81,8 +82,9 @@ impl Worker {
             self.tx.abandon(longest - segment.len);
             let prefix = Prefix { csum_partial: segment.csum_partial, ..Prefix::new(Kind::Mesh) };
             self.seal_slot(view, egress, prefix, flow, ecn, head + DATA_OVERHEAD + segment.len)?;
+            records += 1;
         }
-        self.sent(view, egress, self.tx.len() - before);
+        self.sent(view, egress, Sum { records, bytes: self.tx.len() - before });
         Ok(())
     }
 
@@ -199,23 +201,17 @@ impl Worker {
         let total = ROUTED_OVERHEAD + body.len();
         self.tx.slot(total)[ROUTED_OVERHEAD..].copy_from_slice(body);
         self.wrap_slot(&egress, &header, 0, total)?;
-        self.sent(view, &egress, total);
+        self.sent(view, &egress, Sum::one(total));
         Ok(())
     }
 
-    /// Accounts for what went out and wakes the watch on the link's liveness.
-    pub(super) fn sent(&mut self, view: &View<'_>, egress: &Egress<'_>, bytes: usize) {
-        let now = view.now.as_micros();
+    /// Accounts for what went out.
+    pub(super) fn sent(&mut self, view: &View<'_>, egress: &Egress<'_>, sum: Sum) {
         // A relay's own session with the next hop carries nothing of what passes through.
         if !egress.transit {
-            egress.session.traffic.on_sent(now, bytes);
+            egress.session.traffic.on_sent(view.now.as_micros(), sum.records, sum.bytes);
         }
-        if let Some(link) = view.links.get(&egress.link.addr) {
-            link.traffic.on_sent(now, bytes);
-            if link.wake() {
-                self.reports.push(Report::Active { peer: egress.link.addr });
-            }
-        }
+        self.account_link(view, &egress.link.addr, sum);
     }
 
     fn miss(&mut self, dst: MeshAddr, vnet: VirtioNetHdr, packet: &[u8]) -> Result<(), DropReason> {

@@ -86,7 +86,7 @@ impl Worker {
         } else {
             self.tx.push(to, header.ecn, datagram);
         }
-        self.sent(view, &egress, datagram.len());
+        self.passed_on(view, &link.addr, datagram.len());
         Ok(())
     }
 

@@ -38,35 +38,39 @@ struct Batch {
 /// A reusable queue of batches.
 #[derive(Debug, Default)]
 pub(crate) struct TxQueue {
+    /// Longer than what is in use: its rest is room that need not be cleared again.
     buf: Vec<u8>,
+    used: usize,
     batches: Vec<Batch>,
     /// Batches already handed out.
     sent: usize,
 }
 
 impl TxQueue {
-    /// Room for one record of `len` bytes at the end of the buffer; [`TxQueue::commit`] keeps it,
-    /// [`TxQueue::abandon`] gives it back.
+    /// Room for one record of `len` bytes, of any content, to be filled whole;
+    /// [`TxQueue::commit`] keeps it, [`TxQueue::abandon`] gives it back.
     pub(crate) fn slot(&mut self, len: usize) -> &mut [u8] {
-        let start = self.buf.len();
-        self.buf.resize(start + len, 0);
-        &mut self.buf[start..]
+        let start = self.used;
+        self.used += len;
+        if self.buf.len() < self.used {
+            self.buf.resize(self.used, 0);
+        }
+        &mut self.buf[start..self.used]
     }
 
-    /// The last `len` bytes of the buffer: the slot being filled.
+    /// The last `len` bytes in use: the slot being filled.
     pub(crate) fn last_mut(&mut self, len: usize) -> &mut [u8] {
-        let start = self.buf.len() - len;
-        &mut self.buf[start..]
+        &mut self.buf[self.used - len..self.used]
     }
 
     /// Gives back an uncommitted slot of `len` bytes.
     pub(crate) fn abandon(&mut self, len: usize) {
-        self.buf.truncate(self.buf.len() - len);
+        self.used -= len;
     }
 
     /// Queues the last `len` bytes of the buffer for `to`.
     pub(crate) fn commit(&mut self, to: PathAddr, ecn: u8, len: usize) {
-        let end = self.buf.len();
+        let end = self.used;
         if let Some(last) = self.batches.last_mut()
             && last.open
             && (last.to, last.ecn, last.range.end) == (to, ecn, end - len)
@@ -83,7 +87,7 @@ impl TxQueue {
 
     /// Copies one whole record in and queues it.
     pub(crate) fn push(&mut self, to: PathAddr, ecn: u8, record: &[u8]) {
-        self.buf.extend_from_slice(record);
+        self.slot(record.len()).copy_from_slice(record);
         self.commit(to, ecn, record.len());
     }
 
@@ -91,7 +95,7 @@ impl TxQueue {
     pub(crate) fn next(&mut self) -> Option<Transmit<'_>> {
         if self.sent == self.batches.len() {
             self.batches.clear();
-            self.buf.clear();
+            self.used = 0;
             self.sent = 0;
             return None;
         }
@@ -113,9 +117,9 @@ impl TxQueue {
         self.sent < self.batches.len()
     }
 
-    /// Bytes in the buffer.
+    /// Bytes in use.
     pub(crate) fn len(&self) -> usize {
-        self.buf.len()
+        self.used
     }
 }
 

@@ -13,6 +13,7 @@ use sinew_wire::ip::PacketInfo;
 use sinew_wire::record::{DATA_OVERHEAD, HEADER_LEN, Kind, PREFIX_LEN, Prefix, SUPER_LEN, SuperHeader};
 use sinew_wire::virtio::VirtioNetHdr;
 
+use super::tally::Sum;
 use super::{Egress, MIN_INNER_MTU, View, Worker};
 
 /// Longest record of kind 6 (protocol A4.8): below what a u16 length can say.
@@ -55,7 +56,7 @@ impl Worker {
             return Err(reason);
         }
         self.tx.commit(egress.to, info.ecn, total);
-        self.sent(view, egress, total);
+        self.sent(view, egress, Sum::one(total));
         Ok(())
     }
 

@@ -134,6 +134,7 @@ impl Net {
     }
 
     /// Runs until `done`, at most for `limit`; whether it came true.
+    #[allow(dead_code)] // Not every test binary waits for something.
     pub(crate) fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
         let end = self.now + limit;
         while !done(self) {

@@ -152,7 +152,7 @@ impl Puppet {
         let header = DataHeader::parse(bytes)?;
         let epoch = self.sessions.keys().get(header.receiver).cloned().ok_or(DropReason::UnknownIndex)?;
         let opened = epoch.open(bytes)?;
-        epoch.traffic().on_received(net.now.as_micros(), bytes.len());
+        epoch.traffic().on_received(net.now.as_micros(), 1, bytes.len());
         let index = header.receiver;
         if opened.first {
             self.sessions.on_notice(Notice::Confirmed { index, from }, net.now);
@@ -170,7 +170,7 @@ impl Puppet {
         let receiver = u32::from_le_bytes(*bytes[4..].first_chunk()?);
         let epoch = self.sessions.keys().get(receiver)?.clone();
         let opened = epoch.open_routed(&mut bytes).ok()?;
-        epoch.traffic().on_received(net.now.as_micros(), bytes.len());
+        epoch.traffic().on_received(net.now.as_micros(), 1, bytes.len());
         let body = bytes[opened.body].to_vec();
         self.routed.push((opened.header, body.clone()));
         Some((opened.header, body))

@@ -79,7 +79,7 @@ impl Association {
         let mut bytes = Vec::with_capacity(len);
         let sealed = self.seal(epoch, kind, least, &mut bytes, |buf| buf.extend_from_slice(payload));
         if sealed {
-            self.traffic.count_sent(bytes.len());
+            self.traffic.count_sent(1, bytes.len());
             core.send(Some(self.peer), to, bytes);
         }
         sealed
@@ -134,9 +134,9 @@ impl Association {
             }
             let len = buf.len() - start;
             if has_data {
-                self.traffic.on_sent(now.as_micros(), len);
+                self.traffic.on_sent(now.as_micros(), 1, len);
             } else {
-                self.traffic.count_sent(len);
+                self.traffic.count_sent(1, len);
             }
             return Some(to);
         }

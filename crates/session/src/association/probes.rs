@@ -84,7 +84,7 @@ impl Association {
             let Some(epoch) = self.preferred(core) else { return };
             let mut bytes = Vec::with_capacity(due.size);
             if self.seal(epoch, Kind::Probe, due.size, &mut bytes, |buf| buf.extend_from_slice(&payload)) {
-                self.traffic.count_sent(bytes.len());
+                self.traffic.count_sent(1, bytes.len());
                 core.send(Some(self.peer), To::Path(due.path), bytes);
             }
         }

@@ -255,7 +255,7 @@ impl World {
         if lane.seal(Prefix::new(Kind::Mesh), &mut bytes).is_err() {
             return false;
         }
-        view.traffic.on_sent(self.now.as_micros(), bytes.len());
+        view.traffic.on_sent(self.now.as_micros(), 1, bytes.len());
         let to = view.path.map_or(To::Routed(view.addr), To::Path);
         self.launch(from, to, bytes);
         true
@@ -355,7 +355,7 @@ impl World {
             return Err(DropReason::UnknownIndex);
         };
         let opened = epoch.open(bytes)?;
-        epoch.traffic().on_received(now.as_micros(), bytes.len());
+        epoch.traffic().on_received(now.as_micros(), 1, bytes.len());
         if opened.first {
             node.sessions.on_notice(Notice::Confirmed { index: epoch.index(), from }, now);
         }

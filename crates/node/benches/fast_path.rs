@@ -1,0 +1,133 @@
+//! What one packet costs inside a node, by batch size: out (cut, sealed), in (opened, merged), and
+//! through a relay. Nanoseconds and allocations are per packet where divan shows items.
+//!
+//! `cargo bench -p sinew-node`. Kernel and carriers are not part of it: see `cargo bench-net`.
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use std::time::Duration;
+
+use common::{Net, path, udp_packet};
+use divan::counter::ItemsCount;
+use divan::{AllocProfiler, Bencher};
+use sinew_wire::virtio::{GSO_UDP_L4, NEEDS_CSUM, VirtioNetHdr};
+
+#[global_allocator]
+static ALLOC: AllocProfiler = AllocProfiler::system();
+
+/// Packets handed over together.
+const BATCHES: [usize; 3] = [1, 32, 128];
+/// Payload of each, bytes: full-size packets of a relayed path.
+const PAYLOAD: usize = 1_250;
+/// Most packets of one super-packet.
+const SUPER: usize = 44;
+
+fn main() {
+    divan::main();
+}
+
+/// A line of nodes that know each other, with a session from first to last.
+fn line(count: usize) -> Net {
+    let links: Vec<_> = (1..count).map(|i| (i, i - 1)).collect();
+    let mut net = Net::new(count, &links);
+    net.run(Duration::from_secs(12));
+    let knock = udp_packet(net.address(0), net.address(count - 1), 9, b"knock");
+    net.send(0, &knock);
+    net.run(Duration::from_secs(1));
+    assert_eq!(net.received[count - 1].len(), 1, "the line stands");
+    net
+}
+
+/// `count` datagrams to the last node, as super-packets from the kernel.
+fn frames(net: &Net, count: usize) -> Vec<(VirtioNetHdr, Vec<u8>)> {
+    let last = net.nodes.len() - 1;
+    let mut left = count;
+    let mut frames = Vec::new();
+    while left > 0 {
+        let now = left.min(SUPER);
+        left -= now;
+        let packet = udp_packet(net.address(0), net.address(last), 9, &vec![7; PAYLOAD * now]);
+        let vnet = VirtioNetHdr {
+            flags: NEEDS_CSUM,
+            gso_type: if now > 1 { GSO_UDP_L4 } else { 0 },
+            hdr_len: 48,
+            gso_size: if now > 1 { PAYLOAD as u16 } else { 0 },
+            csum_start: 40,
+            csum_offset: 6,
+        };
+        frames.push((vnet, packet));
+    }
+    frames
+}
+
+/// What node `at` sends for these frames or datagrams: each batch with its datagrams' length.
+fn sent(net: &mut Net, at: usize) -> Vec<(Vec<u8>, usize)> {
+    let mut out = Vec::new();
+    while let Some(transmit) = net.nodes[at].poll_transmit() {
+        out.push((transmit.bytes.to_vec(), transmit.segment));
+    }
+    out
+}
+
+fn hand_out(net: &mut Net, frames: &mut [(VirtioNetHdr, Vec<u8>)]) {
+    for (vnet, packet) in frames {
+        net.nodes[0].handle_tun(*vnet, packet, net.now);
+    }
+}
+
+fn hand_in(net: &mut Net, at: usize, from: usize, batches: &mut [(Vec<u8>, usize)]) {
+    for (bytes, stride) in batches {
+        net.nodes[at].handle_datagrams(path(from), 0, bytes, *stride, net.now);
+    }
+}
+
+/// From the TUN to sealed datagrams, straight (2 nodes) or for a relay (3).
+#[divan::bench(args = BATCHES, consts = [2, 3])]
+fn out<const NODES: usize>(bencher: Bencher<'_, '_>, batch: usize) {
+    let mut net = line(NODES);
+    let frames = frames(&net, batch);
+    bencher.counter(ItemsCount::new(batch)).with_inputs(|| frames.clone()).bench_local_refs(|frames| {
+        hand_out(&mut net, frames);
+        while net.nodes[0].poll_transmit().is_some() {}
+    });
+}
+
+/// From sealed datagrams to the TUN, from a peer (2 nodes) or from behind a relay (3).
+#[divan::bench(args = BATCHES, consts = [2, 3])]
+fn inward<const NODES: usize>(bencher: Bencher<'_, '_>, batch: usize) {
+    let net = std::cell::RefCell::new(line(NODES));
+    let frames = frames(&net.borrow(), batch);
+    let arriving = || {
+        let net = &mut *net.borrow_mut();
+        hand_out(net, &mut frames.clone());
+        let mut batches = sent(net, 0);
+        for hop in 1..NODES - 1 {
+            hand_in(net, hop, hop - 1, &mut batches);
+            batches = sent(net, hop);
+        }
+        batches
+    };
+    bencher.counter(ItemsCount::new(batch)).with_inputs(arriving).bench_local_refs(|batches| {
+        let net = &mut *net.borrow_mut();
+        hand_in(net, NODES - 1, NODES - 2, batches);
+        while net.nodes[NODES - 1].poll_tun().is_some() {}
+    });
+}
+
+/// Opened, judged, sealed again by a node in the middle.
+#[divan::bench(args = BATCHES)]
+fn forward(bencher: Bencher<'_, '_>, batch: usize) {
+    let net = std::cell::RefCell::new(line(3));
+    let frames = frames(&net.borrow(), batch);
+    let arriving = || {
+        let net = &mut *net.borrow_mut();
+        hand_out(net, &mut frames.clone());
+        sent(net, 0)
+    };
+    bencher.counter(ItemsCount::new(batch)).with_inputs(arriving).bench_local_refs(|batches| {
+        let net = &mut *net.borrow_mut();
+        hand_in(net, 1, 0, batches);
+        while net.nodes[1].poll_transmit().is_some() {}
+    });
+}
