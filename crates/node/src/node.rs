@@ -48,6 +48,8 @@ pub struct Node {
     pub(crate) worker: Worker,
     pub(crate) fib: Fib,
     pub(crate) link_info: Links,
+    /// A stub's default next hop with its address, which is a hash and not made for each packet.
+    upstream: Option<(NodeId, MeshAddr)>,
 
     pub(crate) links: BTreeMap<NodeId, Link>,
     /// Packet size searches toward peers behind relays.
@@ -108,6 +110,7 @@ impl Node {
             worker,
             fib: Fib::new(local, rng.u64()),
             link_info: Links::default(),
+            upstream: None,
             links: BTreeMap::new(),
             searches: BTreeMap::new(),
             dialler,
@@ -302,13 +305,17 @@ impl Node {
 
     /// The worker and what it may read.
     pub(crate) fn fast_path(&mut self, now: Instant) -> (&mut Worker, View<'_>) {
+        let upstream = self.router.default_next_hop();
+        if self.upstream.map(|(node, _)| node) != upstream {
+            self.upstream = upstream.map(|node| (node, node.address()));
+        }
         let view = View {
             local: self.local,
             class: self.class,
             fib: &self.fib,
             keys: self.sessions.keys(),
             links: &self.link_info,
-            default_hop: self.router.default_next_hop().map(|node| node.address()),
+            default_hop: self.upstream.map(|(_, addr)| addr),
             device_mtu: self.device_mtu,
             now,
         };

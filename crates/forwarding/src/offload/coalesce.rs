@@ -91,6 +91,20 @@ impl Coalescer {
         emit: &mut impl FnMut(&VirtioNetHdr, &[u8]),
     ) -> Result<(), DropReason> {
         let info = PacketInfo::parse(packet).map_err(|_| DropReason::BadInner)?;
+        self.push_parsed(packet, info, csum_partial, emit)
+    }
+
+    /// As [`Coalescer::push`], for a packet that was parsed already.
+    ///
+    /// # Errors
+    /// [`DropReason::BadOffload`] for a partial checksum where none may be.
+    pub fn push_parsed(
+        &mut self,
+        packet: &mut [u8],
+        info: PacketInfo,
+        csum_partial: bool,
+        emit: &mut impl FnMut(&VirtioNetHdr, &[u8]),
+    ) -> Result<(), DropReason> {
         let transport = Transport::of(packet, &info);
         // Protocol A4: honoured only for whole TCP and UDP packets, else dropped.
         if csum_partial && transport.is_none() {

@@ -4,6 +4,7 @@ use sinew_forwarding::{check_inbound, ecn as rfc6040};
 use sinew_session::OpenEpoch;
 use sinew_types::DropReason;
 use sinew_wire::ip::PacketInfo;
+use sinew_wire::virtio::VirtioNetHdr;
 
 use super::{View, Worker};
 
@@ -23,7 +24,8 @@ impl Worker {
         self.inbound.inbound(packet, &info, view.now)?;
         rfc6040::apply(packet, ecn)?;
         let (tun, mut full) = (&mut self.tun, false);
-        self.coalescer.push(packet, csum_partial, &mut |vnet, merged| full |= !tun.push(vnet, merged))?;
+        let mut emit = |vnet: &VirtioNetHdr, merged: &[u8]| full |= !tun.push(vnet, merged);
+        self.coalescer.push_parsed(packet, info, csum_partial, &mut emit)?;
         if full { Err(DropReason::TunQueue) } else { Ok(()) }
     }
 
