@@ -3,6 +3,7 @@
 use std::io::IoSliceMut;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::time::Duration;
 
 /// Bytes of one slot: the most that UDP_GRO joins, so that nothing is ever cut.
 pub(crate) const SLOT: usize = 65_536;
@@ -18,6 +19,8 @@ pub struct Batch {
     pub len: usize,
     /// The two ECN bits, the same for all.
     pub ecn: u8,
+    /// When the kernel had them, since 1970 by its clock; `None` where it does not say.
+    pub arrived: Option<Duration>,
 }
 
 impl Batch {
@@ -92,7 +95,7 @@ impl RecvBuffer {
             return false;
         }
         self.memory[at * SLOT..at * SLOT + bytes.len()].copy_from_slice(bytes);
-        self.batches.push(Batch { from, stride: stride.max(1), len: bytes.len(), ecn });
+        self.batches.push(Batch { from, stride: stride.max(1), len: bytes.len(), ecn, arrived: None });
         true
     }
 }

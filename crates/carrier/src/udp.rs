@@ -186,6 +186,7 @@ impl UdpCarrier {
                 stride: meta.stride.max(1),
                 len: meta.len,
                 ecn: meta.ecn.map_or(0, |ecn| ecn as u8),
+                arrived: meta.timestamp,
             });
         }
         Ok(count)
@@ -254,12 +255,14 @@ fn after(error: SendError, before: usize) -> SendError {
     }
 }
 
-/// Sets up the socket for quinn-udp, but without receive timestamps: nobody reads them, and the 96
-/// bytes that quinn-udp 0.6 has for control messages do not hold them together with the segment
-/// size, the destination and (last, so lost) the ECN bits.
+/// Sets up the socket for quinn-udp, but without the destination of each datagram: nobody reads it,
+/// and the 96 bytes that quinn-udp 0.6 has for control messages do not hold it together with the
+/// arrival time, the segment size and (last, so lost) the ECN bits.
 fn make_state(socket: &impl AsFd) -> io::Result<UdpSocketState> {
     let state = UdpSocketState::new(UdpSockRef::from(socket))?;
-    let _ = setsockopt(socket, sockopt::ReceiveTimestampns, &false);
+    // One of the two fails, by family; a socket without timestamps has no waiting times, no more.
+    let _ = setsockopt(socket, sockopt::Ipv4PacketInfo, &false);
+    let _ = setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &false);
     Ok(state)
 }
 

@@ -10,6 +10,7 @@ mod operate;
 mod setup;
 mod shell;
 mod signals;
+mod socket_queue;
 mod view;
 
 pub use error::RunError;

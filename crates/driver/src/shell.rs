@@ -24,11 +24,15 @@ use tracing::{debug, info, warn};
 use crate::command::Command;
 use crate::operate::Operations;
 use crate::signals::Signals;
+use crate::socket_queue::{CONGESTION_EXPERIENCED, SocketQueue};
 
-/// Packets read from the TUN in one turn: about 200 KB of full-size packets.
-const TUN_BUDGET: usize = 64;
-/// Receive calls on one socket in one turn.
-const UDP_BUDGET: usize = 4;
+/// Bytes read from the TUN in one turn: a few super-packets, some 100 µs of work, so that whatever
+/// comes the other way waits no longer than that.
+const TUN_BUDGET: usize = 256 * 1024;
+/// Frames read from the TUN in one turn, however small.
+const TUN_FRAMES: usize = 64;
+/// As much from one socket.
+const UDP_BUDGET: usize = 256 * 1024;
 /// A stream with less room than this is nearly full: a super-packet may no longer fit.
 const STREAM_ROOM: usize = 128 * 1024;
 /// How often a nearly full stream is looked at, and how long it may hold up everybody else.
@@ -60,6 +64,8 @@ pub(crate) struct Shell {
     pub(crate) operations: Operations,
     connecting: Connecting,
     resolved: (mpsc::Sender<Resolved>, mpsc::Receiver<Resolved>),
+    /// How long datagrams wait in the sockets, one for each of `udp`.
+    waiting: Vec<SocketQueue>,
     /// The stream that was sent to last, while it is nearly full, and since when.
     congested: Congested,
     recv: RecvBuffer,
@@ -87,6 +93,7 @@ impl Shell {
         commands: mpsc::Receiver<Command>,
         operations: Operations,
     ) -> Self {
+        let udp_queues = udp.iter().map(|_| SocketQueue::default()).collect();
         Self {
             node,
             udp,
@@ -95,9 +102,10 @@ impl Shell {
             commands,
             operations,
             connecting: Connecting::new(),
+            waiting: udp_queues,
             resolved: mpsc::channel(RESOLVER_QUEUE),
             congested: None,
-            recv: RecvBuffer::new(8),
+            recv: RecvBuffer::new(4),
             frame: vec![0; sinew_tun::MAX_FRAME],
         }
     }
@@ -164,7 +172,8 @@ impl Shell {
 
     fn on_udp(&mut self, at: usize) {
         let Some(socket) = self.udp.get(at) else { return };
-        for _ in 0..UDP_BUDGET {
+        let mut taken = 0;
+        while taken < UDP_BUDGET {
             match socket.try_recv(&mut self.recv) {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -173,9 +182,15 @@ impl Shell {
                     return;
                 }
             }
-            let now = clock::boottime();
-            for (batch, bytes) in self.recv.iter_mut() {
+            let (now, unix) = (clock::boottime(), Duration::from_micros(clock::unix()));
+            for (batch, mut bytes) in self.recv.iter_mut() {
                 let from = PathAddr { carrier: CarrierKind::Udp, local: socket.local(), remote: batch.from };
+                taken += bytes.len();
+                if self.waiting.get_mut(at).is_some_and(|queue| queue.tells(&batch, unix, now)) {
+                    let (marked, rest) = bytes.split_at_mut(batch.stride.min(bytes.len()));
+                    self.node.handle_datagrams(from, CONGESTION_EXPERIENCED, marked, batch.stride, now);
+                    bytes = rest;
+                }
                 self.node.handle_datagrams(from, batch.ecn, bytes, batch.stride, now);
             }
             send_all(&mut self.node, &self.udp, &mut self.tcp, &mut self.congested);
@@ -186,9 +201,13 @@ impl Shell {
     fn on_tun(&mut self) -> io::Result<()> {
         let Some(tun) = &self.tun else { return Ok(()) };
         let now = clock::boottime();
-        for _ in 0..TUN_BUDGET {
+        let mut taken = 0;
+        for _ in 0..TUN_FRAMES {
             match tun.try_read(&mut self.frame) {
-                Ok(len) => self.node.handle_tun_frame(&mut self.frame[..len], now),
+                Ok(len) => {
+                    taken += len;
+                    self.node.handle_tun_frame(&mut self.frame[..len], now);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
@@ -197,6 +216,9 @@ impl Shell {
                 if self.congested.is_some() {
                     break;
                 }
+            }
+            if taken >= TUN_BUDGET {
+                break;
             }
         }
         Ok(())

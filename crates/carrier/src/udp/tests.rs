@@ -185,7 +185,7 @@ fn nothing_there_would_block_and_a_waiting_reader_wakes() {
 
 #[test]
 fn an_empty_datagram_is_a_batch_without_datagrams() {
-    let batch = Batch { from: "10.0.0.1:1".parse().unwrap(), stride: 1, len: 0, ecn: 0 };
+    let batch = Batch { from: "10.0.0.1:1".parse().unwrap(), stride: 1, len: 0, ecn: 0, arrived: None };
     assert_eq!(batch.ranges().count(), 0);
 }
 
