@@ -10,6 +10,7 @@ mod operate;
 mod setup;
 mod shell;
 mod signals;
+mod twins;
 mod view;
 
 pub use error::RunError;

@@ -226,6 +226,7 @@ impl Router {
         link.set(PROVEN, proof == Ok(true));
         self.reselect(key, now);
         self.heard_newer(slot, &origin, claim.seqno);
+        self.show_neighbour(key);
         self.after_update(key, slot, starved, now);
         if proof == Ok(false) && !again {
             self.ask_for_records(key);

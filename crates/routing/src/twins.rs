@@ -25,14 +25,27 @@ impl Router {
             return;
         };
         // What the next hop says is ours in a moment.
-        let Some(hop) = dest.next_hop.filter(|&hop| hop != slot) else { return };
+        if dest.next_hop.is_none_or(|hop| hop == slot) {
+            return;
+        }
         if dest.own.is_some_and(|own| own.seqno() < seqno) {
             dest.link_mut(slot).set(OWED, true);
         }
+        self.show_neighbour(key);
+    }
+
+    /// An origin next to us that speaks of an older seqno than others do, or than it did before it
+    /// went, is shown the newest record at once.
+    pub(crate) fn show_neighbour(&mut self, key: Key) {
+        let Some((dest, hop)) = self.table.get(key).and_then(|dest| Some((dest, dest.next_hop?))) else {
+            return;
+        };
         let node = dest.origin.node;
-        if self.neighbours.get(hop).is_some_and(|n| n.id == node && n.shows_left > 0) && self.show(key, hop) {
-            let left = self.neighbours.get_mut(hop).map(|n| &mut n.shows_left);
-            left.into_iter().for_each(|left| *left -= 1);
+        if self.neighbours.get(hop).is_some_and(|n| n.id == node && n.shows_left > 0)
+            && self.show(key, hop)
+            && let Some(neighbour) = self.neighbours.get_mut(hop)
+        {
+            neighbour.shows_left -= 1;
         }
     }
 

@@ -128,6 +128,41 @@ fn an_origin_is_shown_a_newer_record_of_its_own_once_and_seldom() {
 }
 
 #[test]
+fn a_neighbour_that_comes_back_with_an_older_word_is_shown_its_last_one() {
+    let (mut bench, a) = (Bench::new(), Puppet::new(1));
+    let former = Puppet::at(1, START_MS + 500);
+    bench.up(&former, 3);
+    assert_eq!(bench.say(&former, &[former.origin(), former.update(1)]), Ok(()));
+    assert!(shown(&mut bench, &a).is_empty());
+    // However long all has been quiet before.
+    bench.pass(5 * MINUTE);
+    bench.router.neighbour_down(&a.id, bench.now);
+    bench.pass(Duration::from_secs(14));
+    bench.up(&a, 3);
+    assert_eq!(bench.say(&a, &[a.origin()]), Ok(()));
+    assert!(shown(&mut bench, &a).is_empty(), "its word may come yet");
+    assert_eq!(bench.say(&a, &[a.update(1)]), Ok(()));
+    assert_eq!(shown(&mut bench, &a), [500]);
+}
+
+#[test]
+fn twins_that_take_one_adjacency_from_each_other_both_report() {
+    // Node 1 has one neighbour of that key at a time, as its session does.
+    let mut world = World::new(3, &[(0, 1, 3), (1, 2, 3)]);
+    (0..3).for_each(|node| world.restart(node, 0));
+    world.share_key(0, 2);
+    for turn in 0..8 {
+        let (on, off) = ((turn % 2), (turn + 1) % 2);
+        for end in [0, 1] {
+            world.close(off, end, true);
+        }
+        world.open(on, 0);
+        world.run_for(Duration::from_secs(20));
+    }
+    assert_eq!(reporters(&world), BTreeSet::from([0, 2]));
+}
+
+#[test]
 fn who_spoke_of_a_newer_seqno_hears_when_it_is_overtaken_and_nobody_else() {
     let (mut bench, a) = (Bench::new(), Puppet::new(1));
     let (b, c) = (Puppet::new(2), Puppet::new(3));
