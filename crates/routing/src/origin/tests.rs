@@ -123,7 +123,7 @@ fn an_answer_to_a_record_of_this_life_proves_a_second_host() {
     assert_eq!(one.say(&a, &[first]), Ok(()));
     assert_eq!((reports(&one), seqno(&one)), (0, 8), "it may be from a former life");
     let leap = own_record(&mut one, &a).expect("told to who showed it");
-    assert_eq!(two.say(&a, &[leap.clone()]), Ok(()));
+    assert_eq!(two.say(&a, std::slice::from_ref(&leap)), Ok(()));
     assert_eq!((reports(&two), seqno(&two)), (1, 9), "nobody else could answer what two has said");
     let back = own_record(&mut two, &a).expect("told to who showed it");
     assert_eq!(one.say(&a, &[back]), Ok(()));
