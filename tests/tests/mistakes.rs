@@ -8,7 +8,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use sinew_tests::cli::text;
 use sinew_tests::lab::{Dial, Lab, run_lab};
 use sinew_tests::process::{Output, run};
@@ -241,6 +241,68 @@ fn two_nodes_with_one_key_are_told_so() {
         let output = run(command.arg("--config").arg(file), DEADLINE)?;
         expect(&output, 1, &["own key"])
     });
+}
+
+#[test]
+fn two_nodes_with_one_key_that_never_meet_are_reported() {
+    // Far apart both find out; where they take one neighbour's session from each other, it does.
+    for (name, row, told) in
+        [("twins", &["a", "m", "n", "b"][..], &["a", "b"][..]), ("flap", &["a", "m", "b"], &["m"])]
+    {
+        run_lab(name, |lab| {
+            twins(lab, row)?;
+            lab.start_all()?;
+            wait::until("the twins are reported", TWINS, || {
+                told.iter().all(|name| !duplicates(lab, name).is_empty())
+            })
+            .with_context(|| routes_everywhere(lab, row))?;
+            let key = lab.key("a")?.node_id;
+            for name in told {
+                let whose = if *name == "m" { &key } else { "this node's key" };
+                let entries = duplicates(lab, name);
+                let [entry] = &entries[..] else { bail!("{name}: {entries:?}") };
+                ensure!(text(entry, "text").contains(whose), "{name}: {entry}");
+                ensure!(text(entry, "fix").contains("sinew key new"), "{name}: {entry}");
+                let log = std::fs::read_to_string(lab.config(name).log())?;
+                let lines: Vec<_> = log.lines().filter(|line| line.contains("sinew key new")).collect();
+                ensure!(lines.len() == 1 && lines[0].contains(whose), "{name}: {lines:?}");
+            }
+            Ok(())
+        });
+    }
+}
+
+/// Longer than the neighbour of two takes to notice twice that the other one is gone.
+const TWINS: Duration = Duration::from_secs(90);
+
+/// A row whose first and last have one key; each dials inwards.
+fn twins(lab: &mut Lab, row: &[&str]) -> Result<()> {
+    lab.line(row)?;
+    lab.key("a")?;
+    let copy = lab.config("b").key_file();
+    std::fs::copy(lab.config("a").key_file(), copy)?;
+    lab.adopt_key("b")?;
+    for pair in row.windows(2) {
+        let (from, to) = if pair[1] == "b" { (pair[1], pair[0]) } else { (pair[0], pair[1]) };
+        lab.peer(from, to)?;
+    }
+    Ok(())
+}
+
+/// What a machine's status says about keys that two use.
+fn duplicates(lab: &Lab, name: &str) -> Vec<serde_json::Value> {
+    let status = lab.cli(name).json(&["status"]).unwrap_or_default();
+    let health = status["health"].as_array().cloned().unwrap_or_default();
+    health.into_iter().filter(|entry| text(entry, "code") == "duplicate_identity").collect()
+}
+
+/// What each machine knows of the others, for the message.
+fn routes_everywhere(lab: &Lab, row: &[&str]) -> String {
+    let table = |name: &&str| {
+        let routes = lab.cli(name).run(&["routes", "all", "--wide"]);
+        format!("{name}\n{}", routes.map(|output| output.text()).unwrap_or_default())
+    };
+    row.iter().map(table).collect()
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod setup;
 mod shell;
 mod signals;
 mod socket_queue;
+mod twins;
 mod view;
 
 pub use error::RunError;

@@ -16,6 +16,7 @@ use sinew_types::{DropReason, Instant, Metric, NodeId};
 
 use crate::command::{Command, Reply};
 use crate::setup;
+use crate::twins::{self, Twins};
 use crate::view::{self, Names, Rates};
 
 /// What the control API needs besides the node.
@@ -30,7 +31,7 @@ pub(crate) struct Operations {
     pings: BTreeMap<u64, (NodeId, u32, Reply<sinew_control::api::PingProbe>)>,
     traces: BTreeMap<u64, (NodeId, Reply<Trace>)>,
     next_request: u64,
-    duplicate: bool,
+    twins: Twins,
 }
 
 impl Operations {
@@ -51,7 +52,7 @@ impl Operations {
             pings: BTreeMap::new(),
             traces: BTreeMap::new(),
             next_request: 0,
-            duplicate: false,
+            twins: Twins::default(),
         }
     }
 
@@ -89,8 +90,10 @@ impl Operations {
         self.traces.retain(|_, (_, reply)| !reply.is_closed());
     }
 
-    pub(crate) fn note_duplicate(&mut self) {
-        self.duplicate = true;
+    /// Two machines use this key: what the log has to say, if it has not yet.
+    pub(crate) fn note_duplicate(&mut self, node: &Node, whose: NodeId, now: Instant) -> Option<String> {
+        let news = self.twins.note(whose, now);
+        news.then(|| twins::line(&whose, &node.status(now).node))
     }
 
     // --- status ---
@@ -117,16 +120,11 @@ impl Operations {
     }
 
     fn health(&self, node: &Node, now: Instant) -> Vec<Health> {
-        let mut health = Vec::new();
+        let status = node.status(now);
+        let mut health = self.twins.health(&status.node, now);
         let mut note = |code: &str, severity, text: String, fix: &str| {
             health.push(Health { code: code.to_owned(), severity, text, fix: fix.to_owned() });
         };
-        if self.duplicate {
-            let text = "another machine uses this node's key".to_owned();
-            let fix = "give one of the two a key of its own: `sinew key new FILE`, then restart it";
-            note("duplicate_identity", Severity::Error, text, fix);
-        }
-        let status = node.status(now);
         if status.peers_total > 0 && status.peers_up == 0 {
             let text = format!("none of {} peers answers", status.peers_total);
             note("no_peer", Severity::Error, text, "`sinew peers` shows the last error of each");

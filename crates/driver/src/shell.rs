@@ -285,9 +285,10 @@ impl Shell {
             Event::Authenticated { path } => self.tcp.authenticated(path.local),
             Event::LinkUp { peer, path } => info!(%peer, %path, "link up"),
             Event::LinkDown { peer, path } => info!(%peer, %path, "link down"),
-            Event::DuplicateIdentity => {
-                warn!("another machine uses this node's key: give one of them a key of its own");
-                self.operations.note_duplicate();
+            Event::DuplicateIdentity { node } => {
+                if let Some(line) = self.operations.note_duplicate(&self.node, node, clock::boottime()) {
+                    warn!("{line}");
+                }
             }
             Event::PingDone { request, answer } => self.operations.on_ping(request, answer),
             Event::TraceDone { request, hops, complete } => {

@@ -212,7 +212,7 @@ impl Node {
             E::AttemptFailed { peer, reason, .. } => {
                 self.dialler.on_candidate_failed(&peer, format!("{reason:?}"), now);
             }
-            E::DuplicateIdentity { .. } => self.emit(Event::DuplicateIdentity),
+            E::DuplicateIdentity { node, .. } => self.emit(Event::DuplicateIdentity { node }),
             E::Observed { .. } => {}
         }
     }
@@ -286,8 +286,8 @@ impl Node {
             self.apply_route(change, now);
         }
         while let Some(event) = self.router.poll_event() {
-            if let sinew_routing::Event::DuplicateIdentity(_) = event {
-                self.emit(Event::DuplicateIdentity);
+            if let sinew_routing::Event::DuplicateIdentity(node) = event {
+                self.emit(Event::DuplicateIdentity { node });
             }
         }
         moved

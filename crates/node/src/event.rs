@@ -62,8 +62,11 @@ pub enum Event {
         /// Whether the last hop is the target.
         complete: bool,
     },
-    /// Somebody else uses this node's key.
-    DuplicateIdentity,
+    /// Two machines use one key. Said again whenever it is seen.
+    DuplicateIdentity {
+        /// Whose key: this node's own, or another's.
+        node: NodeId,
+    },
 }
 
 /// What a ping found.

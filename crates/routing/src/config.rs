@@ -27,6 +27,10 @@ pub(crate) const READMIT_HOLD: Duration = Duration::from_secs(60);
 /// Pauses between repeated requests; the last one is kept.
 pub(crate) const RETRY: [Duration; 4] =
     [Duration::from_millis(300), Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(10)];
+/// Its own newest record is shown to a neighbour so often at once; the rest waits for the sweep.
+pub(crate) const SHOWS_AT_ONCE: u8 = 4;
+/// So many next hops are shown records of destinations behind them, in a sweep.
+pub(crate) const SHOWS_PER_SWEEP: usize = 32;
 /// Chain steps that one neighbour may make us compute, per second (protocol A6).
 pub(crate) const HASH_RATE: u64 = 65_536;
 /// Chain steps allowed at once: the first proof of about a thousand origins.

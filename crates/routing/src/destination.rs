@@ -29,6 +29,9 @@ const TOLD: u8 = 1 << 5;
 /// [`Link::said`] is the ordinal of a frame.
 const RETRACTED: u8 = 1 << 6;
 
+/// The neighbour has heard of a newer seqno than we could tell: it hears when ours is the newest.
+pub(crate) const OWED: u8 = 1 << 7;
+
 /// What we have told a neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
@@ -81,7 +84,7 @@ impl Link {
 
     /// Remembers what we just said.
     pub(crate) fn say(&mut self, told: Told) {
-        self.set(FORCE | RECORD | TOLD | RETRACTED, false);
+        self.set(FORCE | RECORD | TOLD | RETRACTED | OWED, false);
         match told {
             Told::Never => {}
             Told::Rank(rank) => {
@@ -122,6 +125,8 @@ pub(crate) struct Destination {
     pub(crate) next_hop: Option<Slot>,
     pub(crate) own: Option<PackedRank>,
     pub(crate) fd: Option<PackedRank>,
+    /// The newest seqno whose record the next hop was shown.
+    pub(crate) shown: Option<Seqno>,
     /// The highest seqno asked for on behalf of others.
     pub(crate) asked: Option<Seqno>,
     /// Sorted by slot; only neighbours that said or were told something.
@@ -151,6 +156,7 @@ impl Destination {
             next_hop: None,
             own: None,
             fd: None,
+            shown: None,
             asked: None,
             links: Vec::new(),
             wants: Vec::new(),
@@ -192,6 +198,13 @@ impl Destination {
 
     pub(crate) fn adv(&self, slot: Slot) -> Option<PackedRank> {
         self.link(slot).and_then(|link| link.adv)
+    }
+
+    /// Whether this next hop's word is older than a record that we can show it.
+    pub(crate) fn lags(&self, slot: Slot) -> bool {
+        let newest = self.origin.record.seqno;
+        let older = self.adv(slot).is_some_and(|adv| adv.seqno() < newest);
+        self.next_hop == Some(slot) && older && self.proof(newest).is_some()
     }
 
     pub(crate) fn proof(&self, seqno: Seqno) -> Option<&Proof> {

@@ -24,11 +24,12 @@ pub(crate) enum Need {
 }
 
 /// What a neighbour that was told `told` and asked for `asked` has to hear, now that we would
-/// like it to know `want`.
+/// like it to know `want`. `owed`: it knew of a newer seqno than we did, and now ours is newer.
 pub(crate) fn need(
     want: Option<PackedRank>,
     told: Option<PackedRank>,
     asked: Option<Seqno>,
+    owed: bool,
     significance: Significance,
 ) -> Need {
     let (want, told) = match (want, told) {
@@ -40,7 +41,8 @@ pub(crate) fn need(
         return Need::Now;
     }
     // D8: freshness alone is told rarely, to keep the origin from expiring.
-    let changed = significance.counts(told.metric(), want.metric()) || much_newer(want.seqno(), told.seqno());
+    let fresh = much_newer(want.seqno(), told.seqno()) || owed && want.seqno() > told.seqno();
+    let changed = fresh || significance.counts(told.metric(), want.metric());
     if changed { Need::Soon } else { Need::Nothing }
 }
 
@@ -91,8 +93,12 @@ mod tests {
         ];
         for (want, told, asked, expected) in table {
             let asked = asked.map(Seqno::new);
-            let got = need(want, told, asked, Significance::DAMPED);
+            let got = need(want, told, asked, false, Significance::DAMPED);
             assert_eq!(got, expected, "want {want:?} told {told:?} asked {asked:?}");
+        }
+        for (seqno, expected) in [(1_000, Need::Nothing), (1_001, Need::Soon)] {
+            let got = need(Some(rank(seqno, 20)), Some(old), None, true, Significance::DAMPED);
+            assert_eq!(got, expected, "owed and now {seqno}");
         }
     }
 }

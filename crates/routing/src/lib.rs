@@ -61,6 +61,7 @@ mod stats;
 mod table;
 mod timers;
 mod transmit;
+mod twins;
 mod verifier;
 
 pub use chain::{ChainKey, ChainValue};

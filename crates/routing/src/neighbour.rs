@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use sinew_types::{Class, Instant, MeshAddr, Metric, NodeId, Seqno};
 
 use crate::budget::Budget;
-use crate::config::{HASH_BURST, HASH_RATE, SIGNATURE_BURST, SIGNATURE_RATE};
+use crate::config::{HASH_BURST, HASH_RATE, SHOWS_AT_ONCE, SIGNATURE_BURST, SIGNATURE_RATE};
 use crate::table::Key;
 
 /// Index of a neighbour.
@@ -46,6 +46,10 @@ pub(crate) struct Neighbour {
     /// Destinations whose change waits for company until `lazy_at`.
     pub(crate) lazy: Vec<Key>,
     pub(crate) lazy_at: Option<Instant>,
+    /// Destinations whose newest record it lacks.
+    pub(crate) shows: BTreeSet<Key>,
+    /// How many more it is shown at once before the next sweep.
+    pub(crate) shows_left: u8,
     pub(crate) seqno_requests: BTreeMap<Key, Seqno>,
     pub(crate) record_requests: BTreeSet<MeshAddr>,
     /// Advertised by it, unknown to us: their records are asked for now and then.
@@ -79,6 +83,8 @@ impl Neighbour {
             urgent: BTreeSet::new(),
             lazy: Vec::new(),
             lazy_at: None,
+            shows: BTreeSet::new(),
+            shows_left: SHOWS_AT_ONCE,
             seqno_requests: BTreeMap::new(),
             record_requests: BTreeSet::new(),
             missing: BTreeSet::new(),

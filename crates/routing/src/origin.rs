@@ -5,14 +5,21 @@
 //! It jumps past a higher one only when shown our own signature under it, and not even then
 //! beyond ten minutes ahead of network time: a clock that was wrong once must not lock us out
 //! (routing-model D6, protocol finding 23).
+//!
+//! **A second host with our key** leaps over what we issue, as we leap over what it does. To tell
+//! it from a former life of ours, whose records may be about for an hour, a record that leaps says
+//! over what: its chain does not start at random but at a value that our key makes of the record
+//! leapt over. Nobody else can see that. A record that is not ours and starts where only an answer
+//! to one of *this* life can start was signed by somebody who is alive now (protocol A6.5).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use sinew_types::{Domain, Instant, Metric, NodeId, Rng, Seqno};
 use sinew_wire::routing::OriginRecord;
 
 use crate::budget::Budget;
-use crate::chain::{ChainKey, Proof};
+use crate::chain::{ChainKey, ChainValue, Proof};
 use crate::clock::NetworkClock;
 use crate::config::{Config, EXPIRY};
 use crate::destination::{Destination, FORCE};
@@ -27,18 +34,30 @@ use crate::verifier::{Origin, Verifier};
 const RAISE_RATE: u64 = 1;
 const RAISE_BURST: u64 = 3;
 
-/// One jump follows a restart with an old clock, seldom two; more means a second host.
-const JUMPS_SUSPECT: u8 = 3;
+/// So many of our own records are remembered, to know what answers them.
+const ISSUED_MAX: usize = 8;
 
 /// The state of our own origin.
 #[derive(Debug)]
 pub(crate) struct OwnOrigin {
     pub(crate) seqno: Seqno,
-    /// How often we had to jump past a record of ours that we did not sign in this life.
-    jumps: u8,
+    /// The anchors of the records signed in this life, the newest last.
+    issued: VecDeque<ChainValue>,
+    /// A record to leap over as soon as the budget allows.
+    leap: Option<Leap>,
+    /// The last foreign record that was looked at: the check is costly.
+    judged: Option<ChainValue>,
     /// Its destination, once it is in the table.
     pub(crate) key: Option<Key>,
     raises: Budget,
+}
+
+/// Over what our next record has to leap.
+#[derive(Clone, Copy, Debug)]
+struct Leap {
+    heard: Seqno,
+    /// The anchor of the record heard, if it is not of this life.
+    over: Option<ChainValue>,
 }
 
 impl OwnOrigin {
@@ -53,7 +72,8 @@ impl OwnOrigin {
         let time = clock.seqno(now);
         let kept = config.seqno.filter(|&kept| !clock.is_ahead(kept, now));
         let seqno = kept.map_or(time, |kept| time.max(kept.next()));
-        let proof = sign(config, rng, verifier, seqno);
+        let proof = sign(config, rng.array(), verifier, seqno);
+        let issued = VecDeque::from([proof.origin.record.anchor]);
         let mut destination = Destination::new(Arc::clone(&proof.origin), now);
         destination.is_self = true;
         destination.admitted = true;
@@ -62,7 +82,7 @@ impl OwnOrigin {
         destination.fd = destination.own;
         destination.proofs = vec![proof];
         let raises = Budget::new(RAISE_RATE, RAISE_BURST, now);
-        (Self { seqno, jumps: 0, key: None, raises }, destination)
+        (Self { seqno, issued, leap: None, judged: None, key: None, raises }, destination)
     }
 
     pub(crate) const fn at(mut self, key: Key) -> Self {
@@ -71,11 +91,16 @@ impl OwnOrigin {
     }
 }
 
-/// A new record and the start of its chain, which only we know.
-fn sign(config: &Config, rng: &mut Rng, verifier: &dyn Verifier, seqno: Seqno) -> Proof {
+/// Where the chain of a record of `seqno` starts that leaps over the one with the anchor `over`:
+/// unknown to all who lack our key, and fresh, since no two leaps are over one record to one seqno.
+fn leap_start(config: &Config, over: &ChainValue, seqno: Seqno) -> ChainValue {
+    config.identity.chain_start(&[over.as_slice(), &seqno.value().to_le_bytes()].concat())
+}
+
+/// A new record whose chain starts at `h0`, which only we know.
+fn sign(config: &Config, h0: ChainValue, verifier: &dyn Verifier, seqno: Seqno) -> Proof {
     let node = config.identity.node_id();
     let addr = node.address();
-    let h0 = rng.array();
     let anchor = verifier.advance(&ChainKey { addr, seqno }, Metric::ZERO, &h0, Metric::UNREACHABLE);
     let mut record = OriginRecord {
         node: *node.as_bytes(),
@@ -101,7 +126,13 @@ impl Router {
         let Some((key, dest)) = self.own.key.and_then(|key| Some((key, self.table.get_mut(key)?))) else {
             return;
         };
-        let proof = sign(&self.config, &mut self.rng, self.verifier.as_ref(), seqno);
+        let over = self.own.leap.take_if(|leap| leap.heard < seqno).and_then(|leap| leap.over);
+        let h0 = over.map_or_else(|| self.rng.array(), |over| leap_start(&self.config, &over, seqno));
+        let proof = sign(&self.config, h0, self.verifier.as_ref(), seqno);
+        if self.own.issued.len() >= ISSUED_MAX {
+            self.own.issued.pop_front();
+        }
+        self.own.issued.push_back(proof.origin.record.anchor);
         dest.origin = Arc::clone(&proof.origin);
         dest.proofs = vec![proof];
         dest.own = Some(PackedRank::new(seqno, Metric::ZERO));
@@ -111,10 +142,10 @@ impl Router {
         self.sync(key, now);
     }
 
-    /// A new seqno by the clock, above the present one.
+    /// A new seqno by the clock, above the present one and what has to be leapt over.
     fn raise(&mut self, now: Instant) {
-        let seqno = self.clock.seqno(now).max(self.own.seqno.next());
-        self.issue(seqno, now);
+        let above = self.own.leap.map_or(self.own.seqno, |leap| leap.heard.max(self.own.seqno));
+        self.issue(self.clock.seqno(now).max(above.next()), now);
     }
 
     /// A neighbour wants our own origin at `seqno` or newer.
@@ -152,24 +183,42 @@ impl Router {
         }
     }
 
-    /// Our own origin under somebody else's hand, or from a former life.
-    pub(crate) fn hear_own_record(&mut self, origin: &Origin, now: Instant) {
-        let heard = origin.record.seqno;
-        let ours = self.own.key.and_then(|key| self.table.get(key)).map(|dest| &dest.origin);
-        if ours.is_some_and(|ours| ours.record == origin.record) {
+    /// Our own origin by somebody else's hand, from a former life, or round the corner.
+    pub(crate) fn hear_own_record(&mut self, slot: Slot, origin: &Origin, now: Instant) {
+        let record = &origin.record;
+        let (heard, ours) = (record.seqno, self.own.issued.contains(&record.anchor));
+        if ours && heard == self.own.seqno {
             return;
         }
-        let newer = heard >= self.own.seqno && !self.clock.is_ahead(heard, now);
-        // Two hosts with one key would leap over each other without end; the budget slows them.
-        if !newer || !self.own.raises.try_take(now) {
-            return;
-        }
-        self.own.jumps = self.own.jumps.saturating_add(1);
-        if self.own.jumps == JUMPS_SUSPECT {
+        if !ours && self.answers_ours(slot, origin, now) {
             self.events.push_back(Event::DuplicateIdentity(self.me));
         }
-        let seqno = self.clock.seqno(now).max(heard.next());
-        self.issue(seqno, now);
+        if heard < self.own.seqno || self.clock.is_ahead(heard, now) {
+            return;
+        }
+        self.own.leap = Some(Leap { heard, over: (!ours).then_some(record.anchor) });
+        // Who showed it hears the answer at once, or two hosts with one key would hardly meet.
+        self.answer_as_origin(slot, heard.next(), now);
+    }
+
+    /// Whether a record that we did not sign leaps over one that we signed in this life: then
+    /// another host with our key has heard of it (protocol A6.5).
+    fn answers_ours(&mut self, slot: Slot, origin: &Origin, now: Instant) -> bool {
+        let (seqno, anchor) = (origin.record.seqno, origin.record.anchor);
+        if self.own.judged.replace(anchor) == Some(anchor) {
+            return false;
+        }
+        let key = ChainKey { addr: origin.addr, seqno };
+        let ends_there = |ours: &ChainValue| {
+            let h0 = leap_start(&self.config, ours, seqno);
+            self.verifier.advance(&key, Metric::ZERO, &h0, Metric::UNREACHABLE) == anchor
+        };
+        let answers = self.own.issued.iter().any(ends_there);
+        let price = self.own.issued.len() as u64 * u64::from(Metric::UNREACHABLE.units());
+        if let Some(neighbour) = self.neighbours.get_mut(slot) {
+            neighbour.hashes.charge(price, now);
+        }
+        answers
     }
 
     /// Refreshes our record when its time has come, by network time.

@@ -136,7 +136,7 @@ impl Router {
         self.stats.signatures += 1;
         let origin = self.verifier.verify_origin(record).ok_or(DropReason::ForgedOrigin)?;
         if self.is_me(&origin.node) {
-            self.hear_own_record(&origin, now);
+            self.hear_own_record(slot, &origin, now);
             return Ok(());
         }
         if origin.node == id {
@@ -151,6 +151,7 @@ impl Router {
         if let Some(neighbour) = self.neighbours.get_mut(slot) {
             neighbour.missing.remove(&addr);
         }
+        self.heard_newer(slot, &addr, record.seqno);
         Ok(())
     }
 
@@ -224,6 +225,8 @@ impl Router {
         link.adv = proof.ok().map(|_| rank);
         link.set(PROVEN, proof == Ok(true));
         self.reselect(key, now);
+        self.heard_newer(slot, &origin, claim.seqno);
+        self.show_neighbour(key);
         self.after_update(key, slot, starved, now);
         if proof == Ok(false) && !again {
             self.ask_for_records(key);

@@ -10,7 +10,7 @@
 use sinew_types::{Class, Instant, Metric, Seqno};
 
 use crate::config::{BATCH, SILENCE};
-use crate::destination::{Destination, FORCE, LAZY, RECORD, Told, URGENT};
+use crate::destination::{Destination, FORCE, LAZY, OWED, RECORD, Told, URGENT};
 use crate::feasibility::{Need, need};
 use crate::neighbour::{Neighbour, Slot};
 use crate::rank::PackedRank;
@@ -72,7 +72,11 @@ impl Router {
             return None;
         };
         let moved = dest.next_hop != Some(pick.slot);
+        if moved {
+            dest.shown = None;
+        }
         dest.next_hop = Some(pick.slot);
+        dest.link_mut(pick.slot).set(OWED, false);
         dest.own = Some(pick.own);
         dest.fd = dest.fd.max(Some(pick.own));
         if cancel {
@@ -136,7 +140,9 @@ impl Router {
         let link = dest.link(slot);
         let want = self.want(dest, slot, neighbour);
         let told = link.and_then(|link| link.told());
-        let plain = need(want, told, dest.want(slot), self.config.significance);
+        let newest = dest.own.is_some_and(|own| own.seqno() >= dest.origin.record.seqno);
+        let owed = newest && link.is_some_and(|link| link.has(OWED));
+        let plain = need(want, told, dest.want(slot), owed, self.config.significance);
         let forced = want.is_some() && link.is_some_and(|link| link.has(FORCE));
         if forced { Need::Now } else { plain }
     }

@@ -137,6 +137,11 @@ impl Router {
     pub fn neighbour_down(&mut self, node: &NodeId, now: Instant) {
         let Some(slot) = self.neighbours.remove(node) else { return };
         self.batches.retain(|&(_, s)| s != slot);
+        // Its going is a word about it: what it said last outlives a restart, and is shown to who
+        // comes back with less (D6, D12).
+        if let Some(key) = self.table.find(&node.address()) {
+            self.touch(key, now);
+        }
         for key in self.table.keys() {
             let Some(dest) = self.table.get_mut(key) else { continue };
             if dest.remove_link(slot).is_some() || dest.next_hop == Some(slot) {

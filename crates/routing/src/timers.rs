@@ -116,6 +116,7 @@ impl Router {
         for slot in self.neighbours.slots() {
             self.ask_again_for_missing(slot);
         }
+        self.show_what_is_newer();
         self.fill_vicinity(now);
     }
 

@@ -46,6 +46,7 @@ impl Router {
         let Some(slot) = self.neighbours.slot_of(node) else { return false };
         let mut draft = Draft { builder: FrameBuilder::new(out), room: FRAME_MAX };
         let done = self.put_hint(slot, &mut draft)
+            && self.put_shows(slot, &mut draft)
             && self.put_seqno_requests(slot, &mut draft)
             && self.put_record_requests(slot, &mut draft)
             && self.put_routes(slot, now, &mut draft);
@@ -90,6 +91,21 @@ impl Router {
             neighbour.hint_due = false;
         }
         fits
+    }
+
+    fn put_shows(&mut self, slot: Slot, draft: &mut Draft<'_>) -> bool {
+        while let Some(&key) = self.neighbours.get(slot).and_then(|n| n.shows.first()) {
+            let shown = self.table.get(key).filter(|dest| dest.lags(slot)).map(|dest| &dest.origin.record);
+            if let Some(record) = shown.cloned()
+                && !draft.put(self, &RoutingMessage::Origin(record.clone()), origin_len(&record))
+            {
+                return false;
+            }
+            if let Some(neighbour) = self.neighbours.get_mut(slot) {
+                neighbour.shows.remove(&key);
+            }
+        }
+        true
     }
 
     fn put_seqno_requests(&mut self, slot: Slot, draft: &mut Draft<'_>) -> bool {

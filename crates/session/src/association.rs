@@ -22,9 +22,10 @@ use sinew_wire::segment::StreamClass;
 use crate::adjacency::Adjacency;
 use crate::arq::{Rtt, Stream};
 use crate::epoch::{Due, Epoch};
-use crate::event::{AttemptFailure, CloseReason, Event, Target, To};
+use crate::event::{Arrival, AttemptFailure, CloseReason, Event, Target, To};
 use crate::handshake::{Attempt, Delayed};
 use crate::keys::{SessionView, Traffic};
+use crate::lives::Lives;
 use crate::paths::{Change, Paths};
 use crate::ratelimit::Group;
 use crate::shared::Core;
@@ -68,6 +69,7 @@ pub(crate) struct Association {
     pub(crate) own: u64,
     /// The peer's half, 0 while unknown.
     pub(crate) their: u64,
+    lives: Lives,
     pub(crate) born: Instant,
     pub(crate) outbound: bool,
     pub(crate) epochs: Vec<Epoch>,
@@ -108,6 +110,7 @@ impl Association {
             addr: peer.address(),
             own,
             their: 0,
+            lives: Lives::default(),
             born: now,
             outbound: false,
             epochs: Vec::new(),
@@ -174,6 +177,13 @@ impl Association {
             self.erase(oldest, core, now);
         }
         core.event(Event::Up { peer: self.peer, fresh });
+    }
+
+    /// The peer has proved that it is alive under this id; tells if that makes it two machines.
+    pub(crate) fn meet(&mut self, their: u64, from: Arrival, core: &mut Core) {
+        if self.lives.is_twin(their) {
+            core.event(Event::DuplicateIdentity { node: self.peer, from });
+        }
     }
 
     /// The epoch at `at` is known to both sides.

@@ -232,10 +232,10 @@ pub enum Event {
         /// Our address there.
         addr: SocketAddr,
     },
-    /// Somebody completed the first handshake message with our own key, or a second identity claims
-    /// a mesh address.
+    /// Somebody completed the first handshake message with our own key, two machines take the
+    /// session of one peer from each other, or a second identity claims a mesh address.
     DuplicateIdentity {
-        /// The identity: our own, or the newcomer.
+        /// The identity: our own, the peer's, or the newcomer.
         node: NodeId,
         /// Where from.
         from: Arrival,

@@ -45,6 +45,7 @@ mod handshake;
 mod indexes;
 mod info;
 mod keys;
+mod lives;
 mod paths;
 mod ratelimit;
 mod sessions;

@@ -8,7 +8,7 @@ use sinew_wire::routed::{MSG_ROUTED, ROUTED_OVERHEAD};
 use sinew_wire::virtio::VirtioNetHdr;
 
 use crate::check::{Violation, revisits};
-use crate::host::host_named;
+use crate::host::{host_name, host_named};
 use crate::queue::Happening;
 use crate::world::World;
 
@@ -140,7 +140,7 @@ impl World {
             }
             while let Some(event) = node.poll_event() {
                 moved = true;
-                self.on_event(host, node, event);
+                self.on_event(host, node, event)?;
             }
             for (path, size) in waiting.refused.drain(..) {
                 moved = true;
@@ -225,7 +225,7 @@ impl World {
         Ok(())
     }
 
-    fn on_event(&mut self, host: usize, node: &mut Node, event: Event) {
+    fn on_event(&mut self, host: usize, node: &mut Node, event: Event) -> Result<(), Violation> {
         let local = self.hosts[host].local(self.now);
         match event {
             Event::Resolve { peer, host, .. } => {
@@ -235,8 +235,14 @@ impl World {
             Event::Connect { peer, remote, .. } => self.connect(host, peer, remote),
             Event::LinkUp { path, .. } => self.note(host, format_args!("link up over {path:?}")),
             Event::LinkDown { path, .. } => self.note(host, format_args!("link down over {path:?}")),
+            // Every host has a key of its own, whatever restarts, roams or lies.
+            Event::DuplicateIdentity { node } => {
+                let text = format!("{} takes {node} for two machines", host_name(host));
+                return Err(Violation::new(self.now, "twins", text));
+            }
             _ => {}
         }
+        Ok(())
     }
 }
 

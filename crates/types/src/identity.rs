@@ -183,6 +183,16 @@ impl Identity {
         self.signing.sign(&domain.frame(bytes)).to_bytes()
     }
 
+    /// Sixteen bytes that only this key can make of `context`, and makes again of the same: the start
+    /// of the chain of a record that answers another one (protocol A6.5).
+    pub fn chain_start(&self, context: &[u8]) -> [u8; 16] {
+        let mut out = [0; 16];
+        Hkdf::<Sha256>::new(None, self.signing.as_bytes())
+            .expand(&[b"sinew/chain-start/v1\0".as_slice(), context].concat(), &mut out)
+            .expect("16 bytes are a valid HKDF-SHA256 output length");
+        out
+    }
+
     /// Seed of the libp2p key: derived, so that a PeerId in a public directory names no node (A9).
     pub fn libp2p_seed(&self) -> Zeroizing<[u8; 32]> {
         let mut out = Zeroizing::new([0; 32]);

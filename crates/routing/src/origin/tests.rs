@@ -104,17 +104,80 @@ fn our_own_record_coming_back_changes_nothing() {
     assert_eq!(seqno(&bench), 0);
 }
 
+/// Our own record as `to` hears it.
+fn own_record(bench: &mut Bench, to: &Puppet) -> Option<RoutingMessage> {
+    bench.heard(to).into_iter().find(|message| matches!(message, RoutingMessage::Origin(_)))
+}
+
+fn reports(bench: &Bench) -> usize {
+    bench.events.iter().filter(|event| matches!(event, Event::DuplicateIdentity(_))).count()
+}
+
 #[test]
-fn leaping_over_each_other_is_reported_as_a_second_host() {
+fn an_answer_to_a_record_of_this_life_proves_a_second_host() {
+    let (mut one, mut two, a) = (Bench::new(), Bench::at(START_MS + 7, |_| {}), Puppet::new(1));
+    one.up(&a, 1);
+    two.up(&a, 1);
+    drop(own_record(&mut one, &a));
+    let first = own_record(&mut two, &a).expect("its own");
+    assert_eq!(one.say(&a, &[first]), Ok(()));
+    assert_eq!((reports(&one), seqno(&one)), (0, 8), "it may be from a former life");
+    let leap = own_record(&mut one, &a).expect("told to who showed it");
+    assert_eq!(two.say(&a, std::slice::from_ref(&leap)), Ok(()));
+    assert_eq!((reports(&two), seqno(&two)), (1, 9), "nobody else could answer what two has said");
+    let back = own_record(&mut two, &a).expect("told to who showed it");
+    assert_eq!(one.say(&a, &[back]), Ok(()));
+    assert_eq!((reports(&one), seqno(&one)), (1, 10));
+    assert_eq!(two.say(&a, &[leap]), Ok(()));
+    assert_eq!((reports(&two), seqno(&two)), (1, 9), "an old one says nothing new");
+}
+
+#[test]
+fn an_answer_is_known_though_other_records_came_in_between_and_the_memory_is_bounded() {
+    // raises between the record that is answered and the answer, found
+    for (between, found) in [(0, true), (super::ISSUED_MAX - 1, true), (super::ISSUED_MAX, false)] {
+        let (mut one, mut two, a) = (Bench::new(), Bench::at(START_MS - 7, |_| {}), Puppet::new(1));
+        one.up(&a, 1);
+        two.up(&a, 1);
+        let answered = own_record(&mut one, &a).expect("its own");
+        for _ in 0..between {
+            one.pass(Duration::from_secs(2));
+            let (origin, seqno) = (one.own_addr(), one.router.own_seqno().next());
+            assert_eq!(one.say(&a, &[RoutingMessage::SeqnoRequest { origin, seqno }]), Ok(()));
+        }
+        two.pass(Duration::from_secs(60));
+        assert_eq!(two.say(&a, &[answered]), Ok(()));
+        let answer = own_record(&mut two, &a).expect("told to who showed it");
+        assert_eq!(one.say(&a, &[answer]), Ok(()));
+        assert_eq!(reports(&one), usize::from(found), "{between} in between");
+    }
+}
+
+#[test]
+fn records_of_former_lives_are_leapt_over_however_many_and_prove_nothing() {
     let (mut bench, a) = (Bench::new(), Puppet::new(1));
     bench.up(&a, 1);
-    for leap in 1..=3 {
-        assert!(!bench.events.contains(&Event::DuplicateIdentity(bench.router.me)), "{leap}");
+    for _ in 0..20 {
         bench.pass(Duration::from_secs(2));
-        let twin = Puppet::at(0, bench.router.own_seqno().value() + 10);
-        assert_eq!(bench.say(&a, &[twin.origin()]), Ok(()));
+        let former = Puppet::at(0, bench.router.own_seqno().value() + 10_000);
+        assert_eq!(bench.say(&a, &[former.origin()]), Ok(()));
+        assert!(bench.router.own_seqno() > former.record.seqno);
     }
-    assert!(bench.events.contains(&Event::DuplicateIdentity(bench.router.me)));
+    assert_eq!(reports(&bench), 0);
+}
+
+#[test]
+fn a_leap_that_comes_too_soon_is_made_up_for() {
+    let (mut bench, a) = (Bench::new(), Puppet::new(1));
+    bench.up(&a, 1);
+    for ahead in 1..=6 {
+        assert_eq!(bench.say(&a, &[Puppet::at(0, START_MS + ahead * 60_000).origin()]), Ok(()));
+    }
+    assert_eq!(seqno(&bench), 3 * 60_000 + 1);
+    drop(bench.heard(&a));
+    bench.pass(Duration::from_millis(1_100));
+    assert_eq!(seqno(&bench), 6 * 60_000 + 1);
+    assert_eq!(bench.heard_about(&a, &bench.own_addr()), ["update 360001 1"]);
 }
 
 #[test]

@@ -76,6 +76,10 @@ pub(crate) struct World {
     pub(crate) floor: u16,
     restarts: u64,
     pub(crate) messages: u64,
+    /// Pairs of nodes share a key; else a report of it is a failure.
+    pub(crate) twins: bool,
+    /// Who reported whose key, and when.
+    pub(crate) reports: Vec<(usize, NodeId, Instant)>,
     /// An honest router was taken for a liar.
     fault: Option<String>,
     pub(crate) trace: Vec<String>,
@@ -114,6 +118,8 @@ impl World {
             floor: 1,
             restarts: 0,
             messages: 0,
+            twins: false,
+            reports: Vec::new(),
             fault: None,
             trace: Vec::new(),
         };
@@ -133,6 +139,15 @@ impl World {
         let mut router = Router::with_verifier(config, seed, unix, self.now, Arc::clone(&self.verifier));
         router.rules.without = self.rule_out;
         router
+    }
+
+    /// Gives `b` the key of `a`, both new.
+    pub(crate) fn share_key(&mut self, a: usize, b: usize) {
+        self.twins = true;
+        self.identities[b] = Arc::clone(&self.identities[a]);
+        (self.ids[b], self.addrs[b]) = (self.ids[a], self.addrs[a]);
+        self.restart(a, 0);
+        self.restart(b, 0);
     }
 
     pub(crate) fn without(&mut self, rule: Rule) {
@@ -370,7 +385,10 @@ impl World {
     fn drain(&mut self, node: usize) {
         while self.routers[node].poll_change().is_some() {}
         while let Some(event) = self.routers[node].poll_event() {
-            assert!(matches!(event, Event::OwnSeqno(_)), "{event:?}");
+            if let Event::DuplicateIdentity(id) = event {
+                assert!(self.twins, "{node} takes {id} for two");
+                self.reports.push((node, id, self.now));
+            }
         }
     }
 

@@ -419,6 +419,7 @@ impl Association {
         let epoch = Epoch::new(open, seal, flight.generation, true, &mut core.rng, now);
         let index = epoch.index();
         self.stamp_peer = self.stamp_peer.max(payload.last_stamp);
+        self.meet(payload.assoc_own, *from, core);
         self.install(epoch, payload.assoc_own, Told::from(payload), core, now);
         // protocol A2: our own completed, so a delayed answer is not needed.
         self.delayed = None;

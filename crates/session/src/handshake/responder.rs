@@ -456,6 +456,7 @@ impl Sessions {
         let epoch = Epoch::new(open, seal, pending.generation, false, &mut core.rng, now);
         let index = epoch.index();
         association.wants_adjacency |= pending.wants_adjacency;
+        association.meet(pending.their, from, core);
         association.install(epoch, pending.their, pending.told, core, now);
         if let Some(at) = association.epoch_at(index) {
             association.confirm(at, core, now);

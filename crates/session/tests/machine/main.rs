@@ -8,3 +8,4 @@ mod replay;
 mod restart;
 mod streams;
 mod support;
+mod twins;

@@ -1,0 +1,87 @@
+//! How an origin hears of a record of its own that it has not issued (routing-model D12).
+//!
+//! Two hosts with one key each have their neighbourhood, and at the border between them nothing is
+//! wrong: the nearer one is selected, whatever the other's seqno. So whoever holds a newer record
+//! than its next hop speaks of shows it: hop by hop it comes to the origin, who knows whether it
+//! signed that itself. And whoever spoke of the newer one is owed word as soon as ours overtakes
+//! it, against D8; else the answer would end where the two meet.
+//!
+//! An honest origin with several neighbours is shown its own words now and then; that costs one
+//! ORIGIN a seqno and hop, and bounds hold it ([`SHOWS_AT_ONCE`], [`SHOWS_PER_SWEEP`]).
+
+use sinew_types::{Class, MeshAddr, Seqno};
+
+use crate::config::{SHOWS_AT_ONCE, SHOWS_PER_SWEEP};
+use crate::destination::OWED;
+use crate::neighbour::Slot;
+use crate::router::Router;
+use crate::table::Key;
+
+impl Router {
+    /// A neighbour knows of this seqno of somebody else's origin.
+    pub(crate) fn heard_newer(&mut self, slot: Slot, origin: &MeshAddr, seqno: Seqno) {
+        let Some((key, dest)) = self.table.find(origin).and_then(|key| Some((key, self.table.get_mut(key)?)))
+        else {
+            return;
+        };
+        // What the next hop says is ours in a moment.
+        if dest.next_hop.is_none_or(|hop| hop == slot) {
+            return;
+        }
+        if dest.own.is_some_and(|own| own.seqno() < seqno) {
+            dest.link_mut(slot).set(OWED, true);
+        }
+        self.show_neighbour(key);
+    }
+
+    /// An origin next to us that speaks of an older seqno than others do, or than it did before it
+    /// went, is shown the newest record at once.
+    pub(crate) fn show_neighbour(&mut self, key: Key) {
+        let Some((dest, hop)) = self.table.get(key).and_then(|dest| Some((dest, dest.next_hop?))) else {
+            return;
+        };
+        let node = dest.origin.node;
+        if self.neighbours.get(hop).is_some_and(|n| n.id == node && n.shows_left > 0)
+            && self.show(key, hop)
+            && let Some(neighbour) = self.neighbours.get_mut(hop)
+        {
+            neighbour.shows_left -= 1;
+        }
+    }
+
+    /// Shows the next hop the newest record, unless it knows it or was shown it; whether it will be.
+    fn show(&mut self, key: Key, hop: Slot) -> bool {
+        // A stub speaks for itself alone.
+        if self.config.class == Class::Stub {
+            return false;
+        }
+        let Some(dest) = self.table.get_mut(key).filter(|dest| dest.lags(hop)) else { return false };
+        let newest = dest.origin.record.seqno;
+        let (Some(neighbour), true) = (self.neighbours.get_mut(hop), dest.shown < Some(newest)) else {
+            return false;
+        };
+        dest.shown = Some(newest);
+        neighbour.shows.insert(key);
+        self.neighbours.mark_ready(hop);
+        true
+    }
+
+    /// Shows each next hop what it lacks, some at a time.
+    pub(crate) fn show_what_is_newer(&mut self) {
+        for slot in self.neighbours.slots() {
+            let left = self.neighbours.get_mut(slot).map(|n| &mut n.shows_left);
+            left.into_iter().for_each(|left| *left = SHOWS_AT_ONCE);
+        }
+        let mut shown = 0;
+        for key in self.table.keys() {
+            let hop = self.table.get(key).and_then(|dest| dest.next_hop);
+            shown += usize::from(hop.is_some_and(|hop| self.show(key, hop)));
+            if shown == SHOWS_PER_SWEEP {
+                break;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
