@@ -138,7 +138,8 @@ pub(crate) fn parse() -> Result<Options, ExitCode> {
             eprintln!("{} (--help tells more)", one_line(&error));
             return ExitCode::from(1);
         }
-        print!("{error}");
+        // The reader of the help may have gone (`| head`).
+        let _ = error.print();
         ExitCode::SUCCESS
     })
 }

@@ -145,6 +145,9 @@ fn ratio_table(group: &[Outcome]) -> String {
                 rows.push(row);
             }
         }
+        if rows.len() == 1 {
+            continue;
+        }
         let _ = write!(text, "\n{} ÷ others, round by round\n{}", own.subject, aligned(&rows));
     }
     text
@@ -185,7 +188,7 @@ fn notes(group: &[Outcome]) -> String {
             }
         }
         for failure in &outcome.failures {
-            let _ = writeln!(text, "  FAILED {} {failure}", outcome.subject);
+            let _ = writeln!(text, "  FAILED {} {}", outcome.subject, failure.trim_end());
         }
     }
     if text.is_empty() { text } else { format!("\nNotes\n{text}") }

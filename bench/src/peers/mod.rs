@@ -39,6 +39,11 @@ pub(crate) trait Peer {
         &["--version"]
     }
 
+    /// What stands for a version when there is no program to ask.
+    fn origin(&self) -> String {
+        String::new()
+    }
+
     /// Whether it can take part in a scenario.
     fn supports(&self, scenario: Scenario) -> bool {
         scenario == Scenario::Pair
@@ -155,7 +160,7 @@ fn find(peer: &dyn Peer, options: &Options) -> Result<Option<PathBuf>> {
 
 fn subject(peer: Box<dyn Peer>, program: PathBuf) -> Subject {
     let version =
-        if program.as_os_str().is_empty() { String::new() } else { version(peer.as_ref(), &program) };
+        if program.as_os_str().is_empty() { peer.origin() } else { version(peer.as_ref(), &program) };
     Subject { peer, program, version }
 }
 

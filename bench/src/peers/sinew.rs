@@ -57,6 +57,13 @@ impl Peer for Sinew {
         &[]
     }
 
+    fn origin(&self) -> String {
+        match &self.folder {
+            Some(folder) => folder.display().to_string(),
+            None => "this workspace".into(),
+        }
+    }
+
     fn supports(&self, _scenario: Scenario) -> bool {
         true
     }
