@@ -69,7 +69,7 @@ fn work(options: &args::Options) -> Result<bool> {
     let subjects = peers::choose(options)?;
     let plan = run::Plan::new(options, &subjects)?;
     if options.list {
-        print!("{}", peers::listing(&subjects));
+        print!("{}{}", peers::listing(&subjects), absent(options));
         return Ok(true);
     }
     obstacle()?;
@@ -81,7 +81,7 @@ fn work(options: &args::Options) -> Result<bool> {
         std::fs::write(file, "{}\n").with_context(|| format!("cannot write {}", file.display()))?;
     }
     let machine = machine::Machine::read();
-    println!("{machine}\n{plan}");
+    println!("{machine}\n{plan}{}", absent(options));
     let results = run::all(options, &plan);
     cleanup::own();
     print!("{}", report::text(&results));
@@ -92,6 +92,15 @@ fn work(options: &args::Options) -> Result<bool> {
         println!("\nWritten to {}.", file.display());
     }
     Ok(results.iter().all(|result| result.failures.is_empty()))
+}
+
+/// Which peers are not measured for want of their programs.
+fn absent(options: &args::Options) -> String {
+    let names = peers::missing(options);
+    if names.is_empty() {
+        return String::new();
+    }
+    format!("Not found: {} (bench/README.md tells how to get them; --peer NAME=FILE)\n", names.join(" "))
 }
 
 fn obstacle() -> Result<()> {

@@ -172,6 +172,15 @@ fn version(peer: &dyn Peer, program: &Path) -> String {
     text.lines().find(numbered).unwrap_or("version unknown").trim().to_owned()
 }
 
+/// Peers without a program here, when nobody asked for particular ones.
+pub(crate) fn missing(options: &Options) -> Vec<String> {
+    if !options.only.is_empty() {
+        return Vec::new();
+    }
+    let absent = |peer: &dyn Peer| matches!(find(peer, options), Ok(None));
+    all(options).iter().filter(|peer| absent(peer.as_ref())).map(|peer| peer.name().to_owned()).collect()
+}
+
 /// One line for each subject.
 pub(crate) fn listing(subjects: &[Subject]) -> String {
     let line = |subject: &Subject| {
