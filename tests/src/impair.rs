@@ -7,7 +7,7 @@
 //! What a packet filter cannot do (delay, jitter, reordering) a box between two machines does:
 //! see [`wan`].
 
-mod wan;
+pub mod wan;
 
 use anyhow::{Context, Result};
 

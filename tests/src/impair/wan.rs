@@ -6,7 +6,7 @@
 //! The box owns a packet socket on each of its two interfaces and copies frames between them.
 //! A frame waits in a queue ordered by the time at which it is due; the thread sleeps in
 //! `ppoll` until a frame comes or is due. Loss and jitter come from a seeded generator, so that
-//! two runs see the same pattern. The queue holds [`QUEUE`] bytes a direction, past which frames
+//! two runs see the same pattern. The queue holds 8 MiB a direction, past which frames
 //! are lost, as at any router.
 //!
 //! Frames are copied as they are: senders must not leave segmentation or checksums to a card
