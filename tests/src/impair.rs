@@ -3,10 +3,17 @@
 //! Everything drops on *input*, after the wire: a drop on output would give the sender an error
 //! from `sendmsg`, and a silent fault must give no hint. Faults are elements of nftables sets,
 //! so that switching one is a single atomic command.
+//!
+//! What a packet filter cannot do (delay, jitter, reordering) a box between two machines does:
+//! see [`wan`].
+
+pub mod wan;
 
 use anyhow::{Context, Result};
 
 use crate::ns::Namespace;
+
+pub use wan::{Wan, WanFaults};
 
 const TABLE: &str = "inet sinewlab";
 

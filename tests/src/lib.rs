@@ -13,7 +13,7 @@
 //! | [`lab`] | topologies, and `sinewd` in each node |
 //! | [`sinewd`] | one daemon: configuration, start, kill, restart, log |
 //! | [`cli`] | the `sinew` command with its exit code and JSON |
-//! | [`impair`] | silent cuts, loss, filtered ICMP, shaped links |
+//! | [`impair`] | silent cuts, loss, filtered ICMP, shaped links, long lines |
 //! | [`capture`] | what an eavesdropper on a link sees |
 //! | [`workload`] | nginx, curl, iperf3, ping, sshd: the programs that people run |
 //!

@@ -46,8 +46,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// What the tests of a crate may use beyond that.
 const ALLOWED_IN_TESTS: &[(&str, &[&str])] = &[("driver", &["noise", "session", "forwarding"])];
 
-/// Whole-system tests and developer commands stand outside the picture and may see all.
-const OUTSIDE: &[&str] = &["tests", "xtask"];
+/// Whole-system tests, the benchmark and developer commands stand outside the picture and may see all.
+const OUTSIDE: &[&str] = &["tests", "bench", "xtask"];
 
 /// External crates that would bring IO, a clock or threads into the pure crates, or serde into
 /// the core (control alone has it).

@@ -99,7 +99,7 @@ fn is_test_attribute(attr: &syn::Attribute) -> bool {
 pub(crate) fn workspace() -> Vec<Source> {
     let root = sinew_tests::requirements::workspace_root();
     let mut files = Vec::new();
-    for folder in ["crates", "daemon", "cli", "tests", "xtask", "fuzz"] {
+    for folder in ["crates", "daemon", "cli", "tests", "bench", "xtask", "fuzz"] {
         walk(&root.join(folder), &mut files);
     }
     files.sort();
