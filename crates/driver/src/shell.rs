@@ -263,6 +263,11 @@ impl Shell {
             Event::Authenticated { path } => self.tcp.authenticated(path.local),
             Event::LinkUp { peer, path } => info!(%peer, %path, "link up"),
             Event::LinkDown { peer, path } => info!(%peer, %path, "link down"),
+            Event::LinkRefused { peer, path } => warn!(
+                "the way to {peer} at {} carries less than 1,200 bytes a packet; a link needs that: raise \
+                 the MTU on the way, or try carrier tcp (?via=tcp)",
+                path.remote
+            ),
             Event::DuplicateIdentity => {
                 warn!("another machine uses this node's key: give one of them a key of its own");
                 self.operations.note_duplicate();

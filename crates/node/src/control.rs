@@ -6,7 +6,7 @@
 
 use sinew_forwarding::{Cause, FibEntry};
 use sinew_routing::RouteChange;
-use sinew_session::{self as session, Receipt, Target, To};
+use sinew_session::{self as session, AttemptFailure, Receipt, Target, To};
 use sinew_types::{DropReason, Instant, MeshAddr, NodeId, PathAddr};
 use sinew_wire::error::{ErrorCode, ErrorReport};
 use sinew_wire::request::Request;
@@ -209,18 +209,39 @@ impl Node {
             E::PathDown { peer, .. } => self.sync_link(peer, now),
             E::Pong { peer, id, from, rtt, .. } => self.on_pong(peer, id, from, rtt, now),
             E::MtuAck { peer, id, size: _ } => self.on_mtu_ack(peer, id, now),
-            E::AttemptFailed { peer, reason, .. } => {
-                self.dialler.on_candidate_failed(&peer, format!("{reason:?}"), now);
-            }
+            E::AttemptFailed { peer, target, reason } => self.on_attempt_failed(peer, target, reason, now),
             E::DuplicateIdentity { .. } => self.emit(Event::DuplicateIdentity),
             E::Observed { .. } => {}
         }
     }
 
+    /// A direct path that is still being tried carries no data yet: then what waits goes out with
+    /// [`Node::take_path`].
     pub(crate) fn on_session_up(&mut self, peer: NodeId, now: Instant) {
-        self.release_held(&peer.address(), now);
         self.start_search(peer, now);
-        self.probes.on_session_up(&mut self.sessions, peer, now);
+        if self.is_reachable(&peer) {
+            self.release_held(&peer.address(), now);
+            self.probes.on_session_up(&mut self.sessions, peer, now);
+        }
+    }
+
+    pub(crate) fn on_attempt_failed(
+        &mut self,
+        peer: NodeId,
+        target: Target,
+        reason: AttemptFailure,
+        now: Instant,
+    ) {
+        let error = match target {
+            Target::Direct(path) => format!("{}: {reason}", path.remote),
+            Target::Routed => format!("over relays: {reason}"),
+        };
+        if let (AttemptFailure::TooNarrow, Target::Direct(path)) = (reason, target)
+            && self.refused.allow(peer.address(), now)
+        {
+            self.emit(Event::LinkRefused { peer, path });
+        }
+        self.dialler.on_candidate_failed(&peer, error, now);
     }
 
     /// Sends what waited for a session with `dst`.

@@ -27,6 +27,8 @@ use crate::worker::{Links, Transmit, TunQueue, TxQueue, View, Worker};
 
 /// A node is greeted or asked about at most so often.
 const GREET_INTERVAL: Duration = Duration::from_secs(1);
+/// A way that is too narrow for a link is told of at most so often.
+const REFUSED_INTERVAL: Duration = Duration::from_secs(600);
 /// Most events waiting to be taken; a shell that drains after each input never meets it.
 const MAX_EVENTS: usize = 4096;
 
@@ -64,6 +66,8 @@ pub struct Node {
     /// Spaces out what others can make us ask: greetings of nodes that use an unknown index, and
     /// questions for the owner of an address.
     pub(crate) greeted: Spacing,
+    /// Spaces out the news of ways too narrow for a link.
+    pub(crate) refused: Spacing,
     pub(crate) drops: Drops,
     pub(crate) control_tx: TxQueue,
     pub(crate) events: VecDeque<Event>,
@@ -117,6 +121,7 @@ impl Node {
             held: Held::default(),
             probes: Probes::new(rng.fork()),
             greeted: Spacing::new(GREET_INTERVAL),
+            refused: Spacing::new(REFUSED_INTERVAL),
             drops: Drops::default(),
             control_tx: TxQueue::default(),
             events: VecDeque::new(),

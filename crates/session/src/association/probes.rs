@@ -10,6 +10,7 @@ use sinew_wire::record::{DATA_OVERHEAD, Kind};
 
 use super::Association;
 use crate::event::{Arrival, Event, Target, To};
+use crate::paths::CHALLENGE_SIZE;
 use crate::shared::Core;
 
 /// Most pings whose answers are waited for.
@@ -126,10 +127,12 @@ impl Association {
         let back = self.to(from.target());
         match (Probe::parse(payload)?, from) {
             (Probe::Challenge { token }, Arrival::Direct(_)) => {
-                self.send_probe(&Probe::Response { token }, 0, back, core);
+                // As long as the challenge: it shows that the path is wide enough both ways (A4).
+                let least = len_on_wire.min(CHALLENGE_SIZE);
+                self.send_probe(&Probe::Response { token }, least, back, core);
             }
             (Probe::Response { token }, Arrival::Direct(path)) => {
-                if let Some(rtt) = self.paths.on_response(token, *path, now) {
+                if let Some(rtt) = self.paths.on_response(token, *path, len_on_wire, now) {
                     self.rtt.sample(rtt);
                 }
             }
