@@ -242,6 +242,7 @@ impl Node {
             self.emit(Event::LinkRefused { peer, path });
         }
         self.dialler.on_candidate_failed(&peer, error, now);
+        self.start_search(peer, now);
     }
 
     /// Sends what waited for a session with `dst`.

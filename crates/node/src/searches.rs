@@ -16,7 +16,8 @@ impl Node {
         let addr = peer.address();
         let Some(entry) = self.fib.get(&addr) else { return };
         let via = entry.next_hop;
-        if self.links.contains_key(&peer) || !self.is_up(&peer) {
+        // While a direct path is tried, there is no telling whether records will go over relays at all.
+        if self.links.contains_key(&peer) || !self.is_up(&peer) || self.sessions.is_trying(&peer) {
             return;
         }
         if self.searches.get(&peer).is_some_and(|routed| routed.via == via) {

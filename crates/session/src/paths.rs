@@ -65,8 +65,8 @@ struct Path {
     /// A challenge of full size went out, and the last answer was to a short one.
     padded: bool,
     narrow: bool,
-    /// A short challenge is to follow the padded one.
-    short_next: bool,
+    /// A padded challenge is to follow the short one.
+    padded_next: bool,
     received: u64,
     sent: u64,
     token: [u8; 8],
@@ -204,7 +204,7 @@ impl Paths {
             brought_full: false,
             padded: false,
             narrow: false,
-            short_next: false,
+            padded_next: false,
             received: 0,
             sent: 0,
             token: rng.array(),
@@ -310,7 +310,7 @@ impl Paths {
         let Some(path) = self.find(&addr) else { return };
         let before = path.state;
         path.state = State::Validated;
-        (path.proved, path.padded, path.narrow, path.short_next) = (true, false, false, false);
+        (path.proved, path.padded, path.narrow, path.padded_next) = (true, false, false, false);
         path.tries = 0;
         path.next = None;
         path.heard = now;
@@ -429,9 +429,9 @@ impl Paths {
     /// The next challenge that is due. `least` is the shortest possible one.
     pub(crate) fn poll_challenge(&mut self, least: usize, rng: &mut Rng, now: Instant) -> Option<Due> {
         let works = self.current.is_some();
-        if let Some(path) = self.list.iter_mut().find(|p| p.short_next) {
-            path.short_next = false;
-            return Some(path.challenge(least));
+        if let Some(path) = self.list.iter_mut().find(|p| p.padded_next) {
+            path.padded_next = false;
+            return Some(path.challenge(CHALLENGE_SIZE));
         }
         loop {
             let at = self.list.iter().position(|p| p.next.is_some_and(|next| next <= now))?;
@@ -451,9 +451,10 @@ impl Paths {
             path.challenged_at = now;
             path.padded = size >= CHALLENGE_SIZE;
             // The second padded one goes with a short one: who answers only that is there, behind
-            // something too narrow.
-            path.short_next = path.state == State::Candidate && path.padded && path.tries > 1;
-            return Some(path.challenge(size));
+            // something too narrow. The short one first, since a carrier may send what follows a
+            // long one as the end of the same batch, and lose both.
+            path.padded_next = path.state == State::Candidate && path.padded && path.tries > 1;
+            return Some(path.challenge(if path.padded_next { least } else { size }));
         }
     }
 

@@ -332,6 +332,12 @@ impl Sessions {
         Some(peer)
     }
 
+    /// Whether a direct path to `peer` answers, and is still to show that it is wide enough for a link:
+    /// [`Event::PathUp`] or [`Event::AttemptFailed`] follows.
+    pub fn is_trying(&self, peer: &NodeId) -> bool {
+        self.peers.get(peer).is_some_and(|association| association.paths.tentative().is_some())
+    }
+
     // --- control streams ---
 
     /// Gives a message to the control channel; returns its ordinal, which
