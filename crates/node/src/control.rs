@@ -7,7 +7,7 @@
 use sinew_forwarding::{Cause, FibEntry};
 use sinew_routing::RouteChange;
 use sinew_session::{self as session, AttemptFailure, Receipt, Target, To};
-use sinew_types::{DropReason, Instant, MeshAddr, NodeId, PathAddr};
+use sinew_types::{Budget, DropReason, Instant, MeshAddr, NodeId, PathAddr};
 use sinew_wire::error::{ErrorCode, ErrorReport};
 use sinew_wire::request::Request;
 use sinew_wire::segment::StreamClass;
@@ -18,6 +18,9 @@ use crate::link::Link;
 use crate::node::Node;
 use crate::worker::{MIN_INNER_MTU, Report};
 
+/// Answers to one peer's WHO_IS a second, and at once (protocol A5.6).
+const WHO_IS_RATE: u64 = 10;
+const WHO_IS_BURST: u64 = 32;
 /// Rounds of carrying before giving the caller a turn; each round drains everything once.
 const MAX_ROUNDS: usize = 64;
 
@@ -120,6 +123,10 @@ impl Node {
     }
 
     pub(crate) fn answer_who_is(&mut self, peer: NodeId, addr: &MeshAddr, now: Instant) {
+        let fresh = || Budget::new(WHO_IS_RATE, WHO_IS_BURST, now);
+        if !self.asked.entry(peer).or_insert_with(fresh).try_take(now) {
+            return self.drops.count(DropReason::RateLimited);
+        }
         let Some(node) = self.node_of(addr) else { return };
         let mut message = Vec::new();
         Request::WhoIsReply { node: *node.as_bytes() }.emit(&mut message);
@@ -257,6 +264,7 @@ impl Node {
         let addr = peer.address();
         self.worker.forget(&addr);
         self.searches.remove(&peer);
+        self.asked.remove(&peer);
         self.dialler.note_error(&peer, reason);
         self.sync_link(peer, now);
     }

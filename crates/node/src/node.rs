@@ -13,7 +13,7 @@ use sinew_forwarding::{Cause, Fib, InboundPolicy};
 use sinew_path::Search;
 use sinew_routing::{DirectVerifier, Router, Verifier};
 use sinew_session::{Receipt, Sessions, Target};
-use sinew_types::{Class, DropReason, Drops, Identity, Instant, MeshAddr, NodeId, PathAddr, Rng, UnixMicros};
+use sinew_types::{Budget, Class, DropReason, Drops, Identity, Instant, MeshAddr, NodeId, PathAddr, Rng, UnixMicros};
 use sinew_wire::virtio::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
 
 use crate::config::{Config, PeerConfig, UdpSocket};
@@ -66,6 +66,8 @@ pub struct Node {
     /// Spaces out what others can make us ask: greetings of nodes that use an unknown index, and
     /// questions for the owner of an address.
     pub(crate) greeted: Spacing,
+    /// What each peer with a session may still ask about the owners of addresses.
+    pub(crate) asked: BTreeMap<NodeId, Budget>,
     /// Spaces out the news of ways too narrow for a link.
     pub(crate) refused: Spacing,
     pub(crate) drops: Drops,
@@ -121,6 +123,7 @@ impl Node {
             held: Held::default(),
             probes: Probes::new(rng.fork()),
             greeted: Spacing::new(GREET_INTERVAL),
+            asked: BTreeMap::new(),
             refused: Spacing::new(REFUSED_INTERVAL),
             drops: Drops::default(),
             control_tx: TxQueue::default(),

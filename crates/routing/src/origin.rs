@@ -8,10 +8,9 @@
 
 use std::sync::Arc;
 
-use sinew_types::{Domain, Instant, Metric, NodeId, Rng, Seqno};
+use sinew_types::{Budget, Domain, Instant, Metric, NodeId, Rng, Seqno};
 use sinew_wire::routing::OriginRecord;
 
-use crate::budget::Budget;
 use crate::chain::{ChainKey, Proof};
 use crate::clock::NetworkClock;
 use crate::config::{Config, EXPIRY};
