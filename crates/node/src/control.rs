@@ -168,6 +168,12 @@ impl Node {
     /// even then it only makes us look.
     pub(crate) fn on_error_report(&mut self, body: &[u8], now: Instant) -> Result<(), DropReason> {
         let report = ErrorReport::parse(body).map_err(|_| DropReason::Malformed)?;
+        if let Some((peer, id)) = self.sessions.mtu_probe_in(&report.record, now) {
+            if report.code == ErrorCode::TooBig {
+                self.on_probe_too_big(peer, id, report.mtu, now);
+            }
+            return Ok(());
+        }
         let addr = self.worker.sent_record(&report.record, now).ok_or(DropReason::UnmatchedError)?;
         let Some(peer) = self.sessions.keys().session(&addr).map(|session| session.peer) else {
             return Err(DropReason::UnmatchedError);

@@ -67,6 +67,16 @@ impl Node {
         self.tend_search(peer, now);
     }
 
+    /// A relay says that the probe `id` was too big for it, and that `hint` bytes pass.
+    pub(crate) fn on_probe_too_big(&mut self, peer: NodeId, id: u32, hint: u16, now: Instant) {
+        let Some(routed) = self.searches.get_mut(&peer) else { return };
+        let Some((_, size)) = routed.probe.filter(|&(probe, _)| probe == id) else { return };
+        if routed.search.on_probe_too_big(size, hint, now) {
+            self.publish_mtu(peer);
+        }
+        self.tend_search(peer, now);
+    }
+
     pub(crate) fn publish_mtu(&mut self, peer: NodeId) {
         let Some(routed) = self.searches.get(&peer) else { return };
         let inner = routed.search.payload().saturating_sub(sinew_wire::record::DATA_OVERHEAD as u16);

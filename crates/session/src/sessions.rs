@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 
 use sinew_types::{CarrierKind, DropReason, Instant, MeshAddr, NodeId, PathAddr, UnixMicros};
 use sinew_wire::handshake::{Cookie, Hs2, MSG_COOKIE, MSG_HS1, MSG_HS2};
-use sinew_wire::record::Kind;
+use sinew_wire::record::{DataHeader, Kind};
 use sinew_wire::segment::StreamClass;
 
 use crate::association::Association;
@@ -383,6 +383,14 @@ impl Sessions {
     pub fn mtu_probe(&mut self, peer: NodeId, target: Target, size: u16, now: Instant) -> u32 {
         let now = self.core.tick(now);
         self.with(peer, now, |association, core| association.mtu_probe(target, size, core)).unwrap_or(0)
+    }
+
+    /// Whose MTU probe went out in the record with this header, in the last ten seconds: what the
+    /// machine seals itself, no worker knows of (protocol A4).
+    pub fn mtu_probe_in(&self, record: &DataHeader, now: Instant) -> Option<(NodeId, u32)> {
+        self.peers.iter().find_map(|(peer, association)| {
+            association.mtu_probe_in(record, now).map(|id| (*peer, id))
+        })
     }
 
     // --- outputs ---
