@@ -13,7 +13,9 @@ use sinew_forwarding::{Cause, Fib, InboundPolicy};
 use sinew_path::Search;
 use sinew_routing::{DirectVerifier, Router, Verifier};
 use sinew_session::{Receipt, Sessions, Target};
-use sinew_types::{Budget, Class, DropReason, Drops, Identity, Instant, MeshAddr, NodeId, PathAddr, Rng, UnixMicros};
+use sinew_types::{
+    Budget, Class, DropReason, Drops, Identity, Instant, MeshAddr, NodeId, PathAddr, Rng, UnixMicros,
+};
 use sinew_wire::virtio::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
 
 use crate::config::{Config, PeerConfig, UdpSocket};

@@ -355,8 +355,7 @@ impl Association {
                 Change::Up(path) => core.event(Event::PathUp { peer, path }),
                 Change::Down(path) => core.event(Event::PathDown { peer, path }),
                 Change::GivenUp { path, ours, narrow } if ours || narrow => {
-                    let reason =
-                        if narrow { AttemptFailure::TooNarrow } else { AttemptFailure::NoAnswer };
+                    let reason = if narrow { AttemptFailure::TooNarrow } else { AttemptFailure::NoAnswer };
                     core.event(Event::AttemptFailed { peer, target: Target::Direct(path), reason });
                 }
                 Change::GivenUp { .. } => {}

@@ -388,9 +388,9 @@ impl Sessions {
     /// Whose MTU probe went out in the record with this header, in the last ten seconds: what the
     /// machine seals itself, no worker knows of (protocol A4).
     pub fn mtu_probe_in(&self, record: &DataHeader, now: Instant) -> Option<(NodeId, u32)> {
-        self.peers.iter().find_map(|(peer, association)| {
-            association.mtu_probe_in(record, now).map(|id| (*peer, id))
-        })
+        self.peers
+            .iter()
+            .find_map(|(peer, association)| association.mtu_probe_in(record, now).map(|id| (*peer, id)))
     }
 
     // --- outputs ---
