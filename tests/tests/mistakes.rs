@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use sinew_tests::cli::text;
-use sinew_tests::lab::{Dial, Lab, run_lab};
+use sinew_tests::lab::{Dial, Lab, interface, run_lab};
 use sinew_tests::process::{Output, run};
 use sinew_tests::requirements::Bins;
 use sinew_tests::sinewd::{NodeConfig, PORT};
@@ -217,6 +217,37 @@ fn a_peer_with_another_key_stays_out_and_the_reason_is_shown() {
         let output = lab.cli("a").run(&["ping", &expected, "-c", "1"])?;
         ensure!(matches!(output.code, Some(3 | 4)), "exit {:?}: {}", output.code, output.text());
         Ok(())
+    });
+}
+
+#[test]
+fn a_link_of_less_than_1200_bytes_is_refused_and_the_reason_is_shown() {
+    run_lab("narrow", |lab| {
+        lab.node("a")?;
+        lab.node("b")?;
+        // 1172 bytes are left for a datagram.
+        lab.link_mtu("a", "b", 1200)?;
+        lab.peer_links(Dial::Both)?;
+        lab.start_all()?;
+        for (at, other) in [("a", "b"), ("b", "a")] {
+            let expected = lab.key(other)?.node_id;
+            wait::until("the reason among the peers", DEADLINE, || {
+                let peers = lab.cli(at).list(&["peers"], "peers").unwrap_or_default();
+                let peer = peers.iter().find(|peer| text(peer, "node_id") == expected);
+                peer.is_some_and(|peer| {
+                    text(peer, "state") != "up" && text(peer, "last_error").contains("1,200 bytes")
+                })
+            })?;
+            let process = lab.daemon(at)?.process();
+            process.wait_log("carries less than 1,200 bytes a packet", DEADLINE)?;
+            let said = process.log().matches("carries less than 1,200 bytes a packet").count();
+            ensure!(said == 1, "{at} says it {said} times");
+        }
+        // The advice in that line helps: nobody has to restart anything.
+        for (at, interface) in [("a", interface("b")), ("b", interface("a"))] {
+            lab.ns(at).ip(&["link", "set", &interface, "mtu", "1228"])?;
+        }
+        lab.wait_mesh()
     });
 }
 

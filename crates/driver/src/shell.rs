@@ -285,6 +285,11 @@ impl Shell {
             Event::Authenticated { path } => self.tcp.authenticated(path.local),
             Event::LinkUp { peer, path } => info!(%peer, %path, "link up"),
             Event::LinkDown { peer, path } => info!(%peer, %path, "link down"),
+            Event::LinkRefused { peer, path } => warn!(
+                "the way to {peer} at {} carries less than 1,200 bytes a packet; a link needs that: raise \
+                 the MTU on the way, or try carrier tcp (?via=tcp)",
+                path.remote
+            ),
             Event::DuplicateIdentity { node } => {
                 if let Some(line) = self.operations.note_duplicate(&self.node, node, clock::boottime()) {
                     warn!("{line}");

@@ -10,16 +10,13 @@
 //! they quote a packet of a flow that is open, and come from where that packet went.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
 use std::time::Duration;
 
-use sinew_types::{DropReason, Instant, MeshAddr, NodeId, NodeIdError};
+use sinew_types::{DropReason, Instant, MeshAddr, NodeId};
 use sinew_wire::icmp::{IcmpHeader, V4_ECHO_REPLY, V4_ECHO_REQUEST, V6_ECHO_REPLY, V6_ECHO_REQUEST};
 use sinew_wire::ip::{Fragment, PROTO_TCP, PROTO_UDP, PacketInfo, Version};
 use sinew_wire::tcp;
-use thiserror::Error;
 
 use crate::conntrack::{CAPACITY, Conntrack, FlowId, Sign};
 
@@ -59,28 +56,6 @@ pub struct Rule {
     addr: Option<MeshAddr>,
 }
 
-/// Why a rule is refused, and what it should look like.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum RuleError {
-    /// Neither tcp/PORT, udp/PORT nor icmp.
-    #[error("unknown service `{0}`: tcp/PORT, udp/PORT (or a range such as tcp/8000-8099) or icmp")]
-    Service(String),
-    /// Not a port or a range of ports.
-    #[error("bad port `{0}`: a number from 1 to 65535, or a range FIRST-LAST")]
-    Port(String),
-    /// Something else than `from NODEID` behind the service.
-    #[error("`{0}` is not understood: a rule is `SERVICE` or `SERVICE from NODEID`")]
-    Tail(String),
-    /// Not a node's name.
-    #[error("bad node id: {0}")]
-    Node(#[from] NodeIdError),
-    /// Not one of the words of `inbound`.
-    #[error(
-        "unknown policy `{0}`: \"established\", \"all\", or a list of rules such as [\"tcp/22 from NODEID\", \"tcp/80\"]"
-    )]
-    Policy(String),
-}
-
 impl Rule {
     /// A rule that opens `service` to `from`, or to everybody.
     pub fn new(service: Service, from: Option<NodeId>) -> Self {
@@ -100,59 +75,6 @@ impl Rule {
     }
 }
 
-impl FromStr for Rule {
-    type Err = RuleError;
-
-    fn from_str(text: &str) -> Result<Self, RuleError> {
-        let mut words = text.split_whitespace();
-        let service = words.next().unwrap_or_default();
-        let service = match service.split_once('/') {
-            Some(("tcp", ports)) => Service::Tcp(ports.parse()?),
-            Some(("udp", ports)) => Service::Udp(ports.parse()?),
-            None if service == "icmp" => Service::Icmp,
-            _ => return Err(RuleError::Service(service.to_owned())),
-        };
-        let from = match (words.next(), words.next(), words.next()) {
-            (None, ..) => None,
-            (Some("from"), Some(node), None) => Some(node.parse()?),
-            (Some(word), ..) => return Err(RuleError::Tail(word.to_owned())),
-        };
-        Ok(Self::new(service, from))
-    }
-}
-
-impl FromStr for Ports {
-    type Err = RuleError;
-
-    fn from_str(text: &str) -> Result<Self, RuleError> {
-        let bad = || RuleError::Port(text.to_owned());
-        let (first, last) = text.split_once('-').unwrap_or((text, text));
-        let (first, last) = (first.parse().map_err(|_| bad())?, last.parse().map_err(|_| bad())?);
-        if first == 0 || last < first { Err(bad()) } else { Ok(Self { first, last }) }
-    }
-}
-
-impl fmt::Display for Ports {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.first == self.last {
-            write!(f, "{}", self.first)
-        } else {
-            write!(f, "{}-{}", self.first, self.last)
-        }
-    }
-}
-
-impl fmt::Display for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.service {
-            Service::Tcp(ports) => write!(f, "tcp/{ports}")?,
-            Service::Udp(ports) => write!(f, "udp/{ports}")?,
-            Service::Icmp => f.write_str("icmp")?,
-        }
-        self.from.map_or(Ok(()), |node| write!(f, " from {node}"))
-    }
-}
-
 /// `[tun] inbound`.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum InboundPolicy {
@@ -165,28 +87,7 @@ pub enum InboundPolicy {
     Rules(Vec<Rule>),
 }
 
-impl FromStr for InboundPolicy {
-    type Err = RuleError;
-
-    /// From one of the two words; a list is parsed rule by rule.
-    fn from_str(text: &str) -> Result<Self, RuleError> {
-        match text {
-            "established" => Ok(Self::Established),
-            "all" => Ok(Self::All),
-            _ => Err(RuleError::Policy(text.to_owned())),
-        }
-    }
-}
-
 impl InboundPolicy {
-    /// From a list of rules.
-    ///
-    /// # Errors
-    /// The first rule that is none.
-    pub fn from_rules<T: AsRef<str>>(rules: &[T]) -> Result<Self, RuleError> {
-        rules.iter().map(|rule| rule.as_ref().parse()).collect::<Result<_, _>>().map(Self::Rules)
-    }
-
     fn admits(&self, protocol: u8, local_port: u16, remote: IpAddr) -> bool {
         let Self::Rules(rules) = self else { return false };
         rules.iter().any(|rule| rule.admits(protocol, local_port, remote))

@@ -27,6 +27,6 @@ pub use codel::CoDel;
 pub use fib::{Fib, FibEntry};
 pub use flow::FlowKey;
 pub use icmp::{Answers, Cause};
-pub use inbound::{Inbound, InboundPolicy, Ports, Rule, RuleError, Service};
+pub use inbound::{Inbound, InboundPolicy, Ports, Rule, Service};
 pub use source::{check_inbound, check_outbound};
 pub use transit::{Verdict, forwarded, transit};

@@ -6,8 +6,8 @@
 
 use sinew_forwarding::{Cause, FibEntry};
 use sinew_routing::RouteChange;
-use sinew_session::{self as session, Receipt, Target, To};
-use sinew_types::{DropReason, Instant, MeshAddr, NodeId, PathAddr};
+use sinew_session::{self as session, AttemptFailure, Receipt, Target, To};
+use sinew_types::{Budget, DropReason, Instant, MeshAddr, NodeId, PathAddr};
 use sinew_wire::error::{ErrorCode, ErrorReport};
 use sinew_wire::request::Request;
 use sinew_wire::segment::StreamClass;
@@ -18,6 +18,9 @@ use crate::link::Link;
 use crate::node::Node;
 use crate::worker::{MIN_INNER_MTU, Report};
 
+/// Answers to one peer's WHO_IS a second, and at once (protocol A5.6).
+const WHO_IS_RATE: u64 = 10;
+const WHO_IS_BURST: u64 = 32;
 /// Rounds of carrying before giving the caller a turn; each round drains everything once.
 const MAX_ROUNDS: usize = 64;
 
@@ -120,6 +123,10 @@ impl Node {
     }
 
     pub(crate) fn answer_who_is(&mut self, peer: NodeId, addr: &MeshAddr, now: Instant) {
+        let fresh = || Budget::new(WHO_IS_RATE, WHO_IS_BURST, now);
+        if !self.asked.entry(peer).or_insert_with(fresh).try_take(now) {
+            return self.drops.count(DropReason::RateLimited);
+        }
         let Some(node) = self.node_of(addr) else { return };
         let mut message = Vec::new();
         Request::WhoIsReply { node: *node.as_bytes() }.emit(&mut message);
@@ -161,6 +168,12 @@ impl Node {
     /// even then it only makes us look.
     pub(crate) fn on_error_report(&mut self, body: &[u8], now: Instant) -> Result<(), DropReason> {
         let report = ErrorReport::parse(body).map_err(|_| DropReason::Malformed)?;
+        if let Some((peer, id)) = self.sessions.mtu_probe_in(&report.record, now) {
+            if report.code == ErrorCode::TooBig {
+                self.on_probe_too_big(peer, id, report.mtu, now);
+            }
+            return Ok(());
+        }
         let addr = self.worker.sent_record(&report.record, now).ok_or(DropReason::UnmatchedError)?;
         let Some(peer) = self.sessions.keys().session(&addr).map(|session| session.peer) else {
             return Err(DropReason::UnmatchedError);
@@ -209,18 +222,40 @@ impl Node {
             E::PathDown { peer, .. } => self.sync_link(peer, now),
             E::Pong { peer, id, from, rtt, .. } => self.on_pong(peer, id, from, rtt, now),
             E::MtuAck { peer, id, size: _ } => self.on_mtu_ack(peer, id, now),
-            E::AttemptFailed { peer, reason, .. } => {
-                self.dialler.on_candidate_failed(&peer, format!("{reason:?}"), now);
-            }
+            E::AttemptFailed { peer, target, reason } => self.on_attempt_failed(peer, target, reason, now),
             E::DuplicateIdentity { node, .. } => self.emit(Event::DuplicateIdentity { node }),
             E::Observed { .. } => {}
         }
     }
 
+    /// A direct path that is still being tried carries no data yet: then what waits goes out with
+    /// [`Node::take_path`].
     pub(crate) fn on_session_up(&mut self, peer: NodeId, now: Instant) {
-        self.release_held(&peer.address(), now);
         self.start_search(peer, now);
-        self.probes.on_session_up(&mut self.sessions, peer, now);
+        if self.is_reachable(&peer) {
+            self.release_held(&peer.address(), now);
+            self.probes.on_session_up(&mut self.sessions, peer, now);
+        }
+    }
+
+    pub(crate) fn on_attempt_failed(
+        &mut self,
+        peer: NodeId,
+        target: Target,
+        reason: AttemptFailure,
+        now: Instant,
+    ) {
+        let error = match target {
+            Target::Direct(path) => format!("{}: {reason}", path.remote),
+            Target::Routed => format!("over relays: {reason}"),
+        };
+        if let (AttemptFailure::TooNarrow, Target::Direct(path)) = (reason, target)
+            && self.refused.allow(peer.address(), now)
+        {
+            self.emit(Event::LinkRefused { peer, path });
+        }
+        self.dialler.on_candidate_failed(&peer, error, now);
+        self.start_search(peer, now);
     }
 
     /// Sends what waited for a session with `dst`.
@@ -235,6 +270,7 @@ impl Node {
         let addr = peer.address();
         self.worker.forget(&addr);
         self.searches.remove(&peer);
+        self.asked.remove(&peer);
         self.dialler.note_error(&peer, reason);
         self.sync_link(peer, now);
     }

@@ -46,6 +46,14 @@ pub enum Event {
         /// It was this path.
         path: PathAddr,
     },
+    /// The way to a peer carries less than a link must (protocol A4); told again at most every ten
+    /// minutes.
+    LinkRefused {
+        /// The peer.
+        peer: NodeId,
+        /// The way that was tried.
+        path: PathAddr,
+    },
     /// A ping has its answer, or will not have one.
     PingDone {
         /// As given to [`crate::Node::ping`].

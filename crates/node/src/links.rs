@@ -51,6 +51,7 @@ impl Node {
         self.emit(Event::LinkUp { peer, path });
         self.ping_link(peer, now);
         self.release_held(&addr, now);
+        self.probes.on_session_up(&mut self.sessions, peer, now);
     }
 
     pub(crate) fn on_path_up(&mut self, peer: NodeId, path: PathAddr, now: Instant) {

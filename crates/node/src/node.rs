@@ -13,7 +13,9 @@ use sinew_forwarding::{Cause, Fib, InboundPolicy};
 use sinew_path::Search;
 use sinew_routing::{DirectVerifier, Router, Verifier};
 use sinew_session::{Receipt, Sessions, Target};
-use sinew_types::{Class, DropReason, Drops, Identity, Instant, MeshAddr, NodeId, PathAddr, Rng, UnixMicros};
+use sinew_types::{
+    Budget, Class, DropReason, Drops, Identity, Instant, MeshAddr, NodeId, PathAddr, Rng, UnixMicros,
+};
 use sinew_wire::virtio::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
 
 use crate::config::{Config, PeerConfig, UdpSocket};
@@ -27,6 +29,8 @@ use crate::worker::{Links, Transmit, TunQueue, TxQueue, View, Worker};
 
 /// A node is greeted or asked about at most so often.
 const GREET_INTERVAL: Duration = Duration::from_secs(1);
+/// A way that is too narrow for a link is told of at most so often.
+const REFUSED_INTERVAL: Duration = Duration::from_secs(600);
 /// Most events waiting to be taken; a shell that drains after each input never meets it.
 const MAX_EVENTS: usize = 4096;
 
@@ -66,6 +70,10 @@ pub struct Node {
     /// Spaces out what others can make us ask: greetings of nodes that use an unknown index, and
     /// questions for the owner of an address.
     pub(crate) greeted: Spacing,
+    /// What each peer with a session may still ask about the owners of addresses.
+    pub(crate) asked: BTreeMap<NodeId, Budget>,
+    /// Spaces out the news of ways too narrow for a link.
+    pub(crate) refused: Spacing,
     pub(crate) drops: Drops,
     pub(crate) control_tx: TxQueue,
     pub(crate) events: VecDeque<Event>,
@@ -120,6 +128,8 @@ impl Node {
             held: Held::default(),
             probes: Probes::new(rng.fork()),
             greeted: Spacing::new(GREET_INTERVAL),
+            asked: BTreeMap::new(),
+            refused: Spacing::new(REFUSED_INTERVAL),
             drops: Drops::default(),
             control_tx: TxQueue::default(),
             events: VecDeque::new(),

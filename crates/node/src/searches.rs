@@ -16,7 +16,8 @@ impl Node {
         let addr = peer.address();
         let Some(entry) = self.fib.get(&addr) else { return };
         let via = entry.next_hop;
-        if self.links.contains_key(&peer) || !self.is_up(&peer) {
+        // While a direct path is tried, there is no telling whether records will go over relays at all.
+        if self.links.contains_key(&peer) || !self.is_up(&peer) || self.sessions.is_trying(&peer) {
             return;
         }
         if self.searches.get(&peer).is_some_and(|routed| routed.via == via) {
@@ -61,6 +62,16 @@ impl Node {
             && probe == id
             && routed.search.on_acked(size, now)
         {
+            self.publish_mtu(peer);
+        }
+        self.tend_search(peer, now);
+    }
+
+    /// A relay says that the probe `id` was too big for it, and that `hint` bytes pass.
+    pub(crate) fn on_probe_too_big(&mut self, peer: NodeId, id: u32, hint: u16, now: Instant) {
+        let Some(routed) = self.searches.get_mut(&peer) else { return };
+        let Some((_, size)) = routed.probe.filter(|&(probe, _)| probe == id) else { return };
+        if routed.search.on_probe_too_big(size, hint, now) {
             self.publish_mtu(peer);
         }
         self.tend_search(peer, now);

@@ -196,6 +196,26 @@ impl Search {
         }
     }
 
+    /// Somebody on the way says that the probe of `size` went no further, and that `hint` bytes pass. A
+    /// try to raise the size ends at once: who says so can keep it from arriving as well. The size in
+    /// use shrinks only after as many reports as losses. Returns whether [`Search::payload`] changed.
+    pub fn on_probe_too_big(&mut self, size: u16, hint: u16, now: Instant) -> bool {
+        let Some(probe) = self.probe.filter(|probe| probe.expires.is_some() && probe.size == size) else {
+            return false;
+        };
+        // A hint that was tried already is not followed by another: sizes are many.
+        if hint < size && size != self.hint {
+            self.hint = hint;
+        }
+        match probe.goal {
+            Goal::Confirm => self.on_lost(now),
+            Goal::Raise => {
+                self.probe = None;
+                self.failed(probe, now)
+            }
+        }
+    }
+
     /// Time passed. Returns whether [`Search::payload`] changed; ask [`Search::poll_probe`] next.
     pub fn handle_timeout(&mut self, now: Instant) -> bool {
         self.advance(now)

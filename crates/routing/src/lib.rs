@@ -40,7 +40,6 @@
 //! (tests) takes each rule out and shows what breaks.
 
 mod admission;
-mod budget;
 mod chain;
 mod clock;
 mod config;

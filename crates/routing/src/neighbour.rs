@@ -9,9 +9,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use sinew_types::{Class, Instant, MeshAddr, Metric, NodeId, Seqno};
+use sinew_types::{Budget, Class, Instant, MeshAddr, Metric, NodeId, Seqno};
 
-use crate::budget::Budget;
 use crate::config::{HASH_BURST, HASH_RATE, SHOWS_AT_ONCE, SIGNATURE_BURST, SIGNATURE_RATE};
 use crate::table::Key;
 

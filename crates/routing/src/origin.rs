@@ -15,10 +15,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use sinew_types::{Domain, Instant, Metric, NodeId, Rng, Seqno};
+use sinew_types::{Budget, Domain, Instant, Metric, NodeId, Rng, Seqno};
 use sinew_wire::routing::OriginRecord;
 
-use crate::budget::Budget;
 use crate::chain::{ChainKey, ChainValue, Proof};
 use crate::clock::NetworkClock;
 use crate::config::{Config, EXPIRY};

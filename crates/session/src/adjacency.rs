@@ -5,10 +5,14 @@
 //! of an earlier adjacency can always be told from one of this.
 //!
 //! ```text
-//!  Closed(last) ──direct path, both want it──▶ Opening(n) ──ADJ_ACK n │ ADJ_OPEN n──▶ Open(n)
-//!       ▲                                                                              │
-//!       └─────────────── last direct path dead │ ADJ_CLOSE n │ ADJ_OPEN m > n ─────────┘
+//!  Closed(last) ──way in is wide, both want it──▶ Opening(n) ──ADJ_ACK n │ ADJ_OPEN n──▶ Open(n)
+//!       ▲                                             │ the same, and our                │
+//!       │                                             │ path not yet validated           │
+//!       │                                             └──────▶ Agreed(n) ──validated──▶──┤
+//!       └─────────────── last direct path dead │ ADJ_CLOSE n │ ADJ_OPEN m > n ───────────┘
 //! ```
+//! A side proposes as soon as a record of full size has reached it, and agrees when one of its own
+//! has been answered (protocol A4): so the proof of the path's width costs no round trip of its own.
 
 use sinew_wire::request::Request;
 
@@ -16,6 +20,8 @@ use sinew_wire::request::Request;
 enum State {
     Closed,
     Opening(u8),
+    /// The peer is content with our number; we are not yet with our path.
+    Agreed(u8),
     Open(u8),
 }
 
@@ -60,19 +66,23 @@ impl Adjacency {
         }
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.state == State::Closed
+    /// Whether [`Adjacency::open`] has something to do once all conditions hold.
+    pub(crate) const fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Closed | State::Agreed(_))
     }
 
-    /// The conditions hold: propose, or agree to what was offered meanwhile.
-    pub(crate) fn open(&mut self) -> Vec<Step> {
-        if self.state != State::Closed {
-            return Vec::new();
-        }
-        if let Some(offer) = self.offered.take()
-            && later(offer, self.last)
-        {
-            return self.agree(offer);
+    /// Some conditions hold: propose. All do (`ready`): agree to what was offered meanwhile.
+    pub(crate) fn open(&mut self, ready: bool) -> Vec<Step> {
+        let offer = match self.state {
+            State::Opening(_) | State::Open(_) => return Vec::new(),
+            State::Agreed(number) => Some(number),
+            State::Closed => self.offered.filter(|&offer| later(offer, self.last)),
+        };
+        match offer {
+            Some(offer) if ready => return self.agree(offer),
+            // Its turn comes with our path's.
+            Some(_) => return Vec::new(),
+            None => self.offered = None,
         }
         let number = successor(self.last);
         self.last = number;
@@ -87,7 +97,11 @@ impl Adjacency {
             steps.push(Step::Down(number));
         }
         // Also a proposal is withdrawn: the peer may have agreed to it meanwhile.
-        if let (State::Open(number) | State::Opening(number), true) = (self.state, tell) {
+        let told = match self.state {
+            State::Open(number) | State::Opening(number) | State::Agreed(number) => Some(number),
+            State::Closed => None,
+        };
+        if let Some(number) = told.filter(|_| tell) {
             steps.push(Step::Send(Request::AdjClose { adj: number }));
         }
         self.state = State::Closed;
@@ -112,8 +126,14 @@ impl Adjacency {
             State::Open(open) if open == number => return steps,
             // The peer closed and starts anew.
             State::Open(open) if later(number, open) => steps = self.close(false),
-            State::Opening(ours) if number == ours => return self.agree(number),
-            State::Opening(_) | State::Closed if later(number, self.last) => {}
+            State::Opening(ours) | State::Agreed(ours) if number == ours => {
+                if ready {
+                    return self.agree(number);
+                }
+                self.state = State::Agreed(number);
+                return steps;
+            }
+            State::Opening(_) | State::Agreed(_) | State::Closed if later(number, self.last) => {}
             // Below ours: it will be answered by our own proposal.
             _ => return steps,
         }
@@ -126,9 +146,13 @@ impl Adjacency {
         steps
     }
 
-    /// ADJ_ACK arrived.
-    pub(crate) fn on_ack(&mut self, number: u8) -> Vec<Step> {
+    /// ADJ_ACK arrived. `ready`: as for [`Adjacency::on_open`].
+    pub(crate) fn on_ack(&mut self, number: u8, ready: bool) -> Vec<Step> {
         if self.state != State::Opening(number) {
+            return Vec::new();
+        }
+        if !ready {
+            self.state = State::Agreed(number);
             return Vec::new();
         }
         self.state = State::Open(number);
@@ -137,7 +161,11 @@ impl Adjacency {
 
     /// ADJ_CLOSE arrived.
     pub(crate) fn on_close(&mut self, number: u8) -> Vec<Step> {
-        if self.state == State::Open(number) { self.close(false) } else { Vec::new() }
+        self.offered.take_if(|offer| *offer == number);
+        match self.state {
+            State::Open(open) | State::Agreed(open) if open == number => self.close(false),
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -154,7 +182,7 @@ mod tests {
     fn deliver(to: &mut Adjacency, requests: Vec<Request>) -> Vec<Request> {
         let steps = requests.into_iter().flat_map(|request| match request {
             Request::AdjOpen { adj } => to.on_open(adj, true),
-            Request::AdjAck { adj } => to.on_ack(adj),
+            Request::AdjAck { adj } => to.on_ack(adj, true),
             Request::AdjClose { adj } => to.on_close(adj),
             _ => Vec::new(),
         });
@@ -177,8 +205,8 @@ mod tests {
         {
             let (mut a, mut b) = (Adjacency::new(), Adjacency::new());
             (a.last, b.last) = (last_a, last_b);
-            let to_b = sent(&a.open());
-            let to_a = if both { sent(&b.open()) } else { Vec::new() };
+            let to_b = sent(&a.open(true));
+            let to_a = if both { sent(&b.open(true)) } else { Vec::new() };
             settle(&mut a, &mut b, to_b, to_a);
             assert_eq!(a.number(), Some(successor(last_a.max(last_b))));
             assert_eq!(a.number(), b.number());
@@ -194,10 +222,10 @@ mod tests {
     #[test]
     fn reopening_closes_the_old_number_on_a_side_that_had_not_noticed() {
         let (mut a, mut b) = (Adjacency::new(), Adjacency::new());
-        let proposal = sent(&a.open());
+        let proposal = sent(&a.open(true));
         settle(&mut a, &mut b, proposal, Vec::new());
         assert_eq!(a.close(false), [Step::Down(1)]);
-        let proposal = sent(&a.open());
+        let proposal = sent(&a.open(true));
         assert_eq!(proposal, [Request::AdjOpen { adj: 2 }]);
         assert_eq!(b.on_open(2, true), [Step::Down(1), Step::Send(Request::AdjAck { adj: 2 }), Step::Up(2)]);
     }
@@ -206,7 +234,24 @@ mod tests {
     fn a_proposal_waits_for_our_own_direct_path() {
         let mut b = Adjacency::new();
         assert!(b.on_open(5, false).is_empty());
-        assert_eq!(b.open(), [Step::Send(Request::AdjAck { adj: 5 }), Step::Up(5)]);
+        assert_eq!(b.open(true), [Step::Send(Request::AdjAck { adj: 5 }), Step::Up(5)]);
+    }
+
+    #[test]
+    fn nothing_opens_before_our_own_path_has_shown_its_width_whoever_agrees_first() {
+        for answer in [Adjacency::on_open, Adjacency::on_ack] {
+            let mut a = Adjacency::new();
+            assert_eq!(a.open(false), [Step::Send(Request::AdjOpen { adj: 1 })]);
+            assert!(answer(&mut a, 1, false).is_empty());
+            assert!(a.open(false).is_empty());
+            assert_eq!(a.number(), None);
+            assert_eq!(a.open(true), [Step::Send(Request::AdjAck { adj: 1 }), Step::Up(1)]);
+        }
+        let mut b = Adjacency::new();
+        b.on_open(1, false);
+        assert!(b.open(false).is_empty(), "an offer is not answered by another");
+        b.on_close(1);
+        assert_eq!(b.open(true), [Step::Send(Request::AdjOpen { adj: 1 })], "it was withdrawn");
     }
 
     #[test]
@@ -215,6 +260,6 @@ mod tests {
         b.on_open(5, true);
         b.close(false);
         assert!(b.on_open(5, true).is_empty(), "replayed or crossed");
-        assert_eq!(sent(&b.open()), [Request::AdjOpen { adj: 6 }]);
+        assert_eq!(sent(&b.open(true)), [Request::AdjOpen { adj: 6 }]);
     }
 }

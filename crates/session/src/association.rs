@@ -247,12 +247,13 @@ impl Association {
 
     // --- where to send ---
 
-    /// Where control records go: the path in use, else relays.
+    /// Where control records go: the path in use, else one about to be, else relays, else whatever
+    /// has answered at all.
     pub(crate) fn way(&self) -> Option<To> {
-        match self.paths.current() {
-            Some(path) => Some(To::Path(path)),
-            None => self.routed.then_some(To::Routed(self.addr)),
-        }
+        let tentative = self.paths.tentative();
+        let direct = self.paths.current().or(tentative.filter(|_| self.paths.is_half_wide()));
+        let routed = self.routed.then_some(To::Routed(self.addr));
+        direct.map(To::Path).or(routed).or(tentative.map(To::Path))
     }
 
     /// protocol A3: to a routed peer only ever at its own address.
@@ -363,11 +364,10 @@ impl Association {
             match change {
                 Change::Up(path) => core.event(Event::PathUp { peer, path }),
                 Change::Down(path) => core.event(Event::PathDown { peer, path }),
-                Change::GivenUp { path, ours: true } => core.event(Event::AttemptFailed {
-                    peer,
-                    target: Target::Direct(path),
-                    reason: AttemptFailure::NoAnswer,
-                }),
+                Change::GivenUp { path, ours, narrow } if ours || narrow => {
+                    let reason = if narrow { AttemptFailure::TooNarrow } else { AttemptFailure::NoAnswer };
+                    core.event(Event::AttemptFailed { peer, target: Target::Direct(path), reason });
+                }
                 Change::GivenUp { .. } => {}
                 // Three probes without answer: perhaps the peer has lost our keys (protocol A2).
                 Change::Doubt(path) => self.aim(Target::Direct(path), core, now),

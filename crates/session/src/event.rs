@@ -1,5 +1,6 @@
 //! What goes into the machine and comes out of it, as values.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -114,6 +115,8 @@ pub enum CloseReason {
 pub enum AttemptFailure {
     /// Nothing came back.
     NoAnswer,
+    /// The peer is there, but records of 1,200 bytes do not get through both ways (protocol A4).
+    TooNarrow,
     /// The target is no place to send to (a mesh address, port 0).
     BadTarget,
     /// The peer speaks no version or cipher of ours.
@@ -124,6 +127,20 @@ pub enum AttemptFailure {
     TableFull,
     /// The path was closed.
     PathClosed,
+}
+
+impl fmt::Display for AttemptFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoAnswer => "no answer",
+            Self::TooNarrow => "carries less than 1,200 bytes a packet",
+            Self::BadTarget => "not an address to send to",
+            Self::Incompatible => "the peer speaks no version or cipher of this node's",
+            Self::OwnIdentity => "this is the node's own key",
+            Self::TableFull => "no room for another session",
+            Self::PathClosed => "the connection was closed",
+        })
+    }
 }
 
 /// What the machine tells.

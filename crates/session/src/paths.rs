@@ -4,7 +4,7 @@
 //!            record from a new source │ open()
 //!                      ▼
 //!   forgotten ◀──── Candidate ──response from there──▶ Validated ──node: dead, lost contest──▶ Dead
-//!        5 unanswered  │                                   ▲                                    │
+//!        unanswered    │                                   ▲                                    │
 //!                      └───────────────────────────────────┴────response────────────────────────┘
 //! ```
 //! A record from a new source is delivered but makes that source only a *candidate* (protocol A3):
@@ -12,6 +12,11 @@
 //! has answered and the old path has not, the old one is dead and the new one takes over; whoever
 //! races one captured record answers no challenge, and whoever relays everything finds the old path
 //! still answering. To a source that is not proved we send at most three bytes per byte received.
+//!
+//! Validated means that a record of full size went there and an answer of full size came back: links
+//! that carry less are refused (protocol A4). A handshake's round trip, or a short answer, proves the
+//! address and no more; such a path carries the session's own records until its width is shown, and
+//! nothing else. What answers short challenges but no padded one is given up as too narrow.
 //!
 //! A dead path stays known and is challenged every second (less often while another path works),
 //! so that a link which comes back is found by either side.
@@ -26,6 +31,9 @@ use crate::timers::earlier;
 const MAX_PATHS: usize = 8;
 /// Waits after the first, second, … unanswered challenge of a candidate.
 const TRIES_MS: [u64; 5] = [250, 250, 500, 1000, 1000];
+/// The same while the peer is known to be there: only the path's width is asked, and a lost record
+/// must not pass for a narrow path.
+const WIDTH_TRIES_MS: [u64; 8] = [250, 250, 250, 250, 500, 500, 500, 500];
 /// Unanswered challenges after which the keys themselves are in doubt.
 pub(crate) const DOUBT_AFTER: usize = 3;
 const DEAD_INTERVAL: Duration = Duration::from_secs(1);
@@ -50,6 +58,15 @@ struct Path {
     state: State,
     /// We chose it, so what we send there is nobody's amplification.
     ours: bool,
+    /// The peer is there: a round trip has shown it, of whatever size.
+    proved: bool,
+    /// It has brought a record of full size.
+    brought_full: bool,
+    /// A challenge of full size went out, and the last answer was to a short one.
+    padded: bool,
+    narrow: bool,
+    /// A padded challenge is to follow the short one.
+    padded_next: bool,
     received: u64,
     sent: u64,
     token: [u8; 8],
@@ -79,10 +96,12 @@ pub(crate) struct Due {
 pub(crate) enum Change {
     Up(PathAddr),
     Down(PathAddr),
-    /// Nothing at all came from there; forgotten. `ours`: we wanted it.
+    /// Nothing at all came from there; forgotten. `ours`: we wanted it. `narrow`: something did, but
+    /// no record of full size.
     GivenUp {
         path: PathAddr,
         ours: bool,
+        narrow: bool,
     },
     /// Challenges go unanswered and no path works: perhaps the peer has lost its keys.
     Doubt(PathAddr),
@@ -135,6 +154,18 @@ impl Paths {
         self.generation
     }
 
+    /// A path that is proved and not yet shown to be wide enough, wide ways in first. It carries the
+    /// session's own records while there is nothing better.
+    pub(crate) fn tentative(&self) -> Option<PathAddr> {
+        let waiting = self.list.iter().filter(|p| p.state == State::Candidate && p.proved);
+        waiting.max_by_key(|p| p.brought_full).map(|p| p.addr)
+    }
+
+    /// Whether a tentative path has brought a record of full size: it is wide enough in one direction.
+    pub(crate) fn is_half_wide(&self) -> bool {
+        self.list.iter().any(|p| p.state == State::Candidate && p.proved && p.brought_full)
+    }
+
     pub(crate) fn poll_change(&mut self) -> Option<Change> {
         (!self.changes.is_empty()).then(|| self.changes.remove(0))
     }
@@ -158,7 +189,7 @@ impl Paths {
     /// Adds a candidate, at the cost of the least useful other if there are too many.
     fn add(&mut self, addr: PathAddr, ours: bool, rng: &mut Rng, now: Instant) {
         if self.list.len() >= MAX_PATHS {
-            let useless = |p: &Path| (p.state == State::Validated, p.ours, p.heard);
+            let useless = |p: &Path| (p.state == State::Validated, p.proved, p.ours, p.heard);
             let victim = self.list.iter().enumerate().min_by_key(|(_, p)| useless(p));
             match victim {
                 Some((at, path)) if path.state != State::Validated => drop(self.list.remove(at)),
@@ -169,6 +200,11 @@ impl Paths {
             addr,
             state: State::Candidate,
             ours,
+            proved: false,
+            brought_full: false,
+            padded: false,
+            narrow: false,
+            padded_next: false,
             received: 0,
             sent: 0,
             token: rng.array(),
@@ -192,6 +228,7 @@ impl Paths {
         }
         let Some(path) = self.find(&from) else { return };
         path.received = path.received.saturating_add(bytes as u64);
+        path.brought_full |= path.fills(bytes);
         match path.state {
             State::Validated => path.heard = now,
             // Signs of life from a dead path: do not wait for its turn.
@@ -226,20 +263,39 @@ impl Paths {
         }
     }
 
-    /// This path is proved by a handshake's round trip.
+    /// A handshake's round trip proves that the peer is there. Whether the path is wide enough for a
+    /// link is asked at once, and a stream always is.
     pub(crate) fn prove(&mut self, addr: PathAddr, ours: bool, rng: &mut Rng, now: Instant) {
         if self.find(&addr).is_none() {
             self.add(addr, ours, rng, now);
         }
-        self.validate(addr, None, now);
+        let Some(path) = self.find(&addr) else { return };
+        if addr.carrier.is_stream() || path.state == State::Validated {
+            return self.validate(addr, None, now);
+        }
+        path.state = State::Candidate;
+        path.on_proved(now);
     }
 
-    /// A challenge's answer came from `from`. Returns its round trip if it was due.
-    pub(crate) fn on_response(&mut self, token: [u8; 8], from: PathAddr, now: Instant) -> Option<Duration> {
+    /// A challenge's answer of `bytes` came from `from`. Returns its round trip if it was due.
+    pub(crate) fn on_response(
+        &mut self,
+        token: [u8; 8],
+        from: PathAddr,
+        bytes: usize,
+        now: Instant,
+    ) -> Option<Duration> {
         let path = self.list.iter_mut().find(|p| p.tries > 0 && p.token == token)?;
         let rtt = now.since(path.challenged_at);
         if path.addr == from {
-            self.validate(from, Some(rtt), now);
+            // protocol A4: a path that has not carried a record of full size is no link.
+            if path.fills(bytes) || path.state == State::Validated {
+                self.validate(from, Some(rtt), now);
+            } else {
+                path.rtt = Some(rtt);
+                path.narrow = path.padded;
+                path.on_proved(now);
+            }
             return Some(rtt);
         }
         // protocol A3: only an answer from the very source that was asked proves it. But the peer did
@@ -254,11 +310,13 @@ impl Paths {
         let Some(path) = self.find(&addr) else { return };
         let before = path.state;
         path.state = State::Validated;
+        (path.proved, path.padded, path.narrow, path.padded_next) = (true, false, false, false);
         path.tries = 0;
         path.next = None;
         path.heard = now;
         path.rtt = rtt.or(path.rtt);
         let (ours, since) = (path.ours, path.since);
+        let round_trip = path.rtt.unwrap_or(now.since(since));
         if before == State::Validated {
             return;
         }
@@ -268,7 +326,7 @@ impl Paths {
         if better {
             self.switch(Some(addr));
         } else if before == State::Candidate && !ours {
-            let patience = (now.since(since) * 2).max(CONTEST_MIN);
+            let patience = (round_trip * 2).max(CONTEST_MIN);
             self.contest = Some((addr, since + patience));
             self.decide(now);
         }
@@ -301,6 +359,7 @@ impl Paths {
     fn mark_dead(&mut self, addr: &PathAddr, now: Instant) {
         let Some(path) = self.find(addr).filter(|p| p.state == State::Validated) else { return };
         path.state = State::Dead;
+        (path.proved, path.brought_full) = (false, false);
         path.tries = 0;
         path.next = Some(now);
         self.changes.push(Change::Down(*addr));
@@ -356,7 +415,7 @@ impl Paths {
     /// Whether `bytes` may be sent there; counts them if so.
     pub(crate) fn may_send(&mut self, addr: &PathAddr, bytes: usize) -> bool {
         let Some(path) = self.find(addr) else { return false };
-        if path.ours || path.state != State::Candidate {
+        if path.is_free() {
             return true;
         }
         let sent = path.sent + bytes as u64;
@@ -370,31 +429,32 @@ impl Paths {
     /// The next challenge that is due. `least` is the shortest possible one.
     pub(crate) fn poll_challenge(&mut self, least: usize, rng: &mut Rng, now: Instant) -> Option<Due> {
         let works = self.current.is_some();
+        if let Some(path) = self.list.iter_mut().find(|p| p.padded_next) {
+            path.padded_next = false;
+            return Some(path.challenge(CHALLENGE_SIZE));
+        }
         loop {
             let at = self.list.iter().position(|p| p.next.is_some_and(|next| next <= now))?;
             if self.exhausted(at) {
                 continue;
             }
             let path = &mut self.list[at];
-            let budget = path.received.saturating_mul(AMPLIFICATION).saturating_sub(path.sent);
-            let free = path.ours || path.state != State::Candidate;
-            let size = match path.state {
-                // Only a sign of life is wanted; whoever races records shall not make us send much.
-                State::Validated => least,
-                _ if free => CHALLENGE_SIZE,
-                _ => CHALLENGE_SIZE.min(budget as usize),
-            };
+            let size = path.challenge_size(least);
             path.tries += 1;
             path.next = Some(now + path.pause(works, rng));
-            if path.tries == DOUBT_AFTER && !works {
+            if path.tries == DOUBT_AFTER && !works && !path.proved {
                 self.changes.push(Change::Doubt(path.addr));
             }
             if size < least {
                 continue;
             }
             path.challenged_at = now;
-            path.sent += size as u64;
-            return Some(Due { path: path.addr, token: path.token, size });
+            path.padded = size >= CHALLENGE_SIZE;
+            // The second padded one goes with a short one: who answers only that is there, behind
+            // something too narrow. The short one first, since a carrier may send what follows a
+            // long one as the end of the same batch, and lose both.
+            path.padded_next = path.state == State::Candidate && path.padded && path.tries > 1;
+            return Some(path.challenge(if path.padded_next { least } else { size }));
         }
     }
 
@@ -402,7 +462,7 @@ impl Paths {
     fn exhausted(&mut self, at: usize) -> bool {
         let works = self.current.is_some();
         let path = &mut self.list[at];
-        if path.tries < TRIES_MS.len() {
+        if path.tries < path.patience().len() {
             return false;
         }
         match path.state {
@@ -411,9 +471,9 @@ impl Paths {
             // Its contest is lost or it is only unlucky; the node's own probes judge it.
             State::Validated => path.next = None,
             State::Candidate | State::Dead => {
-                let (path, ours) = (path.addr, path.ours);
+                let (path, ours, narrow) = (path.addr, path.ours, path.narrow);
                 self.list.remove(at);
-                self.changes.push(Change::GivenUp { path, ours });
+                self.changes.push(Change::GivenUp { path, ours, narrow });
             }
         }
         true
@@ -430,6 +490,46 @@ impl Paths {
 }
 
 impl Path {
+    /// Whether a record of `bytes` shows that the path is wide enough. A stream has no width.
+    const fn fills(&self, bytes: usize) -> bool {
+        bytes >= CHALLENGE_SIZE || self.addr.carrier.is_stream()
+    }
+
+    /// Whether what is sent there need not be counted: nobody else can be at that address, or we
+    /// chose it.
+    fn is_free(&self) -> bool {
+        self.ours || self.proved || self.state != State::Candidate
+    }
+
+    /// The peer is there. If only its budget has kept us from asking in full size, we ask now.
+    fn on_proved(&mut self, now: Instant) {
+        if !self.proved && !self.padded {
+            (self.tries, self.next) = (0, Some(now));
+        }
+        self.proved = true;
+    }
+
+    fn challenge_size(&self, least: usize) -> usize {
+        match self.state {
+            // Only a sign of life is wanted; whoever races records shall not make us send much.
+            State::Validated => least,
+            _ if self.is_free() => CHALLENGE_SIZE,
+            _ => {
+                let budget = self.received.saturating_mul(AMPLIFICATION).saturating_sub(self.sent);
+                CHALLENGE_SIZE.min(budget as usize)
+            }
+        }
+    }
+
+    fn challenge(&mut self, size: usize) -> Due {
+        self.sent += size as u64;
+        Due { path: self.addr, token: self.token, size }
+    }
+
+    const fn patience(&self) -> &'static [u64] {
+        if self.proved { &WIDTH_TRIES_MS } else { &TRIES_MS }
+    }
+
     /// How long to wait for an answer to the challenge just counted.
     fn pause(&self, works: bool, rng: &mut Rng) -> Duration {
         if self.state == State::Dead {
@@ -437,8 +537,8 @@ impl Path {
             // Jitter of a tenth, so that two ends do not stay in step.
             return base + Duration::from_micros(rng.below(base.as_micros() as u64 / 10));
         }
-        let tries = self.tries.min(TRIES_MS.len()) - 1;
-        Duration::from_millis(TRIES_MS[tries])
+        let waits = self.patience();
+        Duration::from_millis(waits[self.tries.min(waits.len()) - 1])
     }
 }
 

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 
 use sinew_types::{CarrierKind, DropReason, Instant, MeshAddr, NodeId, PathAddr, UnixMicros};
 use sinew_wire::handshake::{Cookie, Hs2, MSG_COOKIE, MSG_HS1, MSG_HS2};
-use sinew_wire::record::Kind;
+use sinew_wire::record::{DataHeader, Kind};
 use sinew_wire::segment::StreamClass;
 
 use crate::association::Association;
@@ -332,6 +332,12 @@ impl Sessions {
         Some(peer)
     }
 
+    /// Whether a direct path to `peer` answers, and is still to show that it is wide enough for a link:
+    /// [`Event::PathUp`] or [`Event::AttemptFailed`] follows.
+    pub fn is_trying(&self, peer: &NodeId) -> bool {
+        self.peers.get(peer).is_some_and(|association| association.paths.tentative().is_some())
+    }
+
     // --- control streams ---
 
     /// Gives a message to the control channel; returns its ordinal, which
@@ -377,6 +383,14 @@ impl Sessions {
     pub fn mtu_probe(&mut self, peer: NodeId, target: Target, size: u16, now: Instant) -> u32 {
         let now = self.core.tick(now);
         self.with(peer, now, |association, core| association.mtu_probe(target, size, core)).unwrap_or(0)
+    }
+
+    /// Whose MTU probe went out in the record with this header, in the last ten seconds: what the
+    /// machine seals itself, no worker knows of (protocol A4).
+    pub fn mtu_probe_in(&self, record: &DataHeader, now: Instant) -> Option<(NodeId, u32)> {
+        self.peers
+            .iter()
+            .find_map(|(peer, association)| association.mtu_probe_in(record, now).map(|id| (*peer, id)))
     }
 
     // --- outputs ---

@@ -5,6 +5,7 @@
 //! the way into these types, so that the layers above may rely on them.
 
 mod address;
+mod budget;
 mod class;
 mod drops;
 mod identity;
@@ -16,6 +17,7 @@ mod time;
 mod uri;
 
 pub use address::MeshAddr;
+pub use budget::Budget;
 pub use class::Class;
 pub use drops::{DropReason, Drops};
 pub use identity::{Identity, NodeId, NodeIdError};

@@ -1,10 +1,14 @@
 //! Error reports of relays: hints, and few of them (protocol A4.5).
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use sinew_types::{DropReason, Identity};
 use sinew_wire::error::{ErrorCode, ErrorReport, MSG_ERR};
 use sinew_wire::record::{DataHeader, Kind, Prefix};
+use sinew_wire::routed::MSG_ROUTED;
 
-use crate::common::udp_packet;
+use crate::common::{Flying, Net, udp_packet};
 use crate::puppet::{MS, Stage};
 
 /// Length of the record that holds what [`sent`] sends.
@@ -139,4 +143,25 @@ fn reports_are_few_and_never_about_reports() {
     stage.relay(far, nowhere, &about);
     stage.run(100 * MS);
     assert_eq!(reports(&stage), 0, "a report about a report");
+}
+
+#[test]
+fn a_report_about_a_size_probe_is_matched_and_ends_the_probe_at_once() {
+    let mut net = Net::new(3, &[(1, 0), (2, 1)]);
+    let tried = Rc::new(Cell::new(0));
+    let counter = Rc::clone(&tried);
+    net.tap = Some(Box::new(move |flying: Flying| {
+        // Routed, straight to the relay, in the largest size that the first link carries.
+        let probe = flying.from == 0 && flying.bytes[0] == MSG_ROUTED && flying.bytes.len() == 1472;
+        counter.set(counter.get() + u32::from(probe));
+        let limit = if flying.from + flying.to == 1 { 1472 } else { 1316 };
+        if flying.bytes.len() > limit { Vec::new() } else { vec![flying] }
+    }));
+    net.run(10_000 * MS);
+    let packet = udp_packet(net.address(0), net.address(2), 9, b"begins a session, and a search in it");
+    net.send(0, &packet);
+    net.run(20_000 * MS);
+    assert_eq!(net.received[2], [packet]);
+    assert_eq!(tried.get(), 1, "the relay has said that it takes no more");
+    assert_eq!(net.nodes[0].drops().get(DropReason::UnmatchedError), 0);
 }

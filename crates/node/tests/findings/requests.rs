@@ -60,3 +60,33 @@ fn a_hop_that_does_not_sign_its_answer_to_this_question_is_not_shown() {
     assert_eq!(traced(&mut stage, 5, |_, nonce| nonce[0] ^= 1), ["node-0"], "the answer to another question");
     assert_eq!(stage.drops(DropReason::BadControl), before + 4);
 }
+
+#[test]
+fn one_peer_that_asks_without_end_is_answered_ten_times_a_second_and_the_others_as_ever() {
+    let mut stage = Stage::new(Net::new(1, &[]), 2);
+    let (victim, addr) = (stage.victim(), stage.net.address(0));
+    let ask = |stage: &mut Stage, number: usize| {
+        let mut message = Vec::new();
+        Request::WhoIs { addr }.emit(&mut message);
+        let now = stage.net.now;
+        stage.puppets[number].sessions.send(victim, StreamClass::Requests, &message, now).expect("a session");
+        stage.drain(number);
+        stage.run(5 * MS);
+    };
+    let answers = |stage: &Stage, number: usize| {
+        let reply = |event: &&Event| match event {
+            Event::Message { class: StreamClass::Requests, bytes, .. } => {
+                matches!(Request::parse(bytes), Ok(Request::WhoIsReply { .. }))
+            }
+            _ => false,
+        };
+        stage.puppets[number].events.iter().filter(reply).count()
+    };
+    // For a second, two hundred times.
+    (0..200).for_each(|_| ask(&mut stage, 0));
+    let given = answers(&stage, 0);
+    assert!((32..=43).contains(&given), "{given}");
+    assert_eq!(stage.drops(DropReason::RateLimited), 200 - given as u64);
+    ask(&mut stage, 1);
+    assert_eq!(answers(&stage, 1), 1);
+}

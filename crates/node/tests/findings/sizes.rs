@@ -1,6 +1,7 @@
 //! Whatever the underlay carries, an inner packet of 1280 bytes gets through; nothing larger than
 //! a link is ever sent, and pieces are bounded (protocol A4.3, A4.6, A4.8).
 
+use sinew_node::{Event, LinkState};
 use sinew_types::DropReason;
 use sinew_wire::frag::MSG_FRAG;
 use sinew_wire::virtio::{GSO_TCPV6, NEEDS_CSUM, VirtioNetHdr};
@@ -111,4 +112,55 @@ fn pieces_of_a_neighbour_are_bounded_in_number_and_time_and_counted() {
     stage.throw(0, piece);
     stage.run(10 * MS);
     assert_eq!(stage.drops(DropReason::Malformed), 1);
+}
+
+/// Nodes whose wires between 0 and 1 carry `width` bytes of payload.
+fn narrow(count: usize, links: &[(usize, usize)], width: usize) -> Net {
+    let mut net = Net::new(count, links);
+    net.tap = Some(Box::new(move |flying: Flying| {
+        let lost = flying.from < 2 && flying.to < 2 && flying.bytes.len() > width;
+        if lost { Vec::new() } else { vec![flying] }
+    }));
+    net
+}
+
+#[test]
+fn a_way_that_carries_less_than_1200_bytes_is_refused_and_people_are_told_why() {
+    let mut net = narrow(2, &[(0, 1)], 1100);
+    net.run(300_000 * MS);
+    for (node, other) in [(0, 1), (1, 0)] {
+        let told = |e: &(usize, Event)| e.0 == node && matches!(e.1, Event::LinkRefused { .. });
+        assert_eq!(net.events.iter().filter(|e| told(e)).count(), 1, "node {node} says it once");
+        let up = |e: &(usize, Event)| matches!(e.1, Event::LinkUp { .. });
+        assert_eq!(net.events.iter().filter(|e| up(e)).count(), 0);
+        assert_eq!(net.nodes[node].adjacency(&net.address(other)), None);
+    }
+    let peers = net.nodes[0].peers(net.now);
+    assert_eq!(peers[0].state, LinkState::Connecting);
+    let said = peers[0].last_error.as_deref();
+    assert_eq!(said, Some("10.0.0.2:7463: carries less than 1,200 bytes a packet"));
+}
+
+#[test]
+fn a_way_of_exactly_1200_bytes_is_a_link_at_once() {
+    let mut net = narrow(2, &[(0, 1)], 1200);
+    // Four ways over the wire: two of the handshake, two of the padded challenge.
+    net.run(8 * MS);
+    assert_eq!(net.nodes[0].peers(net.now)[0].state, LinkState::Up);
+    net.run(2 * MS);
+    let (zero, one) = (net.address(0), net.address(1));
+    assert_eq!(net.nodes[0].adjacency(&one), Some(1));
+    assert_eq!(net.nodes[1].adjacency(&zero), Some(1));
+}
+
+#[test]
+fn two_with_too_narrow_a_way_between_them_reach_each_other_over_a_third() {
+    let mut net = narrow(3, &[(0, 1), (2, 0), (2, 1)], 1199);
+    net.run(20_000 * MS);
+    let packet = udp_packet(net.address(0), net.address(1), 9, &[7; 1280 - 48]);
+    net.send(0, &packet);
+    net.run(1000 * MS);
+    assert_eq!(net.received[1], [packet]);
+    let two = net.address(2);
+    assert_eq!(net.nodes[0].next_hop(&net.address(1)), Some(two));
 }

@@ -200,3 +200,29 @@ fn answers_to_what_was_never_asked_prove_nothing() {
     assert_eq!(search.payload(), BASE_PAYLOAD);
     assert!(search.on_acked(first, at(0)));
 }
+
+#[test]
+fn a_report_about_a_probe_ends_it_at_once_and_what_it_names_is_tried_once() {
+    let mut search = Search::new(28, 1472, at(0));
+    assert_eq!(search.poll_probe(at(0)), Some(1252));
+    assert!(!search.on_probe_too_big(1316, 1210, at(0)), "about another probe");
+    assert_eq!(search.poll_probe(at(0)), None, "it is still waited for");
+    assert!(!search.on_probe_too_big(1252, 1230, at(0)));
+    assert_eq!(search.poll_probe(at(0)), Some(1230), "no need to wait or to try again");
+    assert!(!search.on_probe_too_big(1230, 1229, at(0)));
+    assert_eq!((search.poll_probe(at(0)), search.payload()), (None, 1200), "no end of hints is followed");
+    assert_eq!(search.poll_timeout().unwrap().0, at(600));
+}
+
+#[test]
+fn the_size_in_use_shrinks_only_after_as_many_reports_as_losses() {
+    let mut search = Search::new(28, 1252, at(0));
+    assert_eq!(search.poll_probe(at(0)), Some(1252));
+    assert!(search.on_acked(1252, at(0)));
+    search.on_too_big(1210, at(1));
+    for tries in 1..=3 {
+        assert_eq!(search.poll_probe(at(1)), Some(1252));
+        assert_eq!(search.on_probe_too_big(1252, 1210, at(1)), tries == 3);
+    }
+    assert_eq!(search.payload(), 1200);
+}

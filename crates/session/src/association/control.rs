@@ -217,10 +217,13 @@ impl Association {
             Some(Ok(Request::AdjOpen { adj })) => {
                 self.told.wants_adjacency = true;
                 self.wants_adjacency |= core.config.adjacency && !self.barred;
-                let ready = self.may_open_adjacency(now);
+                let ready = self.may_be_adjacent() && self.is_adjacency_paid(now);
                 self.adjacency.on_open(adj, ready)
             }
-            Some(Ok(Request::AdjAck { adj })) => self.adjacency.on_ack(adj),
+            Some(Ok(Request::AdjAck { adj })) => {
+                let ready = self.may_be_adjacent();
+                self.adjacency.on_ack(adj, ready)
+            }
             Some(Ok(Request::AdjClose { adj })) => self.adjacency.on_close(adj),
             _ => {
                 let stream = self.streams[class as usize].id();
@@ -238,35 +241,40 @@ impl Association {
     /// peer wants is asked by the proposal itself: what it said in a handshake that came over
     /// relays, when neither knew of a direct path, is no answer.
     fn may_be_adjacent(&self) -> bool {
+        self.paths.current().is_some() && self.may_propose_adjacency()
+    }
+
+    /// As `may_be_adjacent`, but the path is so far known to be wide enough in one direction only: our
+    /// number travels while the other direction is tried.
+    fn may_propose_adjacency(&self) -> bool {
         self.up
             && self.wants_adjacency
             && !self.barred
-            && self.paths.current().is_some()
+            && (self.paths.current().is_some() || self.paths.is_half_wide())
             && self.epochs.iter().any(|epoch| epoch.mutual)
     }
 
-    /// As `may_be_adjacent`, and the last opening is long enough ago.
-    fn may_open_adjacency(&self, now: Instant) -> bool {
-        self.may_be_adjacent() && self.openings_paid <= now + ADJACENCY_BURST
+    /// The last opening is long enough ago.
+    fn is_adjacency_paid(&self, now: Instant) -> bool {
+        self.openings_paid <= now + ADJACENCY_BURST
     }
 
     /// When an adjacency that waits for its turn may open.
     pub(super) fn adjacency_due(&self) -> Option<(Instant, &'static str)> {
-        let waits = self.adjacency.is_closed() && self.may_be_adjacent();
+        let waits = self.adjacency.is_waiting() && self.may_be_adjacent();
         waits.then_some((self.openings_paid - ADJACENCY_BURST, "adjacency hold-off"))
     }
 
     pub(super) fn settle_adjacency(&mut self, core: &mut Core, now: Instant) {
-        let steps = if self.adjacency.is_closed() {
-            if !self.may_open_adjacency(now) {
-                return;
-            }
-            self.adjacency.open()
-        } else if self.may_be_adjacent() {
-            return;
-        } else {
+        let open = self.adjacency.number().is_some();
+        let ready = self.may_be_adjacent();
+        let steps = if !ready && (open || !self.may_propose_adjacency()) {
             let tell = self.way().is_some();
             self.adjacency.close(tell)
+        } else if self.is_adjacency_paid(now) {
+            self.adjacency.open(ready)
+        } else {
+            return;
         };
         self.take_steps(steps, core);
     }

@@ -6,16 +6,19 @@ use std::time::Duration;
 
 use sinew_types::{DropReason, Instant};
 use sinew_wire::probe::Probe;
-use sinew_wire::record::{DATA_OVERHEAD, Kind};
+use sinew_wire::record::{DATA_OVERHEAD, DataHeader, Kind};
 
 use super::Association;
 use crate::event::{Arrival, Event, Target, To};
+use crate::paths::CHALLENGE_SIZE;
 use crate::shared::Core;
 
 /// Most pings whose answers are waited for.
 const MAX_PINGS: usize = 64;
 /// Shortest record that holds a challenge.
 const CHALLENGE_LEAST: usize = DATA_OVERHEAD + 9;
+/// How long a record may be reported about (protocol A4).
+const REPORT_MEMORY: Duration = Duration::from_secs(10);
 /// How often an active session is looked at, and an idle one.
 const WATCH_ACTIVE: Duration = Duration::from_millis(250);
 const WATCH_IDLE: Duration = Duration::from_secs(2);
@@ -31,6 +34,8 @@ const WATCH_HOLD: Duration = Duration::from_secs(5);
 pub(crate) struct Pings {
     out: VecDeque<(u32, Instant, bool)>,
     last: u32,
+    /// The last MTU probe, the record that it was, and when it left.
+    sized: Option<(u32, DataHeader, Instant)>,
 }
 
 impl Pings {
@@ -110,8 +115,20 @@ impl Association {
     pub(crate) fn mtu_probe(&mut self, target: Target, size: u16, core: &mut Core) -> u32 {
         let id = self.pings.next();
         let to = self.to(target);
-        self.send_probe(&Probe::MtuProbe { id, size }, usize::from(size), to, core);
+        if self.send_probe(&Probe::MtuProbe { id, size }, usize::from(size), to, core)
+            && let Some(epoch) = self.preferred(core)
+            && let Some(record) = self.epochs[epoch].lane.last()
+        {
+            self.pings.sized = Some((id, record, core.now));
+        }
         id
+    }
+
+    /// Which MTU probe went out in this record, if it is the last one and not older than a report of it
+    /// may be.
+    pub(crate) fn mtu_probe_in(&self, record: &DataHeader, now: Instant) -> Option<u32> {
+        let (id, sent, at) = self.pings.sized?;
+        (sent == *record && now.since(at) < REPORT_MEMORY).then_some(id)
     }
 
     /// A probe arrived.
@@ -126,10 +143,12 @@ impl Association {
         let back = self.to(from.target());
         match (Probe::parse(payload)?, from) {
             (Probe::Challenge { token }, Arrival::Direct(_)) => {
-                self.send_probe(&Probe::Response { token }, 0, back, core);
+                // As long as the challenge: it shows that the path is wide enough both ways (A4).
+                let least = len_on_wire.min(CHALLENGE_SIZE);
+                self.send_probe(&Probe::Response { token }, least, back, core);
             }
             (Probe::Response { token }, Arrival::Direct(path)) => {
-                if let Some(rtt) = self.paths.on_response(token, *path, now) {
+                if let Some(rtt) = self.paths.on_response(token, *path, len_on_wire, now) {
                     self.rtt.sample(rtt);
                 }
             }

@@ -143,6 +143,12 @@ impl SealLane {
         self.counter
     }
 
+    /// The header of the record that this lane sealed last.
+    pub(crate) fn last(&self) -> Option<DataHeader> {
+        let counter = self.counter.checked_sub(1)?;
+        Some(DataHeader { receiver: self.epoch.receiver, nonce: nonce_of(self.lane, counter) })
+    }
+
     /// Whether this lane sealed a record with this receiver index and nonce: what an error report
     /// must name to be believed (protocol A4).
     pub fn has_sent(&self, receiver: u32, nonce: u64) -> bool {

@@ -17,6 +17,8 @@ impl Bench {
     fn new() -> Self {
         let mut bench = Self { paths: Paths::default(), rng: Rng::new([1; 32]) };
         bench.paths.prove(path(1), true, &mut bench.rng, at(0));
+        let due = bench.due(0)[0];
+        assert!(bench.answer(&due, 0));
         assert_eq!(bench.changes(), [Change::Up(path(1))]);
         bench
     }
@@ -30,7 +32,7 @@ impl Bench {
     }
 
     fn answer(&mut self, due: &Due, ms: u64) -> bool {
-        self.paths.on_response(due.token, due.path, at(ms)).is_some()
+        self.paths.on_response(due.token, due.path, due.size, at(ms)).is_some()
     }
 
     fn changes(&mut self) -> Vec<Change> {
@@ -77,8 +79,8 @@ fn an_answer_proves_only_the_source_it_was_asked_from() {
     bench.received(2, 1400, 100);
     let dues = bench.due(100);
     let asked = Bench::of(&dues, 2);
-    assert!(bench.paths.on_response(asked.token, path(1), at(110)).is_none());
-    assert!(bench.paths.on_response([0; 8], path(2), at(110)).is_none());
+    assert!(bench.paths.on_response(asked.token, path(1), asked.size, at(110)).is_none());
+    assert!(bench.paths.on_response([0; 8], path(2), asked.size, at(110)).is_none());
     assert!(!bench.paths.is_validated(&path(2)));
 }
 
@@ -153,4 +155,28 @@ fn mesh_addresses_are_no_endpoints() {
     let mut bench = Bench::new();
     bench.paths.on_received(mesh, 1400, &mut bench.rng, at(0));
     assert_eq!(bench.paths.list.len(), 1);
+}
+
+#[test]
+fn a_short_answer_proves_the_address_and_a_full_one_the_path() {
+    let mut bench = Bench::new();
+    bench.received(2, 100, 100);
+    let short = Bench::of(&bench.due(100), 2);
+    assert_eq!(short.size, 300, "what the budget allows");
+    assert!(bench.answer(&short, 120));
+    assert!(!bench.paths.is_validated(&path(2)));
+    assert_eq!(bench.paths.tentative(), Some(path(2)));
+    let full = Bench::of(&bench.due(120), 2);
+    assert_eq!(full.size, CHALLENGE_SIZE, "at once, since nobody else can be there");
+    assert!(bench.answer(&full, 140));
+    assert!(bench.paths.is_validated(&path(2)));
+    assert_eq!(bench.paths.tentative(), None);
+}
+
+#[test]
+fn a_stream_has_no_width() {
+    let mut bench = Bench::new();
+    let tcp = PathAddr { carrier: CarrierKind::Tcp, ..path(2) };
+    bench.paths.prove(tcp, true, &mut bench.rng, at(0));
+    assert!(bench.paths.is_validated(&tcp));
 }

@@ -237,3 +237,78 @@ fn a_session_that_began_over_relays_becomes_an_adjacency_once_there_is_a_direct_
     world.run(secs(1));
     world.assert_linked();
 }
+
+#[test]
+fn a_path_that_carries_only_short_records_either_way_is_no_link_and_is_given_up_as_too_narrow() {
+    for width in [[1199, 1199], [1199, 1200], [1200, 1199]] {
+        let mut world = World::new(2, 7);
+        world.width = width;
+        world.open(0, 1);
+        // Again and again: a session stands, and each time the path is tried anew.
+        for round in 1..=3 {
+            world.run(secs(5));
+            for n in 0..2 {
+                let view = world.nodes[n].view(&world.id(1 - n)).expect("a session");
+                assert_eq!((view.path, view.adj), (None, None), "node {n}, {width:?}");
+                let up = |e: &Event| matches!(e, Event::PathUp { .. } | Event::AdjacencyUp { .. });
+                assert_eq!(world.nodes[n].count(up), 0);
+            }
+            let narrow =
+                |e: &Event| matches!(e, Event::AttemptFailed { reason: AttemptFailure::TooNarrow, .. });
+            assert_eq!(world.nodes[0].count(narrow), round, "{:?}", world.nodes[0].events);
+            assert!(world.nodes[1].count(narrow) >= 1, "the other side says so too");
+            world.open(0, 1);
+        }
+        assert_eq!(world.handshakes(0), 1, "the session itself is good");
+        // What carries full size again becomes a link.
+        world.width = [1200; 2];
+        world.open(0, 1);
+        world.run(secs(2));
+        world.assert_linked();
+    }
+}
+
+#[test]
+fn a_path_that_does_not_answer_at_all_is_not_called_narrow() {
+    let mut world = World::pair(1);
+    let one = world.id(1);
+    world.act(0, |sessions, now| sessions.open(one, Target::Direct(udp("192.0.2.1:1")), now));
+    world.run(secs(5));
+    let unanswered = |e: &Event| matches!(e, Event::AttemptFailed { reason: AttemptFailure::NoAnswer, .. });
+    assert_eq!(world.nodes[0].count(unanswered), 1);
+}
+
+#[test]
+fn the_proof_of_width_costs_the_adjacency_no_round_trip_of_its_own() {
+    let mut world = World::new(2, 1);
+    world.width = [1200; 2];
+    world.open(0, 1);
+    // HS1, HS2, then the padded challenge with the first record and its answer with the proposal.
+    world.run(ms(40));
+    assert_eq!(adjacency(&world, 0), Some(1));
+    world.run(ms(10));
+    assert_eq!(adjacency(&world, 1), Some(1));
+    world.assert_linked();
+}
+
+#[test]
+fn a_challenge_is_answered_in_its_own_length() {
+    let mut world = World::new(2, 1);
+    world.open(0, 1);
+    world.run(ms(500));
+    for n in 0..2 {
+        let full = world.seen.iter().filter(|seen| seen.from == n && seen.bytes.len() == 1200);
+        assert_eq!(full.count(), 2, "a challenge and an answer of node {n}");
+    }
+}
+
+#[test]
+fn a_lossy_path_still_becomes_a_link() {
+    for seed in 0..20 {
+        let mut world = World::new(2, seed);
+        world.link.loss = 200;
+        world.open(0, 1);
+        world.run(secs(4));
+        world.assert_linked();
+    }
+}

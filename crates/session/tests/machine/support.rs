@@ -138,6 +138,8 @@ pub(crate) struct World {
     pub(crate) relays: bool,
     /// Whether the underlay carries anything.
     pub(crate) underlay: bool,
+    /// Largest datagram that the underlay carries from each node.
+    pub(crate) width: [usize; 2],
     pub(crate) seen: Vec<Seen>,
     pub(crate) rng: Rng,
     flying: BTreeMap<(Instant, u64), Flying>,
@@ -157,6 +159,7 @@ impl World {
             link: Link::GOOD,
             relays: false,
             underlay: true,
+            width: [usize::MAX; 2],
             seen: Vec::new(),
             rng: Rng::new([seed; 32]),
             flying: BTreeMap::new(),
@@ -264,7 +267,7 @@ impl World {
     fn launch(&mut self, from: usize, to: To, bytes: Vec<u8>) {
         self.seen.push(Seen { at: self.now, from, to, bytes: bytes.clone() });
         let carried = match to {
-            To::Path(_) => self.underlay,
+            To::Path(_) => self.underlay && self.width.get(from).is_none_or(|&width| bytes.len() <= width),
             To::Routed(_) => self.relays,
         };
         if !carried || !self.nodes[from].alive {

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use sinew_types::Instant;
+use crate::Instant;
 
 /// So many units per second, so many at once.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Budget {
+pub struct Budget {
     rate: u64,
     burst: i64,
     left: i64,
@@ -14,7 +14,8 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    pub(crate) fn new(rate: u64, burst: u64, now: Instant) -> Self {
+    /// A full bucket: `rate` units a second, at most `burst` of them saved.
+    pub fn new(rate: u64, burst: u64, now: Instant) -> Self {
         let burst = i64::try_from(burst).unwrap_or(i64::MAX);
         Self { rate, burst, left: burst, at: now }
     }
@@ -31,13 +32,13 @@ impl Budget {
     }
 
     /// Takes `n`, into debt if need be.
-    pub(crate) fn charge(&mut self, n: u64, now: Instant) {
+    pub fn charge(&mut self, n: u64, now: Instant) {
         self.refill(now);
         self.left = self.left.saturating_sub(i64::try_from(n).unwrap_or(i64::MAX));
     }
 
     /// Takes one if it is there.
-    pub(crate) fn try_take(&mut self, now: Instant) -> bool {
+    pub fn try_take(&mut self, now: Instant) -> bool {
         self.refill(now);
         let granted = self.left > 0;
         self.left -= i64::from(granted);
@@ -45,7 +46,7 @@ impl Budget {
     }
 
     /// When there will be something to take; `None` if there is now.
-    pub(crate) fn ready_at(&self, now: Instant) -> Option<Instant> {
+    pub fn ready_at(&self, now: Instant) -> Option<Instant> {
         let mut copy = *self;
         copy.refill(now);
         let missing = u64::try_from(1 - copy.left).ok().filter(|&n| n > 0)?;
