@@ -29,6 +29,9 @@ use crate::signals::Signals;
 const TUN_BUDGET: usize = 64;
 /// Receive calls on one socket in one turn.
 const UDP_BUDGET: usize = 4;
+/// Slots of the receive buffer: for batches, and for datagrams that come one by one.
+const BATCH_SLOTS: usize = 8;
+const DATAGRAM_SLOTS: usize = 32;
 /// A stream with less room than this is nearly full: a super-packet may no longer fit.
 const STREAM_ROOM: usize = 128 * 1024;
 /// How often a nearly full stream is looked at, and how long it may hold up everybody else.
@@ -87,6 +90,8 @@ impl Shell {
         commands: mpsc::Receiver<Command>,
         operations: Operations,
     ) -> Self {
+        let batches = udp.iter().all(UdpCarrier::aggregation);
+        let slots = if batches { BATCH_SLOTS } else { DATAGRAM_SLOTS };
         Self {
             node,
             udp,
@@ -97,7 +102,7 @@ impl Shell {
             connecting: Connecting::new(),
             resolved: mpsc::channel(RESOLVER_QUEUE),
             congested: None,
-            recv: RecvBuffer::new(8),
+            recv: RecvBuffer::new(slots),
             frame: vec![0; sinew_tun::MAX_FRAME],
         }
     }
@@ -224,6 +229,7 @@ impl Shell {
     }
 
     fn on_command(&mut self, command: Command) {
+        self.operations.offload.look_at(&self.udp);
         self.operations.handle(&mut self.node, command, clock::boottime());
     }
 
