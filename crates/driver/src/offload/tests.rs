@@ -12,7 +12,8 @@ fn sockets() -> Vec<UdpCarrier> {
 fn only_auto_asks_for_a_test_and_a_failed_one_is_told_with_its_key() {
     let bad = || Verdict::Bad("it lies".to_owned());
     let unknown = || Verdict::Unknown("silence".to_owned());
-    let cases: [(Switch, fn() -> Verdict, bool, usize); 6] = [
+    type Case = (Switch, fn() -> Verdict, bool, usize);
+    let cases: [Case; 6] = [
         (Switch::Auto, || Verdict::Good, true, 0),
         (Switch::Auto, bad, false, 1),
         (Switch::Auto, unknown, true, 0),

@@ -62,7 +62,8 @@ impl Batch {
     /// Whether what came is the batch.
     pub(super) fn compare(&self, got: &[Vec<u8>]) -> Result<(), Fault> {
         let count = self.datagrams.len();
-        for (number, datagram) in got.iter().enumerate().filter(|(_, one)| !self.datagrams.contains(one)) {
+        let strange = got.iter().enumerate().find(|(_, one)| !self.datagrams.contains(one));
+        if let Some((number, datagram)) = strange {
             return Err(Fault::Wrong(match self.datagrams.get(number) {
                 Some(sent) if sent.len() != datagram.len() => format!(
                     "datagram {number} of a batch of {count} had {} bytes instead of {}",

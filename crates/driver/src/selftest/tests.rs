@@ -72,6 +72,19 @@ fn a_fault_in_any_batch_is_found_and_silence_is_no_fault() {
 }
 
 #[test]
+fn the_first_moments_of_a_new_device_are_waited_out() {
+    let silent_for = |times: u32| {
+        let count = Cell::new(0);
+        judged(move |got| {
+            count.set(count.get() + 1);
+            (count.get() > times).then_some(got)
+        })
+    };
+    assert_eq!(silent_for(SILENCES - 1), Verdict::Good);
+    assert!(matches!(silent_for(SILENCES), Verdict::Unknown(_)));
+}
+
+#[test]
 fn what_goes_missing_has_a_second_chance_and_no_third() {
     let lose = |times: u32| {
         let count = Cell::new(0);
@@ -84,11 +97,14 @@ fn what_goes_missing_has_a_second_chance_and_no_third() {
     assert!(bad(&lose(2)));
 }
 
+/// What becomes of a payload with this segment size.
+type Cut = fn(&[u8], usize) -> io::Result<Vec<Vec<u8>>>;
+
 /// A device behind which a host cuts super-packets in its own way.
 struct Host {
     socket: std::net::UdpSocket,
     port: Cell<u16>,
-    cut: fn(&[u8], usize) -> io::Result<Vec<Vec<u8>>>,
+    cut: Cut,
 }
 
 impl Tun for Host {
@@ -130,7 +146,6 @@ impl Tun for Host {
 
 #[test]
 fn writing_is_judged_by_what_the_host_makes_of_it() {
-    type Cut = fn(&[u8], usize) -> io::Result<Vec<Vec<u8>>>;
     let (good, refuses, joins, down): (Cut, Cut, Cut, Cut) = (
         |payload, size| Ok(payload.chunks(size).map(<[u8]>::to_vec).collect()),
         |payload, size| match payload.len() > size {
