@@ -1,6 +1,6 @@
 //! `status` as one screen.
 
-use sinew_control::api::Status;
+use sinew_control::api::{Offload, Status};
 
 use super::units::{age, printable};
 
@@ -23,6 +23,7 @@ pub(crate) fn status(status: &Status) -> String {
         ("class", status.class.clone()),
         ("version", format!("{}, up {}", status.version, age(status.uptime_ms))),
         ("interface", interface),
+        ("offload", offload(&status.offload)),
         ("listening", if listeners.is_empty() { "-".to_owned() } else { listeners.join(", ") }),
         ("peers", format!("{} of {} up", status.peers_up, status.peers_total)),
         ("routes", status.routes.to_string()),
@@ -31,6 +32,9 @@ pub(crate) fn status(status: &Status) -> String {
     ];
     let mut text: String =
         lines.iter().map(|(key, value)| format!("{key:<11}{}\n", printable(value))).collect();
+    for note in &status.offload.notes {
+        text.push_str(&format!("\noffload: {}\n", printable(note)));
+    }
     for finding in &status.health {
         let (severity, code) = (finding.severity.as_str(), printable(&finding.code));
         text.push_str(&format!("\n{severity}: {} [{code}]\n", printable(&finding.text)));
@@ -39,4 +43,12 @@ pub(crate) fn status(status: &Status) -> String {
         }
     }
     text
+}
+
+fn offload(offload: &Offload) -> String {
+    let tun = [("tun read", &offload.tun_read), ("tun write", &offload.tun_write)];
+    let tun = tun.into_iter().filter_map(|(name, state)| Some((name, state.as_ref()?)));
+    let udp = [("udp send", &offload.udp_send), ("udp receive", &offload.udp_receive)];
+    let all: Vec<_> = tun.chain(udp).map(|(name, state)| format!("{name} {state}")).collect();
+    all.join(", ")
 }

@@ -46,6 +46,7 @@ pub struct UdpCarrier {
     local_addr: SocketAddr,
     local: u32,
     segmentation: AtomicBool,
+    aggregation: AtomicBool,
     unreachable: AtomicU64,
     recv_errors: AtomicU64,
 }
@@ -76,6 +77,7 @@ impl UdpCarrier {
             tracing::warn!(%addr, "this kernel does not set DF: large records may travel in fragments");
         }
         let segmentation = AtomicBool::new(state.max_gso_segments() > 1);
+        let aggregation = AtomicBool::new(state.gro_segments() > 1);
         let socket = UdpSocket::from_std(socket.into())?;
         Ok(Self {
             local_addr: socket.local_addr()?,
@@ -83,6 +85,7 @@ impl UdpCarrier {
             state: RwLock::new(state),
             local,
             segmentation,
+            aggregation,
             unreachable: AtomicU64::new(0),
             recv_errors: AtomicU64::new(0),
         })
@@ -96,6 +99,22 @@ impl UdpCarrier {
     /// Switches segmentation off (or on again), for drivers that corrupt what they cut.
     pub fn set_segmentation(&self, on: bool) {
         self.segmentation.store(on, Relaxed);
+    }
+
+    /// Whether datagrams that belong together are received as one (UDP_GRO).
+    pub fn aggregation(&self) -> bool {
+        self.aggregation.load(Relaxed)
+    }
+
+    /// Switches aggregation off (or on again): the kernel then hands over each datagram by itself,
+    /// and a [`RecvBuffer`] should have more slots.
+    ///
+    /// # Errors
+    /// What the kernel says; it does not know UDP_GRO before Linux 5.0.
+    pub fn set_aggregation(&self, on: bool) -> io::Result<()> {
+        setsockopt(&self.socket, sockopt::UdpGroSegment, &on)?;
+        self.aggregation.store(on, Relaxed);
+        Ok(())
     }
 
     /// Counters since the start.
@@ -171,6 +190,10 @@ impl UdpCarrier {
 
     fn renew_state(&self) {
         if let Ok(fresh) = make_state(&self.socket) {
+            // quinn-udp asks for aggregation each time.
+            if !self.aggregation() {
+                let _ = setsockopt(&self.socket, sockopt::UdpGroSegment, &false);
+            }
             *self.state.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         }
     }

@@ -18,7 +18,7 @@ pub use peers::{Direction, Peer, PeerAdd, PeerChanged, PeerRemove, PeerState, Pe
 pub use probe::{PingProbe, PingRequest, PingSummary, Trace, TraceHop, TraceRequest};
 pub use routes::{Route, RouteAnswer, RouteOrigin, RouteQuery, Routes, RoutesShow};
 pub use sessions::{DropCount, Drops, Session, Sessions};
-pub use status::{Health, Key, Listener, Severity, Status};
+pub use status::{Health, Key, Listener, Offload, Severity, Status};
 
 #[cfg(test)]
 mod tests;

@@ -39,6 +39,8 @@ pub struct Config {
     pub peers: Vec<Peer>,
     /// The local interface.
     pub tun: Tun,
+    /// What is left to the kernel.
+    pub offload: Offload,
     /// The operators' socket.
     pub control: Control,
 }
@@ -127,6 +129,42 @@ pub enum Mtu {
     Auto,
     /// At least 1280 (RFC 8200 §5).
     Fixed(u16),
+}
+
+/// `[offload]`: what is left to the kernel, by direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offload {
+    /// Super-packets from the local kernel (TSO and USO).
+    pub tun_read: Switch,
+    /// Super-packets to the local kernel.
+    pub tun_write: Switch,
+    /// Many datagrams to the network in one call (UDP_SEGMENT).
+    pub udp_send: Switch,
+    /// Many datagrams from the network in one call (UDP_GRO).
+    pub udp_receive: Switch,
+}
+
+/// How one direction is decided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Switch {
+    /// Tested at start; off where that fails.
+    #[default]
+    Auto,
+    /// On, not tested.
+    On,
+    /// Off.
+    Off,
+}
+
+impl Switch {
+    /// The word in the file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::On => "on",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// `[control]`.

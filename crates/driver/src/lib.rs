@@ -6,7 +6,9 @@
 mod api;
 mod command;
 mod error;
+mod offload;
 mod operate;
+mod selftest;
 mod setup;
 mod shell;
 mod signals;

@@ -15,6 +15,7 @@ use sinew_platform::clock;
 use sinew_types::{DropReason, Instant, Metric, NodeId};
 
 use crate::command::{Command, Reply};
+use crate::offload::InUse;
 use crate::setup;
 use crate::twins::{self, Twins};
 use crate::view::{self, Names, Rates};
@@ -25,6 +26,7 @@ pub(crate) struct Operations {
     loaded_at: String,
     listeners: Vec<Listener>,
     tun: Option<(String, u16)>,
+    pub(crate) offload: InUse,
     key: Key,
     names: Names,
     rates: Rates,
@@ -39,6 +41,7 @@ impl Operations {
         config: ConfigFile,
         listeners: Vec<Listener>,
         tun: Option<(String, u16)>,
+        offload: InUse,
         key: Key,
     ) -> Self {
         Self {
@@ -46,6 +49,7 @@ impl Operations {
             loaded_at: time::rfc3339(clock::unix()),
             listeners,
             tun,
+            offload,
             key,
             names: Names::new(),
             rates: Rates::default(),
@@ -114,6 +118,7 @@ impl Operations {
             sessions: status.sessions as u64,
             tun: self.tun.as_ref().map(|(name, _)| name.clone()),
             mtu: self.tun.as_ref().map(|&(_, mtu)| u32::from(mtu)),
+            offload: self.offload.to_api(),
             listeners: self.listeners.clone(),
             health: self.health(node, now),
         }

@@ -11,9 +11,9 @@ use sinew_carrier::Datagrams as _;
 use sinew_carrier::tcp::{TcpCarrier, TcpLimits};
 use sinew_carrier::udp::UdpCarrier;
 use sinew_control::api::{Key, Listener};
-use sinew_control::config::{self, ConfigFile, Inbound, Mtu};
+use sinew_control::config::{self, ConfigFile, Inbound, Mtu, Switch};
 use sinew_control::secrets::Secret;
-use sinew_node::{Accept, Config, InboundPolicy, Node, Ports, Rule, Service, UdpSocket};
+use sinew_node::{Accept, Config, InboundPolicy, Node, Offloads, Ports, Rule, Service, UdpSocket};
 use sinew_platform::net::{InterfaceAddress, Net};
 use sinew_platform::privilege::{self, Capability};
 use sinew_platform::{clock, socket};
@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use tracing::info;
 
 use crate::error::RunError;
+use crate::offload::InUse;
 use crate::operate::{Operations, peer_config};
 use crate::shell::Shell;
 use crate::signals::Signals;
@@ -65,25 +66,32 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     }
     let mut signals = Signals::new()?;
     let udp = bind_udp(&config.listen.udp)?;
+    let mut offload = InUse::of_sockets(&config.offload, &udp).await;
     let mut tcp = TcpCarrier::new(TcpLimits::default());
     let tcp_addrs: Vec<_> =
         config.listen.tcp.iter().map(|&addr| tcp.listen(addr)).collect::<Result<_, _>>()?;
     let group = socket::group_id(OPERATORS).map(|_| OPERATORS);
     let (control, guard) = socket::unix_listener(&config.control.socket, SOCKET_MODE, group)?;
     let address = identity.node_id().address();
-    let tun = match config.tun.enabled {
-        true => Some(open_tun(&config.tun, &udp, address).await?),
+    let mut tun = match config.tun.enabled {
+        true => Some(open_tun(config, &udp, address).await?),
         false => None,
     };
+    let offloads = match &mut tun {
+        Some((device, _)) => offload.and_device(&config.offload, device, address.to_ipv6()).await,
+        None => Offloads::PLAIN,
+    };
+    offload.log();
     let key = Key::of(&identity);
-    let node =
-        Node::new(node_config(config, identity, secret, &udp, tun.as_ref()), seed()?, clock::boottime());
+    let mtu = tun.as_ref().map(|&(_, mtu)| mtu);
+    let settings = node_config(config, identity, secret, &udp, mtu, offloads);
+    let node = Node::new(settings, seed()?, clock::boottime());
     let summary = tun.as_ref().map(|(device, mtu)| (device.name().to_owned(), *mtu));
     let listeners = listeners(&udp, &tcp_addrs).await;
     info!(node = %address, "node starts");
     let (commands, requests) = mpsc::channel::<Command>(api::QUEUE);
     let server = tokio::spawn(api::serve(control, commands));
-    let operations = Operations::new(file, listeners, summary, key);
+    let operations = Operations::new(file, listeners, summary, offload, key);
     let mut shell = Shell::new(node, udp, tcp, tun.map(|(device, _)| device), requests, operations);
     ready();
     let result = shell.run(&mut signals).await;
@@ -112,10 +120,11 @@ fn bind_udp(addresses: &[SocketAddr]) -> Result<Vec<UdpCarrier>, RunError> {
 }
 
 async fn open_tun(
-    tun: &config::Tun,
+    config: &config::Config,
     udp: &[UdpCarrier],
     address: MeshAddr,
 ) -> Result<(TunDevice, u16), RunError> {
+    let (tun, wanted) = (&config.tun, &config.offload);
     let ipv6 = udp.iter().any(|socket| socket.local_addr().is_ipv6());
     let mtu = match tun.mtu {
         Mtu::Fixed(mtu) => mtu,
@@ -126,7 +135,9 @@ async fn open_tun(
     for repaired in net.orphans(&tun.name).await? {
         info!(repaired, "left by a run that was killed");
     }
-    let device = TunDevice::open(&TunConfig { name: tun.name.clone(), mtu, offload: true })?;
+    // Without either, not even virtio headers: where those are at fault, this is the way out.
+    let offload = (wanted.tun_read, wanted.tun_write) != (Switch::Off, Switch::Off);
+    let device = TunDevice::open(&TunConfig { name: tun.name.clone(), mtu, offload })?;
     // The whole mesh range is on-link: an address /16 makes the route, and the kernel removes both
     // with the device.
     net.add_address(device.ifindex(), IpAddr::V6(address.to_ipv6()), MeshAddr::PREFIX_LEN).await?;
@@ -140,7 +151,8 @@ fn node_config(
     identity: Identity,
     secret: Option<Secret>,
     udp: &[UdpCarrier],
-    tun: Option<&(TunDevice, u16)>,
+    mtu: Option<u16>,
+    offloads: Offloads,
 ) -> Config {
     Config {
         identity: Arc::new(identity),
@@ -153,7 +165,8 @@ fn node_config(
         },
         inbound: inbound(&config.tun.inbound),
         peers: config.peers.iter().map(peer_config).collect(),
-        device_mtu: tun.map_or(MTU_WITH_IPV6, |&(_, mtu)| mtu),
+        device_mtu: mtu.unwrap_or(MTU_WITH_IPV6),
+        offloads,
         udp_sockets: udp
             .iter()
             .map(|socket| UdpSocket { local: socket.local(), ipv6: socket.local_addr().is_ipv6() })

@@ -33,6 +33,9 @@ const TUN_BUDGET: usize = 256 * 1024;
 const TUN_FRAMES: usize = 64;
 /// As much from one socket.
 const UDP_BUDGET: usize = 256 * 1024;
+/// Slots of the receive buffer: for batches, and for datagrams that come one by one.
+const BATCH_SLOTS: usize = 4;
+const DATAGRAM_SLOTS: usize = 32;
 /// A stream with less room than this is nearly full: a super-packet may no longer fit.
 const STREAM_ROOM: usize = 128 * 1024;
 /// How often a nearly full stream is looked at, and how long it may hold up everybody else.
@@ -94,6 +97,8 @@ impl Shell {
         operations: Operations,
     ) -> Self {
         let udp_queues = udp.iter().map(|_| SocketQueue::default()).collect();
+        let batches = udp.iter().all(UdpCarrier::aggregation);
+        let slots = if batches { BATCH_SLOTS } else { DATAGRAM_SLOTS };
         Self {
             node,
             udp,
@@ -105,7 +110,7 @@ impl Shell {
             waiting: udp_queues,
             resolved: mpsc::channel(RESOLVER_QUEUE),
             congested: None,
-            recv: RecvBuffer::new(4),
+            recv: RecvBuffer::new(slots),
             frame: vec![0; sinew_tun::MAX_FRAME],
         }
     }
@@ -246,6 +251,7 @@ impl Shell {
     }
 
     fn on_command(&mut self, command: Command) {
+        self.operations.offload.look_at(&self.udp);
         self.operations.handle(&mut self.node, command, clock::boottime());
     }
 

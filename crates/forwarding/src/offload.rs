@@ -88,21 +88,6 @@ impl Transport {
     }
 }
 
-/// Makes a packet from the wire ready for a TUN without virtio headers: completes its checksum if
-/// `csum_partial` says it is partial.
-///
-/// # Errors
-/// [`DropReason::BadInner`] for what is no packet, [`DropReason::BadOffload`] for a partial checksum
-/// where none may be.
-pub fn complete_plain(packet: &mut [u8], csum_partial: bool) -> Result<(), DropReason> {
-    let info = PacketInfo::parse(packet).map_err(|_| DropReason::BadInner)?;
-    if !csum_partial {
-        return Ok(());
-    }
-    let transport = Transport::of(packet, &info).ok_or(DropReason::BadOffload)?;
-    transport.complete(packet, &info)
-}
-
 /// Length of the IP header when it is the shortest there is, which is all that kernels merge.
 const fn plain_ip_header(version: Version) -> usize {
     match version {
@@ -113,5 +98,3 @@ const fn plain_ip_header(version: Version) -> usize {
 
 #[cfg(test)]
 pub(crate) mod testing;
-#[cfg(test)]
-mod tests;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sinew_forwarding::InboundPolicy;
+use sinew_forwarding::offload::Offloads;
 use sinew_session::Accept;
 use sinew_types::{Class, Identity, Metric, PeerUri, UnixMicros};
 
@@ -25,6 +26,8 @@ pub struct Config {
     pub peers: Vec<PeerConfig>,
     /// MTU of the TUN device, in bytes.
     pub device_mtu: u16,
+    /// What the TUN device takes from us; what it does not is split and finished first.
+    pub offloads: Offloads,
     /// Local UDP sockets: index and whether it is an IPv6 one.
     pub udp_sockets: Vec<UdpSocket>,
     /// Routers kept in the table.

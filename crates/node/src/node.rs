@@ -101,7 +101,7 @@ impl Node {
         let local = config.identity.node_id().address();
         let mut sessions = Sessions::new(session_config(&config), rng.array(), config.unix, now);
         let router = Router::with_verifier(routing_config(&config), rng.array(), config.unix, now, verifier);
-        let worker = Worker::new(local, config.inbound, &mut rng, now);
+        let worker = Worker::new(local, config.inbound, config.offloads, &mut rng, now);
         let dialler = Dialler::new(config.peers, rng.fork(), now);
         sessions.set_listed(dialler.peers().copied().collect());
         let mut node = Self {

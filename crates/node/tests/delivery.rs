@@ -5,6 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Net, udp_packet};
+use sinew_node::Offloads;
 use sinew_types::DropReason;
 use sinew_wire::virtio::{GSO_NONE, GSO_UDP_L4, NEEDS_CSUM, VirtioNetHdr};
 
@@ -111,5 +112,57 @@ fn over_datagrams_or_relays_it_travels_in_pieces_that_fit() {
         assert_eq!(payload, 40_000);
         assert!(longest < 2_000, "{longest}");
         assert!(out.iter().all(|(vnet, _)| vnet.gso_type == GSO_NONE), "each came by itself");
+    }
+}
+
+/// Packets that need nothing done to them, holding the 40,000 bytes that were sent.
+fn assert_finished(out: &[(VirtioNetHdr, Vec<u8>)]) {
+    let mut payload = 0;
+    for (vnet, packet) in out {
+        assert_eq!(*vnet, VirtioNetHdr::default());
+        let info = sinew_wire::ip::PacketInfo::parse(packet).expect("a packet");
+        assert!(info.checksum_ok(packet), "unfinished");
+        assert!(packet.len() <= 1_048, "{}", packet.len());
+        payload += packet.len() - 48;
+    }
+    assert_eq!(payload, 40_000);
+}
+
+#[test]
+fn a_tun_that_takes_no_super_packets_gets_finished_pieces_over_a_stream() {
+    for offloads in [Offloads::PLAIN, Offloads::NONE, Offloads { udp: false, ..Offloads::ALL }] {
+        let adjust = |i, config| sinew_node::Config { offloads: [Offloads::ALL, offloads][i], ..config };
+        let (out, longest) = super_packet_through(Net::over_streams_with(2, &[(1, 0)], adjust));
+        assert_eq!(out.len(), 40, "{offloads:?}");
+        assert_finished(&out);
+        assert!(longest > 40_048, "it travelled whole");
+    }
+}
+
+/// What a batch of 40 datagrams looks like where it comes out, by what the TUN there takes.
+#[test]
+fn a_batch_is_merged_only_for_a_tun_that_takes_it() {
+    for (offloads, frames) in [
+        (Offloads::ALL, 1),
+        (Offloads { udp: false, ..Offloads::ALL }, 40),
+        (Offloads::NONE, 40),
+        (Offloads::PLAIN, 40),
+    ] {
+        let mut net = Net::with(2, &[(1, 0)], |i, config| sinew_node::Config {
+            offloads: [Offloads::ALL, offloads][i],
+            ..config
+        });
+        // 1,000 bytes in UDP, IPv6 and a record.
+        net.batched = Some(1_084);
+        let (out, _) = super_packet_through(net);
+        assert_eq!(out.len(), frames, "{offloads:?}");
+        if frames == 1 {
+            assert_eq!((out[0].0.gso_type, out[0].0.gso_size), (GSO_UDP_L4, 1_000));
+        } else if offloads == Offloads::PLAIN {
+            assert_finished(&out);
+        } else {
+            let alone = |vnet: &VirtioNetHdr| (vnet.gso_type, vnet.flags) == (GSO_NONE, NEEDS_CSUM);
+            assert!(out.iter().all(|(vnet, _)| alone(vnet)), "partial checksums are no super-packets");
+        }
     }
 }

@@ -6,12 +6,14 @@
 //! * [`privilege`]: which capabilities are missing; no core dumps, no debugger.
 //! * [`socket`]: the control socket, which outlives no run, and who is at its other end.
 //! * [`clock`]: the two clocks of the core.
+//! * [`kernel`]: faults of kernel versions.
 //!
 //! Errors here are read by an operator who wants the program to start: each says what is wrong
 //! and what to do.
 #![allow(unsafe_code)]
 
 pub mod clock;
+pub mod kernel;
 pub mod keyfile;
 pub mod net;
 mod private_file;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use sinew_node::{Accept, Config, InboundPolicy, Node, PeerConfig, UdpSocket, Verifier};
+use sinew_node::{Accept, Config, InboundPolicy, Node, Offloads, PeerConfig, UdpSocket, Verifier};
 use sinew_types::{Class, Identity, Instant, MeshAddr, NodeId, Rng, UnixMicros};
 
 use crate::fault::WallClock;
@@ -95,6 +95,7 @@ impl Host {
             inbound: InboundPolicy::All,
             peers: self.peers.clone(),
             device_mtu: DEVICE_MTU,
+            offloads: Offloads::ALL,
             udp_sockets: vec![UdpSocket { local: 0, ipv6: false }],
             max_routes: MAX_ROUTES,
             unix,

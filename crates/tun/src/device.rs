@@ -37,7 +37,8 @@ pub struct TunConfig {
     pub name: String,
     /// Device MTU, bytes.
     pub mtu: u16,
-    /// Whether to ask for super-packets; without, the device works one packet at a time.
+    /// Whether to ask for virtio headers and super-packets; without, the device works one finished
+    /// packet at a time.
     pub offload: bool,
 }
 
@@ -63,7 +64,10 @@ pub struct TunDevice {
     name: String,
     ifindex: u32,
     vnet_hdr: bool,
+    /// What the kernel knows, so also what it takes.
     offload: Offload,
+    /// What it hands over.
+    reading: Offload,
 }
 
 impl TunDevice {
@@ -95,7 +99,26 @@ impl TunDevice {
         let fd = unsafe { AsyncFd::register_with_interest(Handle(device), READ) }
             .map_err(|e| failed("watch")(e.into()))?;
         tracing::debug!(name = config.name, mtu = config.mtu, offload = offload.as_str(), "TUN device open");
-        Ok(Self { fd, name: config.name.clone(), ifindex, vnet_hdr, offload })
+        Ok(Self { fd, name: config.name.clone(), ifindex, vnet_hdr, offload, reading: offload })
+    }
+
+    /// What the kernel hands over unsegmented: as [`Tun::offload`], until
+    /// [`TunDevice::refuse_super_packets`].
+    pub fn reading(&self) -> Offload {
+        self.reading
+    }
+
+    /// From now on the kernel hands over single packets only, with whole checksums. What it takes
+    /// stays as it is.
+    ///
+    /// # Errors
+    /// What the kernel says; then nothing has changed.
+    pub fn refuse_super_packets(&mut self) -> io::Result<()> {
+        if self.vnet_hdr && !set_offload(self.fd.as_raw_fd(), 0) {
+            return Err(io::Error::last_os_error());
+        }
+        self.reading = Offload::None;
+        Ok(())
     }
 
     fn read_frame(&self, device: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
@@ -220,9 +243,12 @@ fn request_offload(fd: RawFd) -> Offload {
         (Offload::Tso, TUN_F_CSUM | TUN_F_TSO),
         (Offload::None, 0),
     ];
-    let granted = steps.into_iter().find(|&(_, flags)| {
-        // SAFETY: TUNSETOFFLOAD takes an integer by value and touches no memory of ours.
-        unsafe { libc::ioctl(fd, TUNSETOFFLOAD, libc::c_ulong::from(flags)) == 0 }
-    });
+    let granted = steps.into_iter().find(|&(_, flags)| set_offload(fd, flags));
     granted.map_or(Offload::None, |(offload, _)| offload)
+}
+
+/// Whether the kernel agreed.
+fn set_offload(fd: RawFd, flags: libc::c_uint) -> bool {
+    // SAFETY: TUNSETOFFLOAD takes an integer by value and touches no memory of ours.
+    unsafe { libc::ioctl(fd, TUNSETOFFLOAD, libc::c_ulong::from(flags)) == 0 }
 }

@@ -212,3 +212,35 @@ fn reading_a_deleted_device_fails_for_good() {
         assert_ne!(error.kind(), ErrorKind::WouldBlock);
     });
 }
+
+#[test]
+fn a_device_that_refuses_super_packets_gives_finished_datagrams_and_still_takes_all() {
+    in_namespace(async || {
+        let (mut device, socket) = device_and_socket(true);
+        let offload = device.offload();
+        assert_eq!(device.reading(), offload);
+        device.refuse_super_packets().unwrap();
+        assert_eq!((device.reading(), device.offload()), (Offload::None, offload));
+        nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::UdpGsoSegment, &1000).unwrap();
+        socket.send_to(&[5; 2_500], "10.99.0.2:9").unwrap();
+        for len in [1000, 1000, 500] {
+            let out = next_udp(&device).await;
+            assert_eq!((out.len(), &out[..10]), (10 + 28 + len, &[0; 10][..]), "nothing left to do");
+            assert_ne!(out[10 + 26..10 + 28], [0, 0], "the checksum is there");
+        }
+        if offload < Offload::Uso {
+            return;
+        }
+        // Two datagrams of 100 bytes as one: VIRTIO_NET_HDR_GSO_UDP_L4, partial checksum at 20 + 6.
+        let mut frame = vec![1, 5, 28, 0, 100, 0, 20, 0, 6, 0];
+        frame.extend([0x45, 0, 0, 228, 0, 0, 0x40, 0, 64, 17, 0x25, 0x41, 10, 99, 0, 2, 10, 99, 0, 1]);
+        // The pseudo-header's sum: addresses, 17 and a length of 208.
+        frame.extend([0x12, 0x34, 0x12, 0x34, 0, 208, 0x15, 0xaa]);
+        frame.extend([7; 200]);
+        device.try_write(&frame).unwrap();
+        let mut got = [0; 300];
+        for _ in 0..2 {
+            assert_eq!(socket.recv(&mut got).unwrap(), 100);
+        }
+    });
+}

@@ -211,3 +211,39 @@ fn refused_segmentation_is_done_without_for_good_and_nothing_is_lost() {
         assert_eq!(a.stats(), UdpStats::default());
     });
 }
+
+/// Receives `count` datagrams; how many each batch held.
+async fn batch_sizes(carrier: &UdpCarrier, count: usize) -> Vec<usize> {
+    let mut buffer = RecvBuffer::new(32);
+    let mut sizes = Vec::new();
+    while sizes.iter().sum::<usize>() < count {
+        carrier.readable().await.unwrap();
+        if carrier.try_recv(&mut buffer).is_ok() {
+            sizes.extend(buffer.iter_mut().map(|(batch, _)| batch.ranges().count()));
+        }
+    }
+    sizes
+}
+
+#[test]
+fn without_aggregation_each_datagram_comes_by_itself_also_after_a_refused_send() {
+    run(async || {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let (a, b) = (bind(address), bind(address));
+            assert!(b.aggregation(), "Linux since 5.0");
+            a.try_send(b.local_addr(), &pattern(40_500), 1000, 0).unwrap();
+            assert_eq!(batch_sizes(&b, 41).await, [41]);
+            b.set_aggregation(false).unwrap();
+            for _ in 0..2 {
+                a.try_send(b.local_addr(), &pattern(40_500), 1000, 0).unwrap();
+                assert_eq!(batch_sizes(&b, 41).await, [1; 41]);
+                check_round_trip(&a, &b, 1000, 64_000).await;
+                // What a refused send does to the socket.
+                b.renew_state();
+            }
+            b.set_aggregation(true).unwrap();
+            a.try_send(b.local_addr(), &pattern(40_500), 1000, 0).unwrap();
+            assert_eq!(batch_sizes(&b, 41).await, [41]);
+        }
+    });
+}

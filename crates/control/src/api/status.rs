@@ -32,10 +32,27 @@ pub struct Status {
     pub tun: Option<String>,
     /// MTU of that interface.
     pub mtu: Option<u32>,
+    /// What is left to the kernel, as `[offload]` and the tests at start decided.
+    pub offload: Offload,
     /// Where others reach this node.
     pub listeners: Vec<Listener>,
     /// What is wrong; empty when all is well.
     pub health: Vec<Health>,
+}
+
+/// What is left to the kernel: each `on` or `off`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offload {
+    /// Super-packets from the TUN interface; `null` without one.
+    pub tun_read: Option<String>,
+    /// Super-packets to the TUN interface; `null` without one.
+    pub tun_write: Option<String>,
+    /// Many datagrams sent in one call.
+    pub udp_send: String,
+    /// Many datagrams received in one.
+    pub udp_receive: String,
+    /// Why something is off, or not all of it on, that the configuration did not switch off.
+    pub notes: Vec<String>,
 }
 
 /// One bound socket.

@@ -19,6 +19,7 @@ fn status_and_key_have_the_fields_of_the_manual() {
         "schema_version": 1, "node_id": "n", "address": "a", "name": null, "class": "router", "version": "v",
         "uptime_ms": 1, "ready": true, "peers_up": 1, "peers_total": 2, "routes": 3, "sessions": 4,
         "tun": "sinew0", "mtu": 1416,
+        "offload": {"tun_read": "on", "tun_write": null, "udp_send": "off", "udp_receive": "on", "notes": ["n"]},
         "listeners": [{"carrier": "udp", "address": "0.0.0.0:1", "endpoints": ["10.0.0.1:1"]}],
         "health": [{"code": "c", "severity": "warning", "text": "t", "fix": "f"}],
     }));

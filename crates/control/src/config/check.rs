@@ -7,7 +7,9 @@ use sinew_types::{CarrierKind, Class, MeshAddr, NodeId, PeerUri};
 
 use super::diagnose::{ConfigError, Problems};
 use super::schema::{self, WordOrList, WordOrNumber};
-use super::{Accept, Config, ConfigFile, Control, Inbound, Listen, Mesh, Mtu, Node, Peer, Tun};
+use super::{
+    Accept, Config, ConfigFile, Control, Inbound, Listen, Mesh, Mtu, Node, Offload, Peer, Switch, Tun,
+};
 use crate::DEFAULT_SOCKET;
 
 /// Where the mesh listens without a `[listen]` section.
@@ -38,6 +40,7 @@ pub(super) fn config(path: &Path, text: &str) -> Result<Config, ConfigError> {
         listen: listen(root.listen, &mut problems),
         peers: peers(&root.peer, &mut problems),
         tun: tun(root.tun, &mut problems),
+        offload: offload(root.offload, &mut problems),
         control: control(root.control, &mut problems),
     };
     problems.finish(config)
@@ -304,6 +307,24 @@ fn inbound(raw: Option<WordOrList>, problems: &mut Problems<'_>) -> Inbound {
             }
             Inbound::Rules(rules)
         }
+    }
+}
+
+fn offload(raw: schema::Offload, problems: &mut Problems<'_>) -> Offload {
+    let mut switch = |key: &str, word: Option<String>| match word.as_deref() {
+        None | Some("auto") => Switch::Auto,
+        Some("on") => Switch::On,
+        Some("off") => Switch::Off,
+        Some(other) => {
+            problems.bad_value(key, format!("unknown value `{}`", other.escape_debug()));
+            Switch::Auto
+        }
+    };
+    Offload {
+        tun_read: switch("offload.tun_read", raw.tun_read),
+        tun_write: switch("offload.tun_write", raw.tun_write),
+        udp_send: switch("offload.udp_send", raw.udp_send),
+        udp_receive: switch("offload.udp_receive", raw.udp_receive),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Config, Inbound, Mtu, Peer, keys};
+use super::{Config, Inbound, Mtu, Peer, Switch, keys};
 
 /// What a change does to a running node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,7 +61,7 @@ fn change(key: &'static str, old: Option<String>, new: Option<String>) -> Change
 
 /// All values but the peers, as text.
 fn scalars(config: &Config) -> Vec<(&'static str, Option<String>)> {
-    let Config { node, mesh, listen, peers: _, tun, control } = config;
+    let Config { node, mesh, listen, peers: _, tun, offload, control } = config;
     let path = |path: &std::path::Path| Some(path.display().to_string());
     let list = |addrs: &[std::net::SocketAddr]| {
         Some(addrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
@@ -79,6 +79,10 @@ fn scalars(config: &Config) -> Vec<(&'static str, Option<String>)> {
         ("tun.name", Some(tun.name.clone())),
         ("tun.mtu", Some(mtu(tun.mtu))),
         ("tun.inbound", Some(inbound(&tun.inbound))),
+        ("offload.tun_read", switch(offload.tun_read)),
+        ("offload.tun_write", switch(offload.tun_write)),
+        ("offload.udp_send", switch(offload.udp_send)),
+        ("offload.udp_receive", switch(offload.udp_receive)),
         ("control.socket", path(&control.socket)),
     ]
 }
@@ -88,6 +92,10 @@ fn mtu(mtu: Mtu) -> String {
         Mtu::Auto => "auto".to_owned(),
         Mtu::Fixed(bytes) => bytes.to_string(),
     }
+}
+
+fn switch(switch: Switch) -> Option<String> {
+    Some(switch.as_str().to_owned())
 }
 
 fn inbound(policy: &Inbound) -> String {

@@ -20,6 +20,7 @@ const PATH: &str = "a path in quotes";
 const BOOL: &str = "true or false";
 const LISTEN: &str = "a list of addresses with port, such as [\"0.0.0.0:7463\", \"[::]:7463\"]";
 const ADDRESS: &str = "an address with port, such as \"127.0.0.1:9463\"";
+const SWITCH: &str = "\"auto\", \"on\" or \"off\"";
 const TEXT: &str = "a text in quotes";
 const PORTS: &str = "a range of ports, such as \"20000-20999\"";
 
@@ -45,6 +46,10 @@ pub(super) const KEYS: &[Key] = &[
         "\"established\", \"all\", or a list such as [\"tcp/22 from NODEID\", \"udp/53\", \"icmp\"]",
         Effect::Live,
     ),
+    key("offload.tun_read", SWITCH, Effect::Restart),
+    key("offload.tun_write", SWITCH, Effect::Restart),
+    key("offload.udp_send", SWITCH, Effect::Restart),
+    key("offload.udp_receive", SWITCH, Effect::Restart),
     key("control.socket", PATH, Effect::Restart),
     key("metrics.listen", ADDRESS, Effect::Restart),
     key("dashboard.listen", ADDRESS, Effect::Restart),

@@ -14,6 +14,7 @@ pub(super) struct Root {
     pub(super) listen: Option<Listen>,
     pub(super) peer: Vec<Peer>,
     pub(super) tun: Tun,
+    pub(super) offload: Offload,
     pub(super) control: Control,
     pub(super) metrics: Option<Endpoint>,
     pub(super) dashboard: Option<Endpoint>,
@@ -61,6 +62,15 @@ pub(super) struct Tun {
     pub(super) name: Option<String>,
     pub(super) mtu: Option<WordOrNumber>,
     pub(super) inbound: Option<WordOrList>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Offload {
+    pub(super) tun_read: Option<String>,
+    pub(super) tun_write: Option<String>,
+    pub(super) udp_send: Option<String>,
+    pub(super) udp_receive: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

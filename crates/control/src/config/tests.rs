@@ -32,6 +32,7 @@ fn an_empty_file_is_a_router_that_listens_everywhere() {
         (config.tun.enabled, config.tun.mtu, config.tun.inbound),
         (true, Mtu::Auto, Inbound::Established)
     );
+    assert_eq!(config.offload.udp_receive, Switch::Auto);
     assert_eq!(config.control.socket, Path::new(crate::DEFAULT_SOCKET));
 }
 
@@ -51,6 +52,8 @@ fn every_value_of_the_manual_is_taken() {
     assert_eq!(config.peers.len(), 2);
     assert_eq!((config.peers[0].cost, config.peers[1].cost), (0, 20));
     assert_eq!(config.tun.mtu, Mtu::Fixed(1400));
+    let switches = Offload { tun_read: Switch::On, tun_write: Switch::Off, ..Offload::default() };
+    assert_eq!(config.offload, switches);
     let Inbound::Rules(rules) = config.tun.inbound else { panic!("rules were read as something else") };
     let texts: Vec<_> = rules.iter().map(ToString::to_string).collect();
     assert_eq!(texts, [format!("tcp/22 from {}", node(2)), "tcp/80".into(), "udp/53".into(), "icmp".into()]);
@@ -86,6 +89,11 @@ enabled = true
 name = "sinew0"
 mtu = 1400
 inbound = ["tcp/22 from ID2", "tcp/80", "udp/53", "icmp"]
+
+[offload]
+tun_read = "on"
+tun_write = "off"
+udp_send = "auto"
 
 [control]
 socket = "/run/sinew/sinew.sock"
@@ -186,7 +194,7 @@ fn each_change_is_told_with_its_effect() {
         good("[node]\nname = \"a\"\n[[peer]]\nuri = \"sinew://ID@h:1\"\n[[peer]]\nuri = \"sinew://ID2@h:1\"");
     let new = good(
         "[node]\nclass = \"stub\"\n[tun]\nmtu = 1300\ninbound = \"all\"\n\
-         [[peer]]\nuri = \"sinew://ID@h:1\"\ncost = 7\n[[peer]]\nuri = \"sinew://ID2@h:2\"",
+         [offload]\nudp_send = \"off\"\n[[peer]]\nuri = \"sinew://ID@h:1\"\ncost = 7\n[[peer]]\nuri = \"sinew://ID2@h:2\"",
     );
     let text = |value: Option<String>| value.unwrap_or_default();
     let changes: Vec<_> =
@@ -200,13 +208,14 @@ fn each_change_is_told_with_its_effect() {
         row("node.class", "router", "stub", Effect::Restart),
         row("tun.mtu", "auto", "1300", Effect::Restart),
         row("tun.inbound", "established", "all", Effect::Live),
+        row("offload.udp_send", "auto", "off", Effect::Restart),
     ];
-    assert_eq!(changes[..4], expected);
+    assert_eq!(changes[..5], expected);
     let cost = row("peer.cost", &format!("0 ({first})"), &format!("7 ({first})"), Effect::Live);
     assert!(changes.contains(&cost));
     assert!(changes.contains(&row("peer.uri", &uri(2, 1), "", Effect::Live)), "its node is still a peer");
     assert!(changes.contains(&row("peer.uri", "", &uri(2, 2), Effect::Live)));
-    assert_eq!(changes.len(), 7);
+    assert_eq!(changes.len(), 8);
     let gone = diff(&old, &good("[node]\nname = \"a\"\n[[peer]]\nuri = \"sinew://ID@h:1\""));
     assert_eq!((gone.len(), gone[0].effect), (1, Effect::Reconnects));
     assert_eq!(diff(&new, &new), []);

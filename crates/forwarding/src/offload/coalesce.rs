@@ -32,13 +32,18 @@ pub struct Offloads {
     pub tcp: bool,
     /// UDP super-packets.
     pub udp: bool,
+    /// Partial checksums, which super-packets need too. Without, every packet is finished first: so it
+    /// has to be where there is no virtio header to say anything in.
+    pub checksum: bool,
 }
 
 impl Offloads {
-    /// Both.
-    pub const ALL: Self = Self { tcp: true, udp: true };
+    /// All of it.
+    pub const ALL: Self = Self { tcp: true, udp: true, checksum: true };
     /// Virtio headers, but no super-packets.
-    pub const NONE: Self = Self { tcp: false, udp: false };
+    pub const NONE: Self = Self { tcp: false, udp: false, checksum: true };
+    /// No virtio headers: finished packets only.
+    pub const PLAIN: Self = Self { tcp: false, udp: false, checksum: false };
 }
 
 /// Merges the packets of a batch.
@@ -123,7 +128,7 @@ impl Coalescer {
             // A first segment that is also the last need not be held.
             (Some(_), slot) if info.tcp_flags.is_some_and(|flags| flags & LAST_FLAGS != 0) => {
                 self.make_way(slot, &info, emit);
-                single(packet, &info, transport, csum_partial, emit)?;
+                self.single(packet, &info, transport, csum_partial, emit)?;
             }
             (Some(transport), slot) => {
                 let slot = slot.unwrap_or_else(|| self.quietest());
@@ -132,7 +137,7 @@ impl Coalescer {
             }
             (None, slot) => {
                 self.make_way(slot, &info, emit);
-                single(packet, &info, transport, csum_partial, emit)?;
+                self.single(packet, &info, transport, csum_partial, emit)?;
             }
         }
         Ok(())
@@ -149,10 +154,32 @@ impl Coalescer {
     /// Whether the TUN takes super-packets of this transport protocol.
     pub const fn takes(&self, protocol: u8) -> bool {
         match protocol {
-            PROTO_TCP => self.offloads.tcp,
-            PROTO_UDP => self.offloads.udp,
+            PROTO_TCP => self.offloads.tcp && self.offloads.checksum,
+            PROTO_UDP => self.offloads.udp && self.offloads.checksum,
             _ => false,
         }
+    }
+
+    /// Emits a packet by itself: its checksum as the peer left it, or whole where it has to be.
+    fn single(
+        &self,
+        packet: &mut [u8],
+        info: &PacketInfo,
+        transport: Option<Transport>,
+        csum_partial: bool,
+        emit: &mut impl FnMut(&VirtioNetHdr, &[u8]),
+    ) -> Result<(), DropReason> {
+        let mut header = VirtioNetHdr::default();
+        if let Some(transport) = transport.filter(|_| csum_partial) {
+            if self.offloads.checksum {
+                transport.leave_partial(packet, info)?;
+                header = transport.header();
+            } else {
+                transport.complete(packet, info)?;
+            }
+        }
+        emit(&header, packet);
+        Ok(())
     }
 
     /// Whether nothing is held.
@@ -194,11 +221,10 @@ impl Coalescer {
     fn mergeable(&self, packet: &[u8], info: &PacketInfo, csum_partial: bool) -> bool {
         let wanted = match info.protocol {
             PROTO_TCP => {
-                self.offloads.tcp
+                self.takes(PROTO_TCP)
                     && info.tcp_flags.is_some_and(|f| f & !MERGED_FLAGS == 0 && f & tcp::ACK != 0)
             }
-            PROTO_UDP => self.offloads.udp,
-            _ => false,
+            protocol => self.takes(protocol),
         };
         let plain = info.l4 == Some(plain_ip_header(info.version)) && info.payload < info.total_len;
         // Kernels merge only what no router may have cut, and whose header is right.
@@ -297,25 +323,6 @@ fn finish(buffer: &mut [u8], open: &Open) -> Result<VirtioNetHdr, DropReason> {
     };
     let (hdr_len, gso_size) = (open.info.payload as u16, open.size as u16);
     Ok(VirtioNetHdr { gso_type, hdr_len, gso_size, ..open.transport.header() })
-}
-
-/// Emits a packet by itself, its checksum as the peer left it.
-fn single(
-    packet: &mut [u8],
-    info: &PacketInfo,
-    transport: Option<Transport>,
-    csum_partial: bool,
-    emit: &mut impl FnMut(&VirtioNetHdr, &[u8]),
-) -> Result<(), DropReason> {
-    let header = match transport.filter(|_| csum_partial) {
-        Some(transport) => {
-            transport.leave_partial(packet, info)?;
-            transport.header()
-        }
-        None => VirtioNetHdr::default(),
-    };
-    emit(&header, packet);
-    Ok(())
 }
 
 fn same_flow(a: &PacketInfo, b: &PacketInfo) -> bool {

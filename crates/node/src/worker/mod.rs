@@ -136,7 +136,13 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(local: MeshAddr, policy: InboundPolicy, rng: &mut Rng, now: Instant) -> Self {
+    pub(crate) fn new(
+        local: MeshAddr,
+        policy: InboundPolicy,
+        offloads: Offloads,
+        rng: &mut Rng,
+        now: Instant,
+    ) -> Self {
         Self {
             drops: Drops::default(),
             tx: TxQueue::default(),
@@ -146,7 +152,7 @@ impl Worker {
             lanes: Lanes::default(),
             reassembly: Reassembly::default(),
             inbound: Inbound::new(policy, rng.u64(), now),
-            coalescer: Coalescer::new(Offloads::ALL),
+            coalescer: Coalescer::new(offloads),
             flow_key: FlowKey::new(rng.array()),
             answers: Answers::new(local.to_ipv6(), DUMMY_V4, now),
             errors: Spacing::new(transit::ERROR_INTERVAL),

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sinew_node::{Accept, Config, Event, InboundPolicy, Node, PeerConfig, UdpSocket};
+use sinew_node::{Accept, Config, Event, InboundPolicy, Node, Offloads, PeerConfig, UdpSocket};
 use sinew_types::{CarrierKind, Class, Identity, Instant, MeshAddr, Metric, NodeId, PathAddr};
 use sinew_wire::virtio::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
 
@@ -42,6 +42,8 @@ pub(crate) struct Net {
     pub(crate) tap: Option<Tap>,
     /// Whether the wires are streams: so once a node has asked for one.
     streams: bool,
+    /// Datagrams of this length also arrive as one if they were sent as one.
+    pub(crate) batched: Option<usize>,
 }
 
 pub(crate) fn endpoint(index: usize) -> SocketAddr {
@@ -61,11 +63,21 @@ impl Net {
     /// As [`Net::new`], with streams for wires.
     #[allow(dead_code)] // Not every test binary has streams.
     pub(crate) fn over_streams(count: usize, links: &[(usize, usize)]) -> Self {
-        Self::with(count, links, |_, mut config| {
+        Self::over_streams_with(count, links, |_, config| config)
+    }
+
+    /// As [`Net::with`], with streams for wires.
+    #[allow(dead_code)]
+    pub(crate) fn over_streams_with(
+        count: usize,
+        links: &[(usize, usize)],
+        adjust: impl Fn(usize, Config) -> Config,
+    ) -> Self {
+        Self::with(count, links, |i, mut config| {
             for peer in &mut config.peers {
                 peer.uri = peer.uri.to_string().replace("via=udp", "via=tcp").parse().expect("a URI");
             }
-            config
+            adjust(i, config)
         })
     }
 
@@ -97,6 +109,7 @@ impl Net {
                 inbound: InboundPolicy::All,
                 peers: peers.collect(),
                 device_mtu: 1416,
+                offloads: Offloads::ALL,
                 udp_sockets: vec![UdpSocket { local: 0, ipv6: false }],
                 max_routes: 4096,
                 unix: 1_800_000_000_000_000,
@@ -117,6 +130,7 @@ impl Net {
             steps: 0,
             tap: None,
             streams: false,
+            batched: None,
         };
         (0..count).for_each(|i| net.drain(i));
         net
@@ -175,7 +189,7 @@ impl Net {
 
     /// Hands a datagram to its receiver as if it came from `from`.
     pub(crate) fn arrive(&mut self, mut datagram: Flying) {
-        let len = datagram.bytes.len();
+        let len = self.batched.filter(|&len| len < datagram.bytes.len()).unwrap_or(datagram.bytes.len());
         let Some(node) = self.nodes.get_mut(datagram.to) else { return self.outside.push(datagram) };
         if self.streams {
             let records = std::iter::once(datagram.bytes.as_mut_slice());
@@ -210,11 +224,9 @@ impl Net {
         while let Some(transmit) = self.nodes[index].poll_transmit() {
             let SocketAddr::V4(remote) = transmit.to.remote else { continue };
             let to = usize::from(remote.ip().octets()[3]) - 1;
-            out.extend(transmit.bytes.chunks(transmit.segment).map(|b| Flying {
-                from: index,
-                to,
-                bytes: b.to_vec(),
-            }));
+            let together = self.batched == Some(transmit.segment);
+            let chunk = if together { transmit.bytes.len() } else { transmit.segment };
+            out.extend(transmit.bytes.chunks(chunk).map(|b| Flying { from: index, to, bytes: b.to_vec() }));
         }
         for datagram in out {
             let passed = match &mut self.tap {
