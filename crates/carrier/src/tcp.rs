@@ -278,7 +278,8 @@ impl TcpCarrier {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<TcpEvent> {
+    /// As [`TcpCarrier::next`], for a caller that asks others in the same breath.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<TcpEvent> {
         self.ready.set_owner(cx.waker());
         if self.events.is_empty() {
             self.poll_deadlines(cx);

@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{PoisonError, RwLock};
+use std::task::{Context, Poll};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use quinn_udp::{BATCH_SIZE, EcnCodepoint, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
@@ -115,6 +116,11 @@ impl UdpCarrier {
         setsockopt(&self.socket, sockopt::UdpGroSegment, &on)?;
         self.aggregation.store(on, Relaxed);
         Ok(())
+    }
+
+    /// As [`Datagrams::readable`], without a future of its own: for the one task that waits.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.poll_recv_ready(cx)
     }
 
     /// Counters since the start.

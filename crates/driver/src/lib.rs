@@ -15,6 +15,7 @@ mod signals;
 mod socket_queue;
 mod twins;
 mod view;
+mod wait;
 
 pub use error::RunError;
 pub use setup::{Start, run};

@@ -18,13 +18,14 @@ use sinew_platform::clock;
 use sinew_tun::{Tun, TunDevice};
 use sinew_types::{CarrierKind, DropReason, NodeId, PathAddr};
 use tokio::sync::mpsc;
-use tokio::time::{Instant as TokioInstant, sleep_until};
+use tokio::time::Instant as TokioInstant;
 use tracing::{debug, info, warn};
 
 use crate::command::Command;
 use crate::operate::Operations;
 use crate::signals::Signals;
 use crate::socket_queue::{CONGESTION_EXPERIENCED, SocketQueue};
+use crate::wait::{Alarm, Rota, Sources, Wake};
 
 /// Bytes read from the TUN in one turn: a few super-packets, some 100 µs of work, so that whatever
 /// comes the other way waits no longer than that.
@@ -71,20 +72,10 @@ pub(crate) struct Shell {
     waiting: Vec<SocketQueue>,
     /// The stream that was sent to last, while it is nearly full, and since when.
     congested: Congested,
+    rota: Rota,
+    alarm: Alarm,
     recv: RecvBuffer,
     frame: Vec<u8>,
-}
-
-/// Why the loop woke.
-enum Wake {
-    Udp(usize),
-    Tcp(TcpEvent),
-    Tun,
-    Timer,
-    Command(Command),
-    Resolved(Resolved),
-    Reload,
-    Stop(&'static str),
 }
 
 impl Shell {
@@ -110,6 +101,8 @@ impl Shell {
             waiting: udp_queues,
             resolved: mpsc::channel(RESOLVER_QUEUE),
             congested: None,
+            rota: Rota::default(),
+            alarm: Alarm::new(),
             recv: RecvBuffer::new(slots),
             frame: vec![0; sinew_tun::MAX_FRAME],
         }
@@ -123,6 +116,7 @@ impl Shell {
                 Wake::Udp(at) => self.on_udp(at),
                 Wake::Tcp(event) => self.on_tcp(event),
                 Wake::Tun => self.on_tun()?,
+                Wake::Alarm => {}
                 Wake::Timer => self.node.handle_timeout(clock::boottime()),
                 Wake::Command(command) => self.on_command(command),
                 Wake::Resolved(r) => self.node.handle_resolved(r.peer, &r.addresses, clock::boottime()),
@@ -143,21 +137,15 @@ impl Shell {
         }
         let paused = self.is_congested();
         let due = if paused { due.min(CONGESTION.0) } else { due };
-        let tun = async {
-            match &self.tun {
-                Some(tun) if !paused => tun.readable().await,
-                _ => std::future::pending().await,
-            }
+        let sources = Sources {
+            udp: &self.udp,
+            tun: self.tun.as_ref().filter(|_| !paused),
+            tcp: &mut self.tcp,
+            commands: &mut self.commands,
+            resolved: &mut self.resolved.1,
+            alarm: &mut self.alarm,
         };
-        tokio::select! {
-            at = any_readable(&self.udp) => Ok(Wake::Udp(at)),
-            result = tun => result.map(|()| Wake::Tun),
-            event = self.tcp.next() => Ok(Wake::Tcp(event)),
-            Some(command) = self.commands.recv() => Ok(Wake::Command(command)),
-            Some(resolved) = self.resolved.1.recv() => Ok(Wake::Resolved(resolved)),
-            wake = signals.next() => Ok(wake.map_or(Wake::Reload, Wake::Stop)),
-            () = sleep_until(TokioInstant::now() + due) => Ok(Wake::Timer),
-        }
+        sources.next(&mut self.rota, signals, due).await
     }
 
     /// Whether the TUN should wait for a nearly full stream: what waits in the kernel is not lost,
@@ -372,13 +360,4 @@ fn write_all(node: &mut Node, tun: Option<&TunDevice>) {
         }
     }
     node.count_drops(DropReason::TunQueue, dropped);
-}
-
-/// The first of the sockets that has datagrams.
-async fn any_readable(sockets: &[UdpCarrier]) -> usize {
-    if sockets.is_empty() {
-        return std::future::pending().await;
-    }
-    let waits = sockets.iter().map(|socket| Box::pin(socket.readable()));
-    futures_util::future::select_all(waits).await.1
 }

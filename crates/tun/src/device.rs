@@ -6,6 +6,7 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::task::{Context, Poll};
 
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
@@ -119,6 +120,12 @@ impl TunDevice {
         }
         self.reading = Offload::None;
         Ok(())
+    }
+
+    /// As [`Tun::readable`], without a future of its own: for the one task that waits. It does not
+    /// see the end of the device.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.fd.poll_read_ready(cx).map_ok(|mut ready| ready.retain_ready())
     }
 
     fn read_frame(&self, device: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {

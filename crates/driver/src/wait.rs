@@ -1,0 +1,159 @@
+//! What the loop waits for, packets first.
+//!
+//! A packet that wakes an idle daemon finds cold caches: what is looked at before it is handled
+//! counts in its round trip. So the sources of packets are asked first, in turns, and the rest
+//! (commands, signals, the resolver, the clock) only when they have nothing, or every so often
+//! when they always have.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use sinew_carrier::tcp::{TcpCarrier, TcpEvent};
+use sinew_carrier::udp::UdpCarrier;
+use sinew_tun::{Tun, TunDevice};
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::command::Command;
+use crate::shell::Resolved;
+use crate::signals::Signals;
+
+/// Turns of packets in a row before everything else is asked first.
+const PATIENCE: u32 = 64;
+/// Kinds of packet sources: UDP, TUN, streams.
+const KINDS: usize = 3;
+
+/// Why the loop woke.
+pub(crate) enum Wake {
+    Udp(usize),
+    Tcp(TcpEvent),
+    Tun,
+    /// Something is due.
+    Timer,
+    /// The alarm rang; whether anything is due is to be seen.
+    Alarm,
+    Command(Command),
+    Resolved(Resolved),
+    Reload,
+    Stop(&'static str),
+}
+
+/// Whose turn it is.
+#[derive(Debug, Default)]
+pub(crate) struct Rota {
+    /// The kind of packet source that is asked first: the one after the last that had something.
+    first: usize,
+    /// Turns of packets since everything else was asked first.
+    turns: u32,
+}
+
+/// Wakes the loop at a time, not later. Setting it later costs nothing: it rings once at the old
+/// time, and the loop sets it again; packets that put a deadline off would otherwise pay for it.
+pub(crate) struct Alarm {
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl Alarm {
+    pub(crate) fn new() -> Self {
+        Self { sleep: Box::pin(sleep_until(Instant::now())) }
+    }
+
+    fn set(&mut self, due: Duration) {
+        let at = Instant::now() + due;
+        if self.sleep.is_elapsed() || at < self.sleep.deadline() {
+            self.sleep.as_mut().reset(at);
+        }
+    }
+}
+
+/// Everything that can wake the loop.
+pub(crate) struct Sources<'a> {
+    pub(crate) udp: &'a [UdpCarrier],
+    /// `None` also while a full stream makes the TUN wait.
+    pub(crate) tun: Option<&'a TunDevice>,
+    pub(crate) tcp: &'a mut TcpCarrier,
+    pub(crate) commands: &'a mut Receiver<Command>,
+    pub(crate) resolved: &'a mut Receiver<Resolved>,
+    pub(crate) alarm: &'a mut Alarm,
+}
+
+impl Sources<'_> {
+    /// The first that has something, at the latest after `due`.
+    pub(crate) async fn next(
+        mut self,
+        rota: &mut Rota,
+        signals: &mut Signals,
+        due: Duration,
+    ) -> io::Result<Wake> {
+        self.alarm.set(due);
+        let patient = rota.turns < PATIENCE;
+        let tun = self.tun;
+        // A device that is gone reports an error and is never readable.
+        let mut gone = pin!(async {
+            match tun {
+                Some(tun) => tun.readable().await,
+                None => std::future::pending().await,
+            }
+        });
+        let mut signal = pin!(signals.next());
+        std::future::poll_fn(|cx| {
+            if patient && let Poll::Ready(wake) = self.poll_packets(rota, cx) {
+                rota.turns += 1;
+                return Poll::Ready(Ok(wake));
+            }
+            if let Poll::Ready(wake) = self.poll_rest(cx) {
+                return Poll::Ready(Ok(wake));
+            }
+            if let Poll::Ready(name) = signal.as_mut().poll(cx) {
+                return Poll::Ready(Ok(name.map_or(Wake::Reload, Wake::Stop)));
+            }
+            rota.turns = 0;
+            if !patient && let Poll::Ready(wake) = self.poll_packets(rota, cx) {
+                return Poll::Ready(Ok(wake));
+            }
+            gone.as_mut().poll(cx).map_ok(|()| Wake::Tun)
+        })
+        .await
+    }
+
+    fn poll_packets(&mut self, rota: &mut Rota, cx: &mut Context<'_>) -> Poll<Wake> {
+        for kind in (0..KINDS).map(|turn| (rota.first + turn) % KINDS) {
+            if let Poll::Ready(wake) = self.poll_kind(kind, cx) {
+                rota.first = (kind + 1) % KINDS;
+                return Poll::Ready(wake);
+            }
+        }
+        Poll::Pending
+    }
+
+    fn poll_kind(&mut self, kind: usize, cx: &mut Context<'_>) -> Poll<Wake> {
+        match kind {
+            0 => {
+                let ready =
+                    |(at, socket): (usize, &UdpCarrier)| socket.poll_readable(cx).is_ready().then_some(at);
+                self.udp
+                    .iter()
+                    .enumerate()
+                    .find_map(ready)
+                    .map_or(Poll::Pending, |at| Poll::Ready(Wake::Udp(at)))
+            }
+            1 => match self.tun {
+                Some(tun) => tun.poll_readable(cx).map(|_| Wake::Tun),
+                None => Poll::Pending,
+            },
+            _ => self.tcp.poll_next(cx).map(Wake::Tcp),
+        }
+    }
+
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
+        if let Poll::Ready(Some(command)) = self.commands.poll_recv(cx) {
+            return Poll::Ready(Wake::Command(command));
+        }
+        if let Poll::Ready(Some(resolved)) = self.resolved.poll_recv(cx) {
+            return Poll::Ready(Wake::Resolved(resolved));
+        }
+        self.alarm.sleep.as_mut().poll(cx).map(|()| Wake::Alarm)
+    }
+}
