@@ -189,7 +189,8 @@ impl Net {
 
     /// Hands a datagram to its receiver as if it came from `from`.
     pub(crate) fn arrive(&mut self, mut datagram: Flying) {
-        let len = self.batched.filter(|&len| len < datagram.bytes.len()).unwrap_or(datagram.bytes.len());
+        let whole = datagram.bytes.len();
+        let len = self.batched.filter(|&len| whole.is_multiple_of(len)).unwrap_or(whole);
         let Some(node) = self.nodes.get_mut(datagram.to) else { return self.outside.push(datagram) };
         if self.streams {
             let records = std::iter::once(datagram.bytes.as_mut_slice());
