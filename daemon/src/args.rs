@@ -13,12 +13,16 @@ host.\nExit codes: 0 clean, 1 usage or configuration, 2 cannot set up the host."
 )]
 pub(crate) struct Args {
     /// Configuration file (TOML)
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "man")]
+    pub(crate) config: Option<PathBuf>,
 
     /// Judge the configuration, say what is wrong with it, and start nothing
     #[arg(long)]
     pub(crate) check: bool,
+
+    /// Write the manual page (sinewd.8) to standard output, and start nothing
+    #[arg(long, exclusive = true)]
+    pub(crate) man: bool,
 
     /// How to write the log on stderr
     #[arg(long, value_name = "FORMAT", default_value = "text")]

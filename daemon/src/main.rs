@@ -8,9 +8,10 @@ mod args;
 mod run;
 
 use std::io::{self, IsTerminal as _};
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use sinew_control::config::ConfigFile;
 use sinew_control::secrets::Secret;
 use sinew_platform::{KeyFileError, keyfile, secretfile};
@@ -48,7 +49,9 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(EXIT_CONFIG) } else { ExitCode::SUCCESS };
         }
     };
-    match start(&args) {
+    // Without a file there is only the manual page to be had: clap sees to that.
+    let Some(config) = &args.config else { return manual_page() };
+    match start(&args, config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             for line in failure.text.lines() {
@@ -59,11 +62,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(args: &Args) -> Result<(), Failure> {
+fn manual_page() -> ExitCode {
+    let page = clap_mangen::Man::new(Args::command()).section("8");
+    match page.render(&mut io::stdout()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sinewd: cannot write the manual page: {error}");
+            ExitCode::from(EXIT_HOST)
+        }
+    }
+}
+
+fn start(args: &Args, config: &Path) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(&args.log_level)
         .map_err(|error| configuration(format!("--log-level {}: {error}", args.log_level)))?;
     log_to_stderr(args.log_format, filter);
-    let file = ConfigFile::read(&args.config).map_err(configuration)?;
+    let file = ConfigFile::read(config).map_err(configuration)?;
     // Protocol A9: before any secret is read, no core dump and no debugger of the same user.
     sinew_platform::privilege::harden()
         .map_err(|error| Failure { exit: EXIT_HOST, text: format!("cannot forbid core dumps: {error}") })?;

@@ -55,9 +55,16 @@ fn sinewd(args: &[&str]) -> (i32, String) {
 fn usage_and_version() {
     assert_eq!(sinewd(&["--version"]).0, 0);
     assert_eq!(sinewd(&["--help"]).0, 0);
-    for wrong in
-        [&[][..], &["--config"], &["--config", "x", "--nonsense"], &["--config", "x", "--log-format", "xml"]]
-    {
+    let page = Command::new(env!("CARGO_BIN_EXE_sinewd")).arg("--man").output().expect("it was built");
+    let page = String::from_utf8_lossy(&page.stdout);
+    assert!(page.contains(".TH sinewd 8") && page.contains("\\-\\-log\\-level"), "{page}");
+    for wrong in [
+        &[][..],
+        &["--config", "x", "--man"],
+        &["--config"],
+        &["--config", "x", "--nonsense"],
+        &["--config", "x", "--log-format", "xml"],
+    ] {
         assert_eq!(sinewd(wrong).0, 1, "{wrong:?}");
     }
     let (exit, said) = sinewd(&["--config", "x", "--log-level", "sinew=loud"]);
