@@ -34,9 +34,10 @@ impl Node {
             moved |= self.drain_dialler(now);
             moved |= self.drain_transmits(now);
             if !moved {
-                break;
+                return self.due.set(None);
             }
         }
+        self.due.set(Some(Some((now, "more to carry"))));
     }
 
     // --- from the fast path ---

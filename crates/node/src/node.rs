@@ -4,6 +4,7 @@
 //! [`Node::poll_transmit`], [`Node::poll_tun`] and [`Node::poll_event`], and asks
 //! [`Node::poll_timeout`] when to come back.
 
+use core::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,6 +35,9 @@ const REFUSED_INTERVAL: Duration = Duration::from_secs(600);
 /// Most events waiting to be taken; a shell that drains after each input never meets it.
 const MAX_EVENTS: usize = 4096;
 
+/// A time and what is due then; `None` = nothing ever.
+type Due = Option<(Instant, &'static str)>;
+
 /// A whole node, without IO.
 pub struct Node {
     pub(crate) identity: Arc<Identity>,
@@ -54,6 +58,8 @@ pub struct Node {
     pub(crate) link_info: Links,
     /// A stub's default next hop with its address, which is a hash and not made for each packet.
     upstream: Option<(NodeId, MeshAddr)>,
+    /// What [`Node::poll_timeout`] says, once it is known.
+    pub(crate) due: Cell<Option<Due>>,
 
     pub(crate) links: BTreeMap<NodeId, Link>,
     /// Packet size searches toward peers behind relays.
@@ -119,6 +125,7 @@ impl Node {
             fib: Fib::new(local, rng.u64()),
             link_info: Links::default(),
             upstream: None,
+            due: Cell::new(None),
             links: BTreeMap::new(),
             searches: BTreeMap::new(),
             dialler,
@@ -153,7 +160,7 @@ impl Node {
     ) {
         let (worker, view) = self.fast_path(now);
         worker.inbound(&view, from, ecn, batch.chunks_mut(stride.max(1)));
-        self.pump(now);
+        self.pump_reports(now);
     }
 
     /// Records that came together over a stream.
@@ -165,16 +172,14 @@ impl Node {
     ) {
         let (worker, view) = self.fast_path(now);
         worker.inbound(&view, from, 0, records);
-        self.pump(now);
+        self.pump_reports(now);
     }
 
     /// A packet that the local kernel sent into the mesh, behind its virtio header's meaning.
     pub fn handle_tun(&mut self, vnet: VirtioNetHdr, packet: &mut [u8], now: Instant) {
         let (worker, view) = self.fast_path(now);
         worker.outbound(&view, vnet, packet);
-        if !self.worker.reports.is_empty() {
-            self.pump(now);
-        }
+        self.pump_reports(now);
     }
 
     /// As [`Node::handle_tun`], with the packet as it was read: virtio header first.
@@ -241,6 +246,7 @@ impl Node {
         self.unix = (unix, now);
         self.sessions.set_unix(unix, now);
         self.router.set_unix(unix, now);
+        self.pump(now);
     }
 
     // --- commands ---
@@ -296,8 +302,20 @@ impl Node {
         self.events.pop_front()
     }
 
-    /// When to call [`Node::handle_timeout`], and why.
+    /// When to call [`Node::handle_timeout`], and why. Found out once after each change of the control
+    /// side: packets that need no decision leave it as it is.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        if let Some(known) = self.due.get() {
+            return known;
+        }
+        let due = self.next_due();
+        self.due.set(Some(due));
+        due
+    }
+
+    // --- inside ---
+
+    fn next_due(&self) -> Option<(Instant, &'static str)> {
         let neighbours = self.neighbours_due().map(|at| (at, "neighbours"));
         let links = self.links.values().filter_map(Link::poll_timeout);
         let searches = self.searches.values().filter_map(|routed| routed.search.poll_timeout());
@@ -311,7 +329,12 @@ impl Node {
         own.into_iter().flatten().chain(neighbours).chain(links).chain(searches).min_by_key(|&(at, _)| at)
     }
 
-    // --- inside ---
+    /// After packets: only what they reported can have changed anything.
+    fn pump_reports(&mut self, now: Instant) {
+        if !self.worker.reports.is_empty() {
+            self.pump(now);
+        }
+    }
 
     /// The worker and what it may read.
     pub(crate) fn fast_path(&mut self, now: Instant) -> (&mut Worker, View<'_>) {

@@ -23,11 +23,18 @@ pub(crate) struct NetworkClock {
     unix_ms: i64,
     at: Instant,
     correction_ms: i64,
+    /// What a corrected clock adds to its seqnos, milliseconds.
+    stride_ms: i64,
 }
 
+/// Bound of the stride.
+const STRIDE_MS: u64 = 1 << 14;
+
 impl NetworkClock {
-    pub(crate) fn new(unix: UnixMicros, now: Instant) -> Self {
-        let mut clock = Self { unix_ms: 0, at: now, correction_ms: 0 };
+    /// `random` tells the lives of a node apart whose clock is wrong in each.
+    pub(crate) fn new(unix: UnixMicros, random: u64, now: Instant) -> Self {
+        let stride_ms = (random % STRIDE_MS) as i64;
+        let mut clock = Self { unix_ms: 0, at: now, correction_ms: 0, stride_ms };
         clock.set_unix(unix, now);
         clock
     }
@@ -47,9 +54,12 @@ impl NetworkClock {
         self.own_ms(now).saturating_add(self.correction_ms)
     }
 
-    /// Network time as a seqno.
+    /// Network time as a seqno for a record of our own. Corrected by the neighbours' records it is as
+    /// coarse as they are, and may well be the number of a record of a former life: two records of one
+    /// number look like two machines (protocol A6.5), hence a stride drawn once in each life.
     pub(crate) fn seqno(&self, now: Instant) -> Seqno {
-        Seqno::new(u64::try_from(self.now_ms(now)).unwrap_or(0))
+        let stride = if self.correction_ms == 0 { 0 } else { self.stride_ms };
+        Seqno::new(u64::try_from(self.now_ms(now).saturating_add(stride)).unwrap_or(0))
     }
 
     /// What a neighbour's record, issued just now or up to a refresh ago, says about our clock.
@@ -109,7 +119,7 @@ mod tests {
     const T: u64 = 1_800_000_000_000;
 
     fn clock(ms: u64) -> NetworkClock {
-        NetworkClock::new(ms * 1000, Instant::ZERO)
+        NetworkClock::new(ms * 1000, 7, Instant::ZERO)
     }
 
     #[test]
@@ -142,6 +152,18 @@ mod tests {
             clock.correct(votes.iter().copied());
             assert_eq!(clock.correction_ms, expected, "{votes:?}");
         }
+    }
+
+    #[test]
+    fn two_lives_with_a_wrong_clock_do_not_meet_on_one_number() {
+        let year = 365 * 24 * 60 * MINUTE;
+        let lives = [3, 4].map(|random| {
+            let mut clock = NetworkClock::new((T - year) * 1000, random, Instant::ZERO);
+            clock.correct([year as i64].into_iter());
+            clock.seqno(Instant::ZERO).value()
+        });
+        assert_eq!(lives, [T + 3, T + 4]);
+        assert_eq!(clock(T).seqno(Instant::ZERO).value(), T, "a sane clock tells the time");
     }
 
     #[test]

@@ -76,7 +76,7 @@ impl Router {
         verifier: Arc<dyn Verifier>,
     ) -> Self {
         let mut rng = Rng::new(seed);
-        let clock = NetworkClock::new(unix, now);
+        let clock = NetworkClock::new(unix, rng.u64(), now);
         let me = config.identity.node_id();
         let mut table = Table::default();
         let (own, destination) = OwnOrigin::first(&config, &mut rng, &clock, verifier.as_ref(), now);

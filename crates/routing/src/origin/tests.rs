@@ -192,13 +192,17 @@ fn the_record_is_refreshed_every_half_hour_with_a_new_chain() {
     assert!(first.is_some() && second.is_some() && first != second);
 }
 
+/// What a corrected clock may add, milliseconds.
+const STRIDE: u64 = 1 << 14;
+
 #[test]
 fn a_box_without_a_clock_takes_its_neighbours_time_at_once() {
     let (mut bench, a) = (Bench::at(1_000_000, |_| {}), Puppet::new(1));
     bench.up(&a, 1);
     assert_eq!(bench.say(&a, &[a.origin(), a.update(1)]), Ok(()));
     assert!(bench.route(&a).is_some(), "its record is from our far future and yet good");
-    assert_eq!(seqno(&bench), 0, "our own is made by its time");
+    // And by a stride that only this life of ours has (A6.5).
+    assert!((0..STRIDE).contains(&seqno(&bench)), "our own is made by its time");
 }
 
 #[test]
@@ -209,9 +213,10 @@ fn a_clock_that_ran_ahead_is_given_up_within_a_minute() {
     assert_eq!(bench.say(&a, &[a.origin(), a.update(1)]), Ok(()));
     drop(bench.heard(&a));
     bench.pass(Duration::from_secs(61));
-    assert_eq!(seqno(&bench), MINUTE, "nobody would accept the other");
+    let number = seqno(&bench);
+    assert!((MINUTE..MINUTE + STRIDE).contains(&number), "nobody would accept the other");
     let own = bench.own_addr();
-    assert_eq!(bench.heard_about(&a, &own), ["update 60000 1"]);
+    assert_eq!(bench.heard_about(&a, &own), [format!("update {number} 1")]);
 }
 
 #[test]
