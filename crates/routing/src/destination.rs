@@ -200,11 +200,11 @@ impl Destination {
         self.link(slot).and_then(|link| link.adv)
     }
 
-    /// Whether this next hop's word is older than a record that we can show it.
+    /// Whether this neighbour's word is older than a record that we can show it.
     pub(crate) fn lags(&self, slot: Slot) -> bool {
         let newest = self.origin.record.seqno;
         let older = self.adv(slot).is_some_and(|adv| adv.seqno() < newest);
-        self.next_hop == Some(slot) && older && self.proof(newest).is_some()
+        older && self.proof(newest).is_some()
     }
 
     pub(crate) fn proof(&self, seqno: Seqno) -> Option<&Proof> {

@@ -35,34 +35,34 @@ impl Router {
     }
 
     /// An origin next to us that speaks of an older seqno than others do, or than it did before it
-    /// went, is shown the newest record at once.
+    /// went, is shown the newest record at once; also if others were here first, so that by its older
+    /// word it is no next hop.
     pub(crate) fn show_neighbour(&mut self, key: Key) {
-        let Some((dest, hop)) = self.table.get(key).and_then(|dest| Some((dest, dest.next_hop?))) else {
-            return;
-        };
-        let node = dest.origin.node;
-        if self.neighbours.get(hop).is_some_and(|n| n.id == node && n.shows_left > 0)
-            && self.show(key, hop)
-            && let Some(neighbour) = self.neighbours.get_mut(hop)
+        // Without a route there is nothing to compare with yet.
+        let routed = self.table.get(key).filter(|dest| dest.next_hop.is_some());
+        let Some(slot) = routed.and_then(|dest| self.neighbours.slot_of(&dest.origin.node)) else { return };
+        if self.neighbours.get(slot).is_some_and(|n| n.shows_left > 0)
+            && self.show(key, slot)
+            && let Some(neighbour) = self.neighbours.get_mut(slot)
         {
             neighbour.shows_left -= 1;
         }
     }
 
-    /// Shows the next hop the newest record, unless it knows it or was shown it; whether it will be.
-    fn show(&mut self, key: Key, hop: Slot) -> bool {
+    /// Shows a neighbour the newest record, unless it knows it or was shown it; whether it will be.
+    fn show(&mut self, key: Key, to: Slot) -> bool {
         // A stub speaks for itself alone.
         if self.config.class == Class::Stub {
             return false;
         }
-        let Some(dest) = self.table.get_mut(key).filter(|dest| dest.lags(hop)) else { return false };
+        let Some(dest) = self.table.get_mut(key).filter(|dest| dest.lags(to)) else { return false };
         let newest = dest.origin.record.seqno;
-        let (Some(neighbour), true) = (self.neighbours.get_mut(hop), dest.shown < Some(newest)) else {
+        let (Some(neighbour), true) = (self.neighbours.get_mut(to), dest.shown < Some(newest)) else {
             return false;
         };
         dest.shown = Some(newest);
         neighbour.shows.insert(key);
-        self.neighbours.mark_ready(hop);
+        self.neighbours.mark_ready(to);
         true
     }
 

@@ -128,6 +128,18 @@ fn an_origin_is_shown_a_newer_record_of_its_own_once_and_seldom() {
 }
 
 #[test]
+fn an_origin_that_comes_after_its_twins_word_is_shown_it_though_it_is_no_next_hop() {
+    let (mut bench, b) = (Bench::new(), Puppet::new(2));
+    bench.up(&b, 3);
+    let twin = Puppet::at(1, START_MS + 500);
+    assert_eq!(bench.say(&b, &[twin.origin(), twin.update(4)]), Ok(()));
+    let a = Puppet::at(1, START_MS + 100);
+    bench.up(&a, 3);
+    assert_eq!(bench.say(&a, &[a.origin(), a.update(1)]), Ok(()));
+    assert_eq!(shown(&mut bench, &a), [500]);
+}
+
+#[test]
 fn a_neighbour_that_comes_back_with_an_older_word_is_shown_its_last_one() {
     let (mut bench, a) = (Bench::new(), Puppet::new(1));
     let former = Puppet::at(1, START_MS + 500);
