@@ -4,6 +4,9 @@
 //! * [`net`]: addresses and routes, each change with its undo; news of the underlay; repair of
 //!   what a killed run left.
 //! * [`privilege`]: which capabilities are missing; no core dumps, no debugger.
+//! * [`room`], [`process`]: a network and mount namespace for one program, and processes that
+//!   cannot be taken for others.
+//! * [`fdpass`]: descriptors beside a question on a unix socket.
 //! * [`socket`]: the control socket, which outlives no run, and who is at its other end.
 //! * [`clock`]: the two clocks of the core.
 //! * [`kernel`]: faults of kernel versions.
@@ -13,11 +16,14 @@
 #![allow(unsafe_code)]
 
 pub mod clock;
+pub mod fdpass;
 pub mod kernel;
 pub mod keyfile;
 pub mod net;
 mod private_file;
 pub mod privilege;
+pub mod process;
+pub mod room;
 pub mod secretfile;
 pub mod socket;
 
