@@ -9,13 +9,15 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use sinew_types::{Domain, Identity, NetworkId, NodeId, Signature, verify};
-use sinew_wire::document::{Body, DOCUMENT_MAX, Document, kind};
+use sinew_wire::document::{Body, DOCUMENT_HEADER_LEN, DOCUMENT_MAX, Document, kind};
 pub use sinew_wire::sync::DocumentId;
 
 /// No document: the author needs no grant.
 pub const NO_GRANT: DocumentId = [0; 32];
 /// Longest lease of a moving workload, seconds.
 pub const LEASE_MAX: u64 = 600;
+/// Longest body.
+pub(crate) const DOCUMENT_ROOM: usize = DOCUMENT_MAX - DOCUMENT_HEADER_LEN - 64;
 /// Most keys that are remembered as tested.
 const KEYS_MAX: usize = 32_768;
 
@@ -55,6 +57,8 @@ pub struct Signed {
     pub author: NodeId,
     /// The subject, where it has to be a key.
     pub subject: Option<NodeId>,
+    /// ATTACH: the host.
+    pub host: Option<NodeId>,
     /// As it travels.
     pub bytes: Arc<[u8]>,
 }
@@ -86,7 +90,7 @@ impl KeyRing {
 }
 
 /// The id of a document: SHA-256 over tag and signed bytes.
-pub fn id_of(document: &Document) -> DocumentId {
+pub(crate) fn id_of(document: &Document) -> DocumentId {
     let hash = Sha256::new().chain_update(Domain::DOCUMENT.tag()).chain_update(document.signed_bytes());
     hash.finalize().into()
 }
@@ -145,14 +149,16 @@ impl Unverified {
         if !verify(&author, Domain::DOCUMENT, &document.signed_bytes(), &document.signature) {
             return Err(Flaw::BadSignature);
         }
+        let mut carrier = None;
         if let Some(Body::Attach(attach)) = &body {
             let host = keys.node(&attach.host).ok_or(Flaw::BadKey)?;
             if !verify(&host, Domain::HANDOVER, &Lease::of(&document, attach.host).bytes(), &attach.signature)
             {
                 return Err(Flaw::BadSignature);
             }
+            carrier = Some(host);
         }
-        Ok(Signed { document, body, id, author, subject, bytes })
+        Ok(Signed { document, body, id, author, subject, host: carrier, bytes })
     }
 }
 
@@ -188,7 +194,7 @@ fn check_fields(document: &Document, body: Option<&Body>) -> Result<(), Flaw> {
 
 /// The subject of a workload without a key: the host part of its address. A new workload at an address
 /// takes the place of the one before, so what is gone leaves no trace for ever.
-pub fn place_subject(host: u32) -> [u8; 32] {
+pub(crate) fn place_subject(host: u32) -> [u8; 32] {
     let mut subject = [0; 32];
     subject[28..].copy_from_slice(&host.to_be_bytes());
     subject
@@ -243,8 +249,12 @@ impl Draft {
             kind::GRANT | kind::MEMBER | kind::INVITE | kind::ATTACH => NodeId::parse(&document.subject).ok(),
             _ => None,
         };
+        let host = match &self.body {
+            Body::Attach(attach) => NodeId::parse(&attach.host).ok(),
+            _ => None,
+        };
         let id = id_of(&document);
-        Signed { document, body: Some(self.body), id, author: node, subject, bytes: bytes.into() }
+        Signed { document, body: Some(self.body), id, author: node, subject, host, bytes: bytes.into() }
     }
 }
 

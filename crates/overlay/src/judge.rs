@@ -28,13 +28,13 @@ use crate::state::{Authority, Fate, Fault, HeadState, State};
 /// Most members of a network.
 pub const MEMBERS_MAX: usize = 4096;
 /// Most admins.
-pub const GRANTS_MAX: usize = 64;
+pub(crate) const GRANTS_MAX: usize = 64;
 /// Most workloads of one member.
 pub const WORKLOADS_MAX: usize = 256;
 /// Most bytes of one network.
-pub const BYTES_MAX: usize = 8 << 20;
+pub(crate) const BYTES_MAX: usize = 8 << 20;
 /// Most documents whose authors are not known to have a right.
-pub const ORPHANS_MAX: usize = 256;
+pub(crate) const ORPHANS_MAX: usize = 256;
 /// Most documents of one author and of a kind that has no number of its own.
 const OTHERS_MAX: usize = 64;
 /// Most old GRANT documents.
@@ -299,8 +299,7 @@ impl<'a> Judge<'a> {
     fn digest(&mut self) {
         let mut hash = Sha256::new().chain_update(b"sinew/head/v1\0");
         for (key, signed) in self.set.iter() {
-            let counts =
-                matches!(key.kind, kind::NET..=kind::POLICY | kind::INVITE) && key.kind != kind::HEAD;
+            let counts = matches!(key.kind, kind::NET..=kind::POLICY | kind::INVITE);
             if counts && self.state.fates.get(&signed.id) == Some(&Fate::Live) {
                 hash.update([key.kind]);
                 hash.update(key.subject);
@@ -322,7 +321,7 @@ const fn limit(kind: u8) -> usize {
 }
 
 /// First bytes of a hash of the subject, as HEAD lists it.
-pub fn hint(subject: &[u8; 32]) -> [u8; 6] {
+pub(crate) fn hint(subject: &[u8; 32]) -> [u8; 6] {
     let hash: [u8; 32] =
         Sha256::new().chain_update(b"sinew/subject/v1\0").chain_update(subject).finalize().into();
     let [a, b, c, d, e, f, ..] = hash;
@@ -330,7 +329,7 @@ pub fn hint(subject: &[u8; 32]) -> [u8; 6] {
 }
 
 /// What is revoked, as HEAD lists it.
-pub fn revocations(state: &State) -> impl Iterator<Item = Revocation> + '_ {
+pub(crate) fn revocations(state: &State) -> impl Iterator<Item = Revocation> + '_ {
     state.revoked.iter().map(|(&(target, subject), &generation)| Revocation {
         target,
         hint: hint(&subject),

@@ -13,11 +13,15 @@ mod refusal;
 mod set;
 mod snapshot;
 mod state;
+mod view;
 
 pub use document::{DocumentId, Draft, Flaw, KeyRing, LEASE_MAX, Lease, NO_GRANT, Signed, Unverified};
 pub use judge::{Clock, MEMBERS_MAX, STALE_AFTER, WORKLOADS_MAX, judge};
 pub use plan::{FIRST_HOST, Plan, RESOLVER_HOST, Subnets};
-pub use policy::{GroupSet, Policy, Protocol, Rule, Selector, Verdict};
+pub use policy::{End, Explanation, Mismatch, Warning, check, explain};
+pub use policy::{
+    GroupSet, Policy, PolicySpec, ProtocolSpec, Rule, RuleSpec, Selector, SelectorSpec, Verdict,
+};
 pub use refusal::{Refusal, RefusalKind};
 pub use set::{DocumentSet, Inserted, SlotKey};
 pub use snapshot::{NetworkView, Place, Places, Slot, Snapshot, WorkloadKey};

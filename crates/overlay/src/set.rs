@@ -167,7 +167,7 @@ impl DocumentSet {
 }
 
 /// A hash of the ids in each bucket (protocol A7.8). `ids` rise.
-pub fn summary<'a>(ids: impl Iterator<Item = &'a DocumentId>) -> Box<[[u8; 8]; BUCKETS]> {
+pub(crate) fn summary<'a>(ids: impl Iterator<Item = &'a DocumentId>) -> Box<[[u8; 8]; BUCKETS]> {
     let mut buckets = Box::new([[0; 8]; BUCKETS]);
     let mut open: Option<(usize, Sha256)> = None;
     let mut close = |open: Option<(usize, Sha256)>| {

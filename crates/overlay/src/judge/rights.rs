@@ -6,7 +6,7 @@ use sinew_types::NodeId;
 use sinew_wire::document::{Body, Grant, Revoke, kind};
 
 use super::{AHEAD_MAX, GRANTS_MAX, Judge, Right};
-use crate::document::{DocumentId, Signed};
+use crate::document::Signed;
 use crate::state::{Admin, Authority, Fate, Fault, Ticket};
 
 impl Judge<'_> {
@@ -236,6 +236,3 @@ pub(super) fn may_give(right: &Right, number: u16) -> bool {
         Right::Expired | Right::Void | Right::Unknown => false,
     }
 }
-
-/// A GRANT's document id, as a document names it.
-pub(super) type GrantId = DocumentId;

@@ -101,7 +101,7 @@ impl Judge<'_> {
     fn places(&mut self, keyed: &BTreeSet<[u8; 32]>) -> BTreeMap<[u8; 32], Place> {
         let mut places = BTreeMap::new();
         for (key, signed) in self.set.of_kind(kind::ATTACH) {
-            let Some(Body::Attach(attach)) = &signed.body else { continue };
+            let Some(host) = signed.host else { continue };
             let fate = if self.is_revoked(kind::WORKLOAD, &key.subject, signed.document.generation) {
                 Fate::Void
             } else if keyed.contains(&key.subject) {
@@ -110,13 +110,8 @@ impl Judge<'_> {
                 Fate::Orphan
             };
             self.fate(signed, fate);
-            // The host's signature was checked when the document was read, so it is a key.
-            if fate == Fate::Live
-                && let Some(host) = self.state.members.keys().find(|node| *node.as_bytes() == attach.host)
-            {
-                places.insert(key.subject, Place { host: *host, expires: signed.document.expires });
-            } else if fate == Fate::Live {
-                places.insert(key.subject, Place { host: signed.author, expires: signed.document.expires });
+            if fate == Fate::Live {
+                places.insert(key.subject, Place { host, expires: signed.document.expires });
             }
         }
         places
