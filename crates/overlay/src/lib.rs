@@ -7,6 +7,7 @@
 
 mod document;
 mod judge;
+pub mod owner;
 mod plan;
 mod policy;
 mod refusal;
