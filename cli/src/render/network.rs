@@ -102,7 +102,9 @@ fn policy(policy: &PolicySummary, wide: bool) -> String {
     let default = policy.default.as_str();
     match (&policy.author, &policy.issued) {
         (Some(author), Some(issued)) => {
-            format!("{default} by default, {} rules, set by {} at {issued}", policy.rules, id(author, wide))
+            let rules =
+                if policy.rules == 1 { "1 rule".to_owned() } else { format!("{} rules", policy.rules) };
+            format!("{default} by default, {rules}, set by {} at {issued}", id(author, wide))
         }
         _ => format!("{default} by default, never set"),
     }

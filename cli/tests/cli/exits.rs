@@ -7,6 +7,9 @@ use std::process::{Command, Stdio};
 use crate::support::{Answer, Fake, answer, fresh_dir, run, samples};
 use sinew_control::ApiError;
 
+/// A whole node id.
+const NODE: &str = "rkeohxlubhyzl7ks3mwtzos5olfgocn7dwkbeg7toseadnapn5oa";
+
 fn refuses(to: &str, error: ApiError) -> Answer {
     answer(to, error.http_status(), samples::json(error))
 }
@@ -29,6 +32,14 @@ fn without_a_daemon_every_verb_ends_with_6_and_the_next_step() {
         &["config", "reload"],
         &["invite"],
         &["wait", "ready", "--timeout", "0.3"],
+        &["network", "ls"],
+        &["network", "create", "shop"],
+        &["network", "join", "sinewnet1x"],
+        &["network", "policy", "get", "shop"],
+        &["network", "admin", "grant", "shop", NODE],
+        &["workload", "ls"],
+        &["workload", "exec", "web", "--", "true"],
+        &["dns", "status"],
     ];
     for verb in verbs {
         let run = run(socket, verb);
@@ -71,6 +82,23 @@ fn wrong_usage_ends_with_1() {
         &["completions", "cobol"],
         &["key", "show", "/nonexistent/node.key"],
         &["config", "check", "/nonexistent/sinew.toml"],
+        &["network", "create", "Shop"],
+        &["network", "create", "shop", "--ipv4", "10.20.0.1/16"],
+        &["network", "create", "shop", "--ipv4", "10.20.0.0/24"],
+        &["network", "invite", "shop", "--uses", "0"],
+        &["network", "invite", "shop", "--for", NODE, "--bearer"],
+        &["network", "invite", "shop", "--expires", "1w"],
+        &["network", "join", "@/nonexistent"],
+        &["network", "admin", "grant", "shop", "abc"],
+        &["network", "policy", "trace", "shop", "a", "b", "sctp/1"],
+        &["network", "policy", "trace", "shop", "a", "b", "tcp/1-9"],
+        &["network", "policy", "check", "/nonexistent/policy.toml"],
+        &["workload", "run", "web", "--", "true"],
+        &["workload", "run", "web", "--network", "shop"],
+        &["workload", "attach", "web", "--network", "shop"],
+        &["workload", "attach", "web", "--network", "shop", "--pid", "1", "--netns", "/x"],
+        &["workload", "attach", "web", "--network", "shop", "--netns", "/nonexistent"],
+        &["workload", "attach", "web", "--network", "a", "--network", "b", "--tap", "tap0"],
     ];
     for verb in wrong {
         assert_eq!(run(socket, verb).exit, 1, "{verb:?}");
@@ -251,7 +279,7 @@ fn completions_and_manual_pages_know_every_verb() {
     assert_eq!(run(&socket, &["man", man.to_str().expect("text")]).exit, 0);
     for verb in [
         "key", "status", "peers", "routes", "sessions", "ping", "trace", "drops", "graph", "config",
-        "invite", "wait",
+        "invite", "wait", "network", "workload", "dns",
     ] {
         assert!(man.join(format!("sinew-{verb}.1")).exists(), "no page for {verb}");
         for shell in ["bash", "zsh", "fish"] {

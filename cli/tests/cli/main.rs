@@ -2,4 +2,6 @@
 
 mod exits;
 mod golden;
+mod networks;
 mod support;
+mod workloads;

@@ -22,6 +22,9 @@ pub(crate) fn answer(to: &str, status: u16, body: impl Into<String>) -> Answer {
     Answer { to: to.to_owned(), status, body: body.into() }
 }
 
+/// Stands for the attach socket where resources are named.
+pub(crate) const ATTACH: &str = "ATTACH";
+
 /// Requests as they came: first line, then body.
 type Seen = Arc<Mutex<Vec<(String, String)>>>;
 
@@ -39,10 +42,19 @@ impl Fake {
         let listener = UnixListener::bind(&socket).expect("a fresh directory has room for a socket");
         let seen = Seen::default();
         let record = Arc::clone(&seen);
+        let attachments = answers.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let Ok(stream) = stream else { return };
                 serve(stream, &answers, &record);
+            }
+        });
+        let attach = UnixListener::bind(dir.join("attach.sock")).expect("there is room for another");
+        let record = Arc::clone(&seen);
+        std::thread::spawn(move || {
+            for stream in attach.incoming() {
+                let Ok(stream) = stream else { return };
+                attached(stream, &attachments, &record);
             }
         });
         Self { dir, socket, seen }
@@ -98,6 +110,18 @@ fn serve(mut stream: UnixStream, answers: &[Answer], seen: &Seen) {
     let Some(answer) = answers.iter().find(|answer| answer.to == to) else { return };
     let head = format!("HTTP/1.1 {} x\r\ncontent-length: {}\r\n\r\n", answer.status, answer.body.len());
     let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(answer.body.as_bytes()));
+}
+
+/// The attach socket: a question, then an answer. Descriptors are closed by whoever reads without them.
+fn attached(mut stream: UnixStream, answers: &[Answer], seen: &Seen) {
+    let mut question = String::new();
+    if stream.read_to_string(&mut question).is_err() {
+        return;
+    }
+    seen.lock().expect("no server thread panics while it records").push((ATTACH.to_owned(), question));
+    if let Some(answer) = answers.iter().find(|answer| answer.to == ATTACH) {
+        let _ = stream.write_all(answer.body.as_bytes());
+    }
 }
 
 /// What a run of `sinew` left.

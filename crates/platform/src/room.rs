@@ -23,7 +23,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::process;
+use crate::{process, signals};
 
 /// Where programs look for name servers.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -160,7 +160,7 @@ fn keep(
     let spawned = order
         .resolv_conf
         .map_or(Ok(()), |text| cover(Path::new(RESOLV_CONF), &text))
-        .and_then(|()| die_with_us(&mut order.command).spawn());
+        .and_then(|()| tied_to_us(&mut order.command).spawn());
     match spawned {
         Ok(mut child) => {
             // Until `wait` the number is the child's, ended or not.
@@ -175,9 +175,12 @@ fn keep(
     }
 }
 
-fn die_with_us(command: &mut Command) -> &mut Command {
+/// The program dies with us, and signals that we catch mean to it what they always do.
+fn tied_to_us(command: &mut Command) -> &mut Command {
     let us = std::process::id();
+    let caught = signals::passed_on();
     let in_child = move || {
+        caught.thread_unblock()?;
         // SAFETY: takes integers by value.
         if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } != 0 {
             return Err(io::Error::last_os_error());
@@ -185,8 +188,8 @@ fn die_with_us(command: &mut Command) -> &mut Command {
         // We may have died just before: then somebody else is the parent by now.
         if std::os::unix::process::parent_id() == us { Ok(()) } else { Err(io::ErrorKind::Other.into()) }
     };
-    // SAFETY: between fork and exec it makes two system calls and allocates nothing: errors of
-    // both kinds are plain values.
+    // SAFETY: between fork and exec it makes a few system calls and allocates nothing: errors of all
+    // kinds are plain values.
     unsafe { command.pre_exec(in_child) }
 }
 
@@ -307,8 +310,10 @@ mod tests {
 
     #[test]
     fn a_signal_reaches_the_program_and_its_end_is_seen() {
-        let Some(room) = room() else { return };
         runtime().block_on(async {
+            // A supervisor does so; the program must not inherit it.
+            let _signals = signals::Signals::catch().unwrap();
+            let Some(room) = room() else { return };
             let mut command = Command::new("sleep");
             command.arg("1000");
             let occupied = room.run(command, None).unwrap();

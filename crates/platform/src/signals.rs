@@ -15,6 +15,11 @@ use tokio::io::unix::AsyncFd;
 const PASSED_ON: [Signal; 6] =
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
 
+/// As a set.
+pub(crate) fn passed_on() -> SigSet {
+    PASSED_ON.into_iter().collect()
+}
+
 /// Signals that came to this process.
 #[derive(Debug)]
 pub struct Signals(AsyncFd<SignalFd>);
@@ -30,7 +35,8 @@ pub struct Arrived {
 
 impl Signals {
     /// From now on the signals that a supervisor passes on have no effect on this thread and those
-    /// it starts, but come out of [`Signals::next`]. Programs that are started are not affected.
+    /// it starts, but come out of [`Signals::next`]. Programs in a [`Room`](crate::room::Room) get
+    /// them as ever; others that are started from here would not.
     ///
     /// # Errors
     /// What the system says.
@@ -38,8 +44,7 @@ impl Signals {
     /// # Panics
     /// Outside a tokio runtime with IO enabled.
     pub fn catch() -> io::Result<Self> {
-        let mut set = SigSet::empty();
-        PASSED_ON.into_iter().for_each(|signal| set.add(signal));
+        let set = passed_on();
         set.thread_block()?;
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         // SAFETY: the descriptor is owned by the AsyncFd and closed with it, not before.

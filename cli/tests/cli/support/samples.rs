@@ -5,7 +5,11 @@ use sinew_control::api::*;
 use sinew_control::config::{Change, Effect};
 use sinew_types::{Identity, NodeId};
 
-use super::{Answer, answer};
+use super::{ATTACH, Answer, answer};
+
+mod networks;
+
+pub(crate) use networks::verdicts;
 
 pub(crate) fn node(n: u8) -> NodeId {
     Identity::from_seed([n; 32]).node_id()
@@ -290,4 +294,7 @@ pub(crate) fn everything() -> Vec<Answer> {
         answer("GET /v1/config", 200, json(loaded)),
         answer("POST /v1/config/reload", 200, json(reload)),
     ]
+    .into_iter()
+    .chain(networks::everything())
+    .collect()
 }
