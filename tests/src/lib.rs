@@ -8,6 +8,7 @@
 //! | module | what it gives |
 //! |---|---|
 //! | [`ns`] | namespaces and veth pairs |
+//! | [`interrupt`] | a killed command that cleans up first |
 //! | [`process`] | children that cannot outlive the test, with captured output |
 //! | [`wait`] | conditions with a deadline; nothing here sleeps to synchronise |
 //! | [`lab`] | topologies, and `sinewd` in each node |
@@ -23,6 +24,7 @@
 pub mod capture;
 pub mod cli;
 pub mod impair;
+pub mod interrupt;
 pub mod lab;
 pub mod ns;
 pub mod process;

@@ -30,10 +30,13 @@ use crate::wait::{Alarm, Rota, Sources, Wake};
 /// Bytes read from the TUN in one turn: a few super-packets, some 100 µs of work, so that whatever
 /// comes the other way waits no longer than that.
 const TUN_BUDGET: usize = 256 * 1024;
-/// Frames read from the TUN in one turn, however small.
-const TUN_FRAMES: usize = 64;
 /// As much from one socket.
 const UDP_BUDGET: usize = 256 * 1024;
+/// Frames read from the TUN in one turn, however small.
+const TUN_FRAMES: usize = 64;
+/// Waiting bytes that are sent in the middle of a turn. Small frames share a system call, of which
+/// this is most of what one takes; a super-packet goes at once, while the cache still holds it.
+const SEND_AT: usize = 48 * 1024;
 /// Slots of the receive buffer: for batches, and for datagrams that come one by one.
 const BATCH_SLOTS: usize = 4;
 const DATAGRAM_SLOTS: usize = 32;
@@ -204,7 +207,7 @@ impl Shell {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
-            if self.node.transmit_backlog() > 48 * 1024 {
+            if self.node.transmit_backlog() > SEND_AT {
                 send_all(&mut self.node, &self.udp, &mut self.tcp, &mut self.congested);
                 if self.congested.is_some() {
                     break;

@@ -22,8 +22,17 @@ use crate::signals::Signals;
 
 /// Turns of packets in a row before everything else is asked first.
 const PATIENCE: u32 = 64;
-/// Kinds of packet sources: UDP, TUN, streams.
-const KINDS: usize = 3;
+
+/// The sources of packets.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Udp,
+    Tun,
+    Stream,
+}
+
+/// In the order of their turns.
+const KINDS: [Kind; 3] = [Kind::Udp, Kind::Tun, Kind::Stream];
 
 /// Why the loop woke.
 pub(crate) enum Wake {
@@ -43,7 +52,7 @@ pub(crate) enum Wake {
 /// Whose turn it is.
 #[derive(Debug, Default)]
 pub(crate) struct Rota {
-    /// The kind of packet source that is asked first: the one after the last that had something.
+    /// Which of [`KINDS`] is asked first: the one after the last that had something.
     first: usize,
     /// Turns of packets since everything else was asked first.
     turns: u32,
@@ -119,18 +128,18 @@ impl Sources<'_> {
     }
 
     fn poll_packets(&mut self, rota: &mut Rota, cx: &mut Context<'_>) -> Poll<Wake> {
-        for kind in (0..KINDS).map(|turn| (rota.first + turn) % KINDS) {
-            if let Poll::Ready(wake) = self.poll_kind(kind, cx) {
-                rota.first = (kind + 1) % KINDS;
+        for at in (0..KINDS.len()).map(|turn| (rota.first + turn) % KINDS.len()) {
+            if let Poll::Ready(wake) = self.poll_kind(KINDS[at], cx) {
+                rota.first = (at + 1) % KINDS.len();
                 return Poll::Ready(wake);
             }
         }
         Poll::Pending
     }
 
-    fn poll_kind(&mut self, kind: usize, cx: &mut Context<'_>) -> Poll<Wake> {
+    fn poll_kind(&mut self, kind: Kind, cx: &mut Context<'_>) -> Poll<Wake> {
         match kind {
-            0 => {
+            Kind::Udp => {
                 let ready =
                     |(at, socket): (usize, &UdpCarrier)| socket.poll_readable(cx).is_ready().then_some(at);
                 self.udp
@@ -139,11 +148,11 @@ impl Sources<'_> {
                     .find_map(ready)
                     .map_or(Poll::Pending, |at| Poll::Ready(Wake::Udp(at)))
             }
-            1 => match self.tun {
+            Kind::Tun => match self.tun {
                 Some(tun) => tun.poll_readable(cx).map(|_| Wake::Tun),
                 None => Poll::Pending,
             },
-            _ => self.tcp.poll_next(cx).map(Wake::Tcp),
+            Kind::Stream => self.tcp.poll_next(cx).map(Wake::Tcp),
         }
     }
 

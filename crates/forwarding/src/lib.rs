@@ -6,13 +6,11 @@
 //! - [`check_inbound`], [`check_outbound`]: whose packet it is;
 //! - [`Inbound`]: what may reach the local system unasked, and the flows whose replies may;
 //! - [`Answers`]: what the local system is told when a packet went no further;
-//! - [`CoDel`]: when a queue in front of all this stands too long;
 //! - [`FlowKey`], [`ecn`]: flow numbers and congestion marks;
 //! - [`offload`]: super-packets cut into segments and segments merged again.
 //!
 //! Nothing allocates per packet, but for the answers, which are few.
 
-mod codel;
 mod conntrack;
 pub mod ecn;
 mod fib;
@@ -23,7 +21,6 @@ pub mod offload;
 mod source;
 mod transit;
 
-pub use codel::CoDel;
 pub use fib::{Fib, FibEntry};
 pub use flow::FlowKey;
 pub use icmp::{Answers, Cause};

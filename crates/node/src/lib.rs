@@ -36,7 +36,7 @@ pub use config::{Config, PeerConfig, UdpSocket};
 pub use event::{Event, PingAnswer, TraceHop};
 pub use node::Node;
 pub use sinew_forwarding::offload::Offloads;
-pub use sinew_forwarding::{CoDel, InboundPolicy, Ports, Rule, Service};
+pub use sinew_forwarding::{InboundPolicy, Ports, Rule, Service};
 pub use sinew_routing::{ChainKey, ChainValue, Origin, SharedMemo, Verifier};
 pub use sinew_session::Accept;
 pub use status::{LinkState, PeerStatus, RouteStatus, SessionStatus, Status};

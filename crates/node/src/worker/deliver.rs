@@ -9,8 +9,21 @@ use sinew_wire::virtio::VirtioNetHdr;
 use super::{View, Worker};
 
 impl Worker {
-    /// Checks that the packet is what its sender may send and we accept, then hands it to the
-    /// coalescer, which rebuilds all offload metadata from its own parse (protocol A4).
+    /// Whether the packet is what its sender may send (protocol A4.2) and we let in; how it parses.
+    pub(super) fn admit(
+        &mut self,
+        view: &View<'_>,
+        epoch: &OpenEpoch,
+        packet: &[u8],
+    ) -> Result<PacketInfo, DropReason> {
+        check_inbound(epoch.addr(), &view.local, packet)?;
+        let info = PacketInfo::parse(packet).map_err(|_| DropReason::BadInner)?;
+        self.inbound.inbound(packet, &info, view.now)?;
+        Ok(info)
+    }
+
+    /// Hands an admitted packet to the coalescer, which rebuilds all offload metadata from its own
+    /// parse (protocol A4.7).
     pub(super) fn deliver(
         &mut self,
         view: &View<'_>,
@@ -19,9 +32,7 @@ impl Worker {
         csum_partial: bool,
         packet: &mut [u8],
     ) -> Result<(), DropReason> {
-        check_inbound(epoch.addr(), &view.local, packet)?;
-        let info = PacketInfo::parse(packet).map_err(|_| DropReason::BadInner)?;
-        self.inbound.inbound(packet, &info, view.now)?;
+        let info = self.admit(view, epoch, packet)?;
         rfc6040::apply(packet, ecn)?;
         let (tun, mut full) = (&mut self.tun, false);
         let mut emit = |vnet: &VirtioNetHdr, merged: &[u8]| full |= !tun.push(vnet, merged);

@@ -47,10 +47,12 @@ impl Worker {
         // A report is a hint (protocol A4): the packet goes out all the same.
         let trouble = self.trouble_with(&dst, view.now);
         self.answer_local(packet, trouble, view.now);
+        let info = PacketInfo::parse(packet).map_err(|_| DropReason::BadInner)?;
+        self.inbound.outbound(packet, &info, view.now);
         let mtu = view.inner_mtu(&dst, &egress);
         let result = match Self::may_go_whole(&egress, &vnet, packet) {
-            Some(head) => self.send_whole(view, &egress, head, packet),
-            None => self.send_segments(view, &egress, &vnet, packet, mtu),
+            Some(head) => self.send_whole(view, &egress, head, packet, info.ecn),
+            None => self.send_segments(view, &egress, &vnet, packet, &info, mtu),
         };
         if result == Err(DropReason::TooBig) {
             self.answer_local(packet, Some(Cause::TooBig { mtu }), view.now);
@@ -64,11 +66,10 @@ impl Worker {
         egress: &Egress<'_>,
         vnet: &VirtioNetHdr,
         packet: &mut [u8],
+        info: &PacketInfo,
         mtu: u16,
     ) -> Result<(), DropReason> {
-        let info = PacketInfo::parse(packet).map_err(|_| DropReason::BadInner)?;
-        self.inbound.outbound(packet, &info, view.now);
-        let (flow, ecn) = (self.flow_key.hash(&info), info.ecn);
+        let (flow, ecn) = (self.flow_key.hash(info), info.ecn);
         let mut split = Split::new(vnet, packet, usize::from(mtu))?;
         let head = if egress.routed { ROUTED_OVERHEAD } else { 0 };
         let (longest, before, mut records) = (split.longest(), self.tx.len(), 0);

@@ -5,11 +5,9 @@
 //! relays this would lose 64 KB with each lost fragment, hence only where the session's path is
 //! one direct stream. What the peer says of its making is judged by `offload::super_packet`.
 
-use sinew_forwarding::check_inbound;
 use sinew_forwarding::offload::{Checksum, Split, super_packet};
 use sinew_session::{Arrival, OpenEpoch};
 use sinew_types::DropReason;
-use sinew_wire::ip::PacketInfo;
 use sinew_wire::record::{DATA_OVERHEAD, HEADER_LEN, Kind, PREFIX_LEN, Prefix, SUPER_LEN, SuperHeader};
 use sinew_wire::virtio::VirtioNetHdr;
 
@@ -41,10 +39,9 @@ impl Worker {
         view: &View<'_>,
         egress: &Egress<'_>,
         head: SuperHeader,
-        packet: &mut [u8],
+        packet: &[u8],
+        ecn: u8,
     ) -> Result<(), DropReason> {
-        let info = PacketInfo::parse(packet).map_err(|_| DropReason::BadInner)?;
-        self.inbound.outbound(packet, &info, view.now);
         let total = DATA_OVERHEAD + SUPER_LEN + packet.len();
         let lane = self.lanes.get(egress.session, None, view.now)?;
         let slot = self.tx.slot(total);
@@ -55,7 +52,7 @@ impl Worker {
             self.tx.abandon(total);
             return Err(reason);
         }
-        self.tx.commit(egress.to, info.ecn, total);
+        self.tx.commit(egress.to, ecn, total);
         self.sent(view, egress, Sum::one(total));
         Ok(())
     }
@@ -75,9 +72,7 @@ impl Worker {
         }
         let head = SuperHeader::parse(payload).map_err(|_| DropReason::BadOffload)?;
         let packet = &mut payload[SUPER_LEN..];
-        check_inbound(epoch.addr(), &view.local, packet)?;
-        let info = PacketInfo::parse(packet).map_err(|_| DropReason::BadInner)?;
-        self.inbound.inbound(packet, &info, view.now)?;
+        let info = self.admit(view, epoch, packet)?;
         let vnet = super_packet::accept(head, packet, stream_mtu(view.payload(epoch.addr())))?;
         // What came before it on this flow goes before it.
         self.flush_coalescer();
