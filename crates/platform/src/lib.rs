@@ -5,7 +5,7 @@
 //!   what a killed run left.
 //! * [`privilege`]: which capabilities are missing; no core dumps, no debugger.
 //! * [`socket`]: the control socket, which outlives no run, and who is at its other end.
-//! * [`descriptors`]: messages with a descriptor beside them; [`process`]: the end of another process.
+//! * [`door`]: a socket for requests that bring descriptors; [`process`]: the end of another process.
 //! * [`clock`]: the two clocks of the core.
 //! * [`kernel`]: faults of kernel versions.
 //!
@@ -14,7 +14,7 @@
 #![allow(unsafe_code)]
 
 pub mod clock;
-pub mod descriptors;
+pub mod door;
 pub mod kernel;
 pub mod keyfile;
 pub mod net;
