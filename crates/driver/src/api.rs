@@ -4,6 +4,8 @@
 //! mode keeps everybody else out before the first byte (DESIGN §11). Handlers only translate: each
 //! sends a [`Command`] to the loop that owns the node and waits for its answer.
 
+mod networks;
+
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -81,6 +83,7 @@ fn router(commands: Loop) -> Router {
             }),
         )
         .route(paths::PING, post(ping))
+        .merge(networks::router())
         .fallback(|uri: axum::http::Uri| async move { failure(&ApiError::no_such_resource(uri.path())) })
         .layer(axum::extract::DefaultBodyLimit::max(BODY_MAX))
         .with_state(commands)
