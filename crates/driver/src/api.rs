@@ -1,7 +1,7 @@
 //! The control API: HTTP and JSON over a unix socket, with the caller known by its credentials.
 //!
 //! Root and members of the socket's group may do everything the API offers; the socket's file
-//! mode keeps everybody else out before the first byte (DESIGN §11). Handlers only translate: each
+//! mode keeps everybody else out before the first byte. Handlers only translate: each
 //! sends a [`Command`] to the loop that owns the node and waits for its answer.
 
 mod networks;
