@@ -15,7 +15,7 @@ use sinew_path::Search;
 use sinew_routing::{DirectVerifier, Router, Verifier};
 use sinew_session::{Receipt, Sessions, Target};
 use sinew_types::{
-    Budget, Class, DropReason, Drops, Identity, Instant, MeshAddr, NodeId, PathAddr, Rng, UnixMicros,
+    Budget, Class, DropReason, Drops, Identity, Instant, InterfaceId, MeshAddr, NodeId, PathAddr, Rng, UnixMicros,
 };
 use sinew_wire::virtio::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
 
@@ -175,17 +175,17 @@ impl Node {
         self.pump_reports(now);
     }
 
-    /// A packet that the local kernel sent into the mesh, behind its virtio header's meaning.
-    pub fn handle_tun(&mut self, vnet: VirtioNetHdr, packet: &mut [u8], now: Instant) {
+    /// A packet that the local kernel sent into a device, behind its virtio header's meaning.
+    pub fn handle_tun(&mut self, from: InterfaceId, vnet: VirtioNetHdr, packet: &mut [u8], now: Instant) {
         let (worker, view) = self.fast_path(now);
-        worker.outbound(&view, vnet, packet);
+        worker.outbound(&view, from, vnet, packet);
         self.pump_reports(now);
     }
 
     /// As [`Node::handle_tun`], with the packet as it was read: virtio header first.
-    pub fn handle_tun_frame(&mut self, frame: &mut [u8], now: Instant) {
+    pub fn handle_tun_frame(&mut self, from: InterfaceId, frame: &mut [u8], now: Instant) {
         match (VirtioNetHdr::parse(frame), frame.get_mut(VIRTIO_NET_HDR_LEN..)) {
-            (Ok(vnet), Some(packet)) => self.handle_tun(vnet, packet, now),
+            (Ok(vnet), Some(packet)) => self.handle_tun(from, vnet, packet, now),
             _ => self.drops.count(DropReason::BadInner),
         }
     }
@@ -291,8 +291,8 @@ impl Node {
         self.worker.tx.len()
     }
 
-    /// The next packet for the local kernel: virtio header, then the packet.
-    pub fn poll_tun(&mut self) -> Option<&[u8]> {
+    /// The next packet for the local kernel: which device, then virtio header and packet.
+    pub fn poll_tun(&mut self) -> Option<(InterfaceId, &[u8])> {
         let queue: &mut TunQueue = &mut self.worker.tun;
         queue.next()
     }

@@ -2,7 +2,8 @@
 
 use sinew_forwarding::{check_inbound, ecn as rfc6040};
 use sinew_session::OpenEpoch;
-use sinew_types::DropReason;
+use sinew_forwarding::offload::Sink;
+use sinew_types::{DropReason, InterfaceId};
 use sinew_wire::ip::PacketInfo;
 use sinew_wire::virtio::VirtioNetHdr;
 
@@ -35,16 +36,17 @@ impl Worker {
         let info = self.admit(view, epoch, packet)?;
         rfc6040::apply(packet, ecn)?;
         let (tun, mut full) = (&mut self.tun, false);
-        let mut emit = |vnet: &VirtioNetHdr, merged: &[u8]| full |= !tun.push(vnet, merged);
-        self.coalescer.push_parsed(packet, info, csum_partial, &mut emit)?;
+        let mut emit =
+            |to: InterfaceId, vnet: &VirtioNetHdr, merged: &[u8]| full |= !tun.push(to, vnet, merged);
+        self.coalescer.push_parsed(packet, info, csum_partial, Sink::node(self.offloads), &mut emit)?;
         if full { Err(DropReason::TunQueue) } else { Ok(()) }
     }
 
     /// Ends the batch: nothing waits in the coalescer for packets that may never come.
     pub(super) fn flush_coalescer(&mut self) {
         let (tun, drops) = (&mut self.tun, &mut self.drops);
-        self.coalescer.flush(&mut |vnet, merged| {
-            if !tun.push(vnet, merged) {
+        self.coalescer.flush(&mut |to, vnet, merged| {
+            if !tun.push(to, vnet, merged) {
                 drops.count(DropReason::TunQueue);
             }
         });

@@ -125,6 +125,8 @@ pub(crate) struct Worker {
     lanes: Lanes,
     reassembly: Reassembly,
     inbound: Inbound,
+    /// What the node's own TUN takes.
+    offloads: Offloads,
     coalescer: Coalescer,
     flow_key: FlowKey,
     answers: Answers,
@@ -152,7 +154,8 @@ impl Worker {
             lanes: Lanes::default(),
             reassembly: Reassembly::default(),
             inbound: Inbound::new(policy, rng.u64(), now),
-            coalescer: Coalescer::new(offloads),
+            offloads,
+            coalescer: Coalescer::new(),
             flow_key: FlowKey::new(rng.array()),
             answers: Answers::new(local.to_ipv6(), DUMMY_V4, now),
             errors: Spacing::new(transit::ERROR_INTERVAL),

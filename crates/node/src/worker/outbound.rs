@@ -10,7 +10,7 @@
 
 use sinew_forwarding::offload::{Checksum, Split};
 use sinew_forwarding::{Cause, check_outbound};
-use sinew_types::{DropReason, Instant, MeshAddr};
+use sinew_types::{DropReason, Instant, InterfaceId, MeshAddr};
 use sinew_wire::ip::PacketInfo;
 use sinew_wire::record::{DATA_OVERHEAD, HEADER_LEN, Kind, PREFIX_LEN, Prefix, TAG_LEN};
 use sinew_wire::routed::{BODY_HEAD, HOP_LIMIT, ROUTED_OVERHEAD, RoutedHeader, Watermark, Waypoints};
@@ -224,7 +224,7 @@ impl Worker {
     pub(crate) fn answer_local(&mut self, packet: &[u8], cause: Option<Cause>, now: Instant) {
         if let Some(cause) = cause
             && let Some(answer) = self.answers.answer(cause, packet, now)
-            && !self.tun.push(&VirtioNetHdr::default(), &answer)
+            && !self.tun.push(InterfaceId::NODE, &VirtioNetHdr::default(), &answer)
         {
             self.drops.count(DropReason::TunQueue);
         }

@@ -7,7 +7,7 @@
 
 use sinew_forwarding::offload::{Checksum, Split, super_packet};
 use sinew_session::{Arrival, OpenEpoch};
-use sinew_types::DropReason;
+use sinew_types::{DropReason, InterfaceId};
 use sinew_wire::record::{DATA_OVERHEAD, HEADER_LEN, Kind, PREFIX_LEN, Prefix, SUPER_LEN, SuperHeader};
 use sinew_wire::virtio::VirtioNetHdr;
 
@@ -76,8 +76,8 @@ impl Worker {
         let vnet = super_packet::accept(head, packet, stream_mtu(view.payload(epoch.addr())))?;
         // What came before it on this flow goes before it.
         self.flush_coalescer();
-        if self.coalescer.takes(info.protocol) {
-            return if self.tun.push(&vnet, packet) { Ok(()) } else { Err(DropReason::TunQueue) };
+        if self.offloads.takes(info.protocol) {
+            return if self.tun.push(InterfaceId::NODE, &vnet, packet) { Ok(()) } else { Err(DropReason::TunQueue) };
         }
         self.deliver_cut(&vnet, packet)
     }
@@ -89,7 +89,7 @@ impl Worker {
         segment.resize(split.longest(), 0);
         let mut full = false;
         while let Some(cut) = split.write_into(&mut segment, Checksum::Complete) {
-            full |= !self.tun.push(&VirtioNetHdr::default(), &segment[..cut.len]);
+            full |= !self.tun.push(InterfaceId::NODE, &VirtioNetHdr::default(), &segment[..cut.len]);
         }
         self.scratch = segment;
         if full { Err(DropReason::TunQueue) } else { Ok(()) }
