@@ -111,7 +111,9 @@ impl World {
         mut packet: Vec<u8>,
     ) -> Result<(), Violation> {
         self.departing = Some((dst, packet.len()));
-        let result = self.feed(src, |node, now| node.handle_tun(InterfaceId::NODE, VirtioNetHdr::default(), &mut packet, now));
+        let result = self.feed(src, |node, now| {
+            node.handle_tun(InterfaceId::NODE, VirtioNetHdr::default(), &mut packet, now)
+        });
         self.departing = None;
         result
     }

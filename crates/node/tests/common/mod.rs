@@ -203,7 +203,12 @@ impl Net {
 
     /// Feeds an inner packet in at `index`.
     pub(crate) fn send(&mut self, index: usize, packet: &[u8]) {
-        self.nodes[index].handle_tun(InterfaceId::NODE, VirtioNetHdr::default(), &mut packet.to_vec(), self.now);
+        self.nodes[index].handle_tun(
+            InterfaceId::NODE,
+            VirtioNetHdr::default(),
+            &mut packet.to_vec(),
+            self.now,
+        );
         self.drain(index);
     }
 
