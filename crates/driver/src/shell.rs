@@ -16,7 +16,7 @@ use sinew_carrier::{Datagrams, RecvBuffer, SendError};
 use sinew_node::{Event, Node};
 use sinew_platform::clock;
 use sinew_tun::{Tun, TunDevice};
-use sinew_types::{CarrierKind, DropReason, NodeId, PathAddr};
+use sinew_types::{CarrierKind, DropReason, InterfaceId, NodeId, PathAddr};
 use tokio::sync::mpsc;
 use tokio::time::Instant as TokioInstant;
 use tracing::{debug, info, warn};
@@ -202,7 +202,7 @@ impl Shell {
             match tun.try_read(&mut self.frame) {
                 Ok(len) => {
                     taken += len;
-                    self.node.handle_tun_frame(&mut self.frame[..len], now);
+                    self.node.handle_tun_frame(InterfaceId::NODE, &mut self.frame[..len], now);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
@@ -357,8 +357,9 @@ fn send_all(node: &mut Node, udp: &[UdpCarrier], tcp: &mut TcpCarrier, congested
 
 fn write_all(node: &mut Node, tun: Option<&TunDevice>) {
     let mut dropped = 0;
-    while let Some(frame) = node.poll_tun() {
-        if tun.is_none_or(|tun| tun.try_write(frame).is_err()) {
+    while let Some((to, frame)) = node.poll_tun() {
+        // Workloads' devices are not opened yet.
+        if to != InterfaceId::NODE || tun.is_none_or(|tun| tun.try_write(frame).is_err()) {
             dropped += 1;
         }
     }

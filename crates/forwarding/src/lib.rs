@@ -5,6 +5,7 @@
 //! - [`Fib`] and [`transit()`]: where a packet for a mesh address goes, and whether it may go on;
 //! - [`check_inbound`], [`check_outbound`]: whose packet it is;
 //! - [`Inbound`]: what may reach the local system unasked, and the flows whose replies may;
+//! - [`WorkloadFlows`]: what may pass between a workload and its network, both ways;
 //! - [`Answers`]: what the local system is told when a packet went no further;
 //! - [`FlowKey`], [`ecn`]: flow numbers and congestion marks;
 //! - [`offload`]: super-packets cut into segments and segments merged again.
@@ -15,11 +16,13 @@ mod conntrack;
 pub mod ecn;
 mod fib;
 mod flow;
+mod fragments;
 mod icmp;
 mod inbound;
 pub mod offload;
 mod source;
 mod transit;
+mod workload;
 
 pub use fib::{Fib, FibEntry};
 pub use flow::FlowKey;
@@ -27,3 +30,4 @@ pub use icmp::{Answers, Cause};
 pub use inbound::{Inbound, InboundPolicy, Ports, Rule, Service};
 pub use source::{check_inbound, check_outbound};
 pub use transit::{Verdict, forwarded, transit};
+pub use workload::{Opening, Way, WorkloadFlows};

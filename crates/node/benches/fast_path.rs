@@ -11,6 +11,7 @@ use std::time::Duration;
 use common::{Net, path, udp_packet};
 use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher};
+use sinew_types::InterfaceId;
 use sinew_wire::virtio::{GSO_UDP_L4, NEEDS_CSUM, VirtioNetHdr};
 
 #[global_allocator]
@@ -72,7 +73,7 @@ fn sent(net: &mut Net, at: usize) -> Vec<(Vec<u8>, usize)> {
 
 fn hand_out(net: &mut Net, frames: &mut [(VirtioNetHdr, Vec<u8>)]) {
     for (vnet, packet) in frames {
-        net.nodes[0].handle_tun(*vnet, packet, net.now);
+        net.nodes[0].handle_tun(InterfaceId::NODE, *vnet, packet, net.now);
     }
 }
 

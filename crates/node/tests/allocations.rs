@@ -5,6 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Net, path, udp_packet};
+use sinew_types::InterfaceId;
 use sinew_wire::virtio::VirtioNetHdr;
 
 /// Rounds before counting: buffers find their size, lanes and windows are made.
@@ -28,7 +29,7 @@ fn round(net: &mut Net, packet: &[u8], scratch: &mut Vec<u8>, batch: &mut Batch)
     for _ in 0..PACKETS {
         scratch.clear();
         scratch.extend_from_slice(packet);
-        net.nodes[0].handle_tun(VirtioNetHdr::default(), scratch, net.now);
+        net.nodes[0].handle_tun(InterfaceId::NODE, VirtioNetHdr::default(), scratch, net.now);
     }
     let last = net.nodes.len() - 1;
     take(net, 0, batch);
@@ -38,7 +39,7 @@ fn round(net: &mut Net, packet: &[u8], scratch: &mut Vec<u8>, batch: &mut Batch)
         take(net, at, batch);
     }
     let mut bytes = 0;
-    while let Some(frame) = net.nodes[last].poll_tun() {
+    while let Some((_, frame)) = net.nodes[last].poll_tun() {
         bytes += frame.len();
     }
     bytes

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sinew_node::{Accept, Config, Event, InboundPolicy, Node, Offloads, PeerConfig, UdpSocket};
-use sinew_types::{CarrierKind, Class, Identity, Instant, MeshAddr, Metric, NodeId, PathAddr};
+use sinew_types::{CarrierKind, Class, Identity, Instant, InterfaceId, MeshAddr, Metric, NodeId, PathAddr};
 use sinew_wire::virtio::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
 
 /// One way over any wire.
@@ -203,7 +203,12 @@ impl Net {
 
     /// Feeds an inner packet in at `index`.
     pub(crate) fn send(&mut self, index: usize, packet: &[u8]) {
-        self.nodes[index].handle_tun(VirtioNetHdr::default(), &mut packet.to_vec(), self.now);
+        self.nodes[index].handle_tun(
+            InterfaceId::NODE,
+            VirtioNetHdr::default(),
+            &mut packet.to_vec(),
+            self.now,
+        );
         self.drain(index);
     }
 
@@ -236,7 +241,8 @@ impl Net {
             };
             passed.into_iter().for_each(|datagram| self.launch(datagram));
         }
-        while let Some(frame) = self.nodes[index].poll_tun() {
+        while let Some((to, frame)) = self.nodes[index].poll_tun() {
+            assert_eq!(to, InterfaceId::NODE);
             self.headers[index].push(VirtioNetHdr::parse(frame).expect("a frame begins with its header"));
             self.received[index].push(frame[VIRTIO_NET_HDR_LEN..].to_vec());
         }
