@@ -31,12 +31,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("platform", &["types"]),
     ("discovery", &["types"]),
     ("store", &["types"]),
+    ("dns", &["types"]),
     ("gateway", &["types", "overlay"]),
     ("control", &["types"]),
     // shell
     (
         "driver",
-        &["types", "wire", "node", "carrier", "tun", "platform", "discovery", "gateway", "store", "control"],
+        &["types", "wire", "node", "carrier", "tun", "platform", "discovery", "gateway", "store", "dns", "control"],
     ),
     // binaries
     ("daemon", &["types", "node", "driver", "control", "platform"]),
