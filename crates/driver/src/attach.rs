@@ -11,7 +11,9 @@ use std::time::Duration;
 use serde::Serialize;
 use sinew_control::api::{ATTACH_MESSAGE_MAX, AttachRequest};
 use sinew_control::{ApiError, Versioned};
-use sinew_platform::door::{Caller, Door};
+use sinew_platform::fdpass;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::debug;
@@ -20,6 +22,8 @@ use crate::command::{Command, WorkloadCommand};
 
 /// How long a caller may take from its call to its request.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// A namespace, and the process that is watched.
+const DESCRIPTORS_MAX: usize = 2;
 
 /// A request with what it brought.
 #[derive(Debug)]
@@ -32,10 +36,10 @@ pub(crate) struct Attach {
 }
 
 /// Serves the door until its task is dropped.
-pub(crate) async fn serve(door: Door, commands: mpsc::Sender<Command>) {
+pub(crate) async fn serve(door: UnixListener, commands: mpsc::Sender<Command>) {
     loop {
         match door.accept().await {
-            Ok(caller) => {
+            Ok((caller, _)) => {
                 tokio::spawn(serve_one(caller, commands.clone()));
             }
             Err(error) => {
@@ -47,8 +51,9 @@ pub(crate) async fn serve(door: Door, commands: mpsc::Sender<Command>) {
     }
 }
 
-async fn serve_one(caller: Caller, commands: mpsc::Sender<Command>) {
-    let result = match timeout(PATIENCE, caller.receive(ATTACH_MESSAGE_MAX)).await {
+async fn serve_one(mut caller: UnixStream, commands: mpsc::Sender<Command>) {
+    let question = fdpass::question(&caller, ATTACH_MESSAGE_MAX, DESCRIPTORS_MAX);
+    let result = match timeout(PATIENCE, question).await {
         Ok(Ok((message, descriptors))) => match request(&message, descriptors) {
             Ok(attach) => carry_out(attach, &commands).await,
             Err(error) => Err(error),
@@ -60,17 +65,17 @@ async fn serve_one(caller: Caller, commands: mpsc::Sender<Command>) {
         Ok(Err(_)) | Err(_) => return,
     };
     let sent = match result {
-        Ok(answer) => reply(&caller, answer).await,
-        Err(error) => reply(&caller, error).await,
+        Ok(answer) => reply(&mut caller, answer).await,
+        Err(error) => reply(&mut caller, error).await,
     };
     if let Err(error) = sent {
         debug!(%error, "the caller of the attach socket is gone");
     }
 }
 
-async fn reply<T: Serialize>(caller: &Caller, body: T) -> io::Result<()> {
+async fn reply<T: Serialize>(caller: &mut UnixStream, body: T) -> io::Result<()> {
     let message = serde_json::to_vec(&Versioned::new(body)).map_err(io::Error::other)?;
-    timeout(PATIENCE, caller.send(&message)).await?
+    timeout(PATIENCE, caller.write_all(&message)).await?
 }
 
 fn request(message: &[u8], mut descriptors: Vec<OwnedFd>) -> Result<Attach, ApiError> {

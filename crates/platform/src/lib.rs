@@ -4,8 +4,10 @@
 //! * [`net`]: addresses and routes, each change with its undo; news of the underlay; repair of
 //!   what a killed run left.
 //! * [`privilege`]: which capabilities are missing; no core dumps, no debugger.
+//! * [`room`], [`process`]: a network and mount namespace for one program, and processes that
+//!   cannot be taken for others.
+//! * [`fdpass`]: descriptors beside a question on a unix socket.
 //! * [`socket`]: the control socket, which outlives no run, and who is at its other end.
-//! * [`door`]: a socket for requests that bring descriptors; [`process`]: the end of another process.
 //! * [`clock`]: the two clocks of the core.
 //! * [`kernel`]: faults of kernel versions.
 //!
@@ -14,13 +16,14 @@
 #![allow(unsafe_code)]
 
 pub mod clock;
-pub mod door;
+pub mod fdpass;
 pub mod kernel;
 pub mod keyfile;
 pub mod net;
 mod private_file;
 pub mod privilege;
 pub mod process;
+pub mod room;
 pub mod secretfile;
 pub mod socket;
 

@@ -1,100 +1,91 @@
-//! Another process of this host, named so that a reused number is noticed.
-//!
-//! While this daemon runs it holds a descriptor (`pidfd`), which becomes readable when the process
-//! ends. Across a restart only number and start time can be kept; together they name one process.
+//! Processes that cannot be taken for others, although the kernel uses numbers again.
 
+use std::fs::File;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{FromRawFd as _, OwnedFd};
 
-/// A process by its number and when it began, in clock ticks since the host started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Process {
-    /// The number.
-    pub pid: u32,
-    /// Field 22 of `/proc/PID/stat`.
-    pub started: u64,
-}
-
-impl Process {
-    /// The process of this number that runs now.
-    pub fn running(pid: u32) -> Option<Self> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        Some(Self { pid, started: start_time(&stat)? })
-    }
-
-    /// Whether it still runs.
-    pub fn is_running(&self) -> bool {
-        Self::running(self.pid) == Some(*self)
-    }
-
-    /// A descriptor that becomes readable when the process ends.
-    ///
-    /// # Errors
-    /// `ESRCH` when it has ended already; else what the kernel says.
-    pub fn watch(&self) -> io::Result<OwnedFd> {
-        // SAFETY: pidfd_open takes two integers and returns a new descriptor or -1.
-        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, self.pid, 0) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the kernel has just made this descriptor for us; it fits an int.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
-        // The number may have changed hands between its look-up and this call.
-        if self.is_running() { Ok(fd) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
+/// A descriptor that stands for one process: readable once it has ended.
+///
+/// # Errors
+/// `ESRCH` when there is no such process.
+pub fn pidfd(pid: u32) -> io::Result<OwnedFd> {
+    let pid = libc::pid_t::try_from(pid).map_err(|_| io::Error::from_raw_os_error(libc::ESRCH))?;
+    // SAFETY: pidfd_open takes integers by value.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    match i32::try_from(fd) {
+        // SAFETY: the kernel has just made this descriptor for us, closed on exec.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// The name in parentheses may hold anything, also spaces and parentheses: count from its end.
-/// A zombie has ended, whatever its parent still wants to know.
-fn start_time(stat: &str) -> Option<u64> {
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace();
-    if fields.next()? == "Z" {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
+/// When a process started, in ticks since boot: together with its number this names it for good.
+///
+/// # Errors
+/// When it has ended, or /proc is not there.
+pub fn start_ticks(pid: u32) -> io::Result<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    started(&stat).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+}
+
+/// Whether the process of this number that started then still runs. One that waits to be buried
+/// has ended.
+pub fn is_running(pid: u32, start_ticks: u64) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let buried = stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'));
+    !buried && started(&stat) == Some(start_ticks)
+}
+
+/// Field 22 of stat. Field 2 is the program's name in brackets, which may hold anything.
+fn started(stat: &str) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.split(' ').nth(19)?.parse().ok()
+}
+
+/// The network namespace of a process, open.
+///
+/// # Errors
+/// When it has ended, or is not ours to look at.
+pub fn network_namespace(pid: u32) -> io::Result<File> {
+    File::open(format!("/proc/{pid}/ns/net"))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Command, Stdio};
-
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    use std::os::fd::AsFd;
+    use std::os::fd::AsFd as _;
 
     use super::*;
 
     #[test]
-    fn the_start_time_is_found_behind_any_name() {
-        let tail = " S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 23 24";
-        for name in ["cat", "a b", "x) S (y", "))"] {
-            assert_eq!(start_time(&format!("7 ({name}){tail}")), Some(4711), "{name}");
-        }
-        assert_eq!(start_time(&format!("7 (x){}", tail.replacen('S', "Z", 1))), None);
-        assert_eq!(start_time("7 (x) S 1"), None);
-        assert_eq!(start_time(""), None);
+    fn the_start_is_found_behind_any_name() {
+        let fields: Vec<_> = (4..=30).map(|field| field.to_string()).collect();
+        let stat = format!("7 (a) b) (c)) S {}", fields.join(" "));
+        assert_eq!(started(&stat), Some(22));
+        assert_eq!(started("7 (x"), None);
+        assert!(start_ticks(std::process::id()).is_ok_and(|ticks| ticks > 0));
     }
 
     #[test]
-    fn the_end_of_a_process_is_seen() {
-        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        let process = Process::running(child.id()).unwrap();
-        assert!(process.is_running());
-        let watch = process.watch().unwrap();
-        let mut fds = [PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
-        assert_eq!(poll(&mut fds, PollTimeout::ZERO).unwrap(), 0, "it has not ended yet");
+    fn a_process_that_ended_or_another_one_does_not_run() {
+        let mut child = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let (pid, ticks) = (child.id(), start_ticks(child.id()).unwrap());
+        let ended = pidfd(pid).unwrap();
+        assert!(is_running(pid, ticks) && !is_running(pid, ticks.wrapping_sub(1)));
         drop(child.stdin.take());
-        assert_eq!(poll(&mut fds, 10_000_u16).unwrap(), 1);
+        let mut fds = [nix::poll::PollFd::new(ended.as_fd(), nix::poll::PollFlags::POLLIN)];
+        assert_eq!(nix::poll::poll(&mut fds, 10_000_u16).unwrap(), 1);
+        assert!(!is_running(pid, ticks), "not buried, but ended");
         child.wait().unwrap();
-        assert!(!process.is_running());
-        assert!(process.watch().is_err());
+        assert!(!is_running(pid, ticks));
     }
 
     #[test]
-    fn a_reused_number_is_another_process() {
-        let own = Process::running(std::process::id()).unwrap();
-        let former = Process { started: own.started.wrapping_sub(1), ..own };
-        assert!(own.is_running() && !former.is_running());
-        assert!(former.watch().is_err());
+    fn a_pidfd_needs_a_process() {
+        assert!(pidfd(std::process::id()).is_ok());
+        assert_eq!(pidfd(u32::MAX).unwrap_err().raw_os_error(), Some(libc::ESRCH));
     }
 }

@@ -91,18 +91,6 @@ pub fn unix_listener(
     mode: u32,
     group: Option<&str>,
 ) -> Result<(UnixListener, SocketGuard), SocketError> {
-    let (fd, guard) = listening(path, mode, group, SockType::Stream)?;
-    let watch = |source| SocketError::Io { action: "watch", path: path.to_owned(), source };
-    Ok((UnixListener::from_std(fd.into()).map_err(watch)?, guard))
-}
-
-/// As [`unix_listener`], for a socket of any kind that listens.
-pub(crate) fn listening(
-    path: &Path,
-    mode: u32,
-    group: Option<&str>,
-    kind: SockType,
-) -> Result<(OwnedFd, SocketGuard), SocketError> {
     let io = |action| {
         let path = path.to_owned();
         move |source| SocketError::Io { action, path, source }
@@ -115,8 +103,8 @@ pub(crate) fn listening(
     let lock = File::open(&directory).map_err(io("open the directory of"))?;
     let lock = Flock::lock(lock, FlockArg::LockExclusive)
         .map_err(|(_, errno)| io("lock the directory of")(errno.into()))?;
-    remove_stale(path, &address, kind)?;
-    let fd = bind_at(&address, mode, kind).map_err(|errno| io("bind")(errno.into()))?;
+    remove_stale(path, &address)?;
+    let fd = bind_at(&address, mode).map_err(|errno| io("bind")(errno.into()))?;
     let guard = SocketGuard {
         path: path.to_owned(),
         _answering: fd.try_clone().map_err(io("hold"))?,
@@ -131,24 +119,25 @@ pub(crate) fn listening(
     listen(&fd, Backlog::new(BACKLOG).unwrap_or(Backlog::MAXCONN))
         .map_err(|errno| io("listen on")(errno.into()))?;
     drop(lock);
-    Ok((fd, guard))
+    let listener = UnixListener::from_std(fd.into()).map_err(io("watch"))?;
+    Ok((listener, guard))
 }
 
-fn bind_at(address: &UnixAddr, mode: u32, kind: SockType) -> nix::Result<OwnedFd> {
-    let fd = new_socket(kind)?;
+fn bind_at(address: &UnixAddr, mode: u32) -> nix::Result<OwnedFd> {
+    let fd = stream_socket()?;
     // Linux gives the name the descriptor's mode, less the umask: never more than wanted.
     fchmod(&fd, Mode::from_bits_truncate(mode & 0o700))?;
     bind(fd.as_raw_fd(), address)?;
     Ok(fd)
 }
 
-fn new_socket(kind: SockType) -> nix::Result<OwnedFd> {
+fn stream_socket() -> nix::Result<OwnedFd> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    socket(AddressFamily::Unix, kind, flags, None)
+    socket(AddressFamily::Unix, SockType::Stream, flags, None)
 }
 
 /// Removes a socket that nobody listens on.
-fn remove_stale(path: &Path, address: &UnixAddr, kind: SockType) -> Result<(), SocketError> {
+fn remove_stale(path: &Path, address: &UnixAddr) -> Result<(), SocketError> {
     let io = |action| {
         let path = path.to_owned();
         move |source| SocketError::Io { action, path, source }
@@ -159,7 +148,7 @@ fn remove_stale(path: &Path, address: &UnixAddr, kind: SockType) -> Result<(), S
         Ok(meta) if !meta.file_type().is_socket() => return Err(SocketError::NotASocket(path.to_owned())),
         Ok(_) => {}
     }
-    let probe = new_socket(kind).map_err(|errno| io("probe")(errno.into()))?;
+    let probe = stream_socket().map_err(|errno| io("probe")(errno.into()))?;
     match connect(probe.as_raw_fd(), address) {
         Err(Errno::ECONNREFUSED) => {
             tracing::info!(path = %path.display(), "removing the socket of a daemon that is gone");

@@ -100,7 +100,7 @@ fn workloads_and_names_have_the_fields_of_the_manual() {
     keeps::<Versioned<Workloads>>(json!({"schema_version": 1, "workloads": [{
         "id": "i", "name": "web", "network": "shop", "addresses": ["10.20.0.2"], "netns": "/run/x", "pid": 7,
         "state": "up", "rx_bytes": 1, "tx_bytes": 2, "interface": "sinew0", "mtu": 1380, "by": "run",
-        "tag": null, "key": null, "lease_until": null,
+        "tag": null, "key": null, "lease_until": null, "resolvers": ["10.20.0.1"], "search": ["s"],
     }]}));
     keeps::<Versioned<DnsAnswer>>(json!({
         "schema_version": 1, "name": "web.shop.sinew.internal", "status": "NOERROR", "source": "network shop",

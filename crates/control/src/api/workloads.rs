@@ -1,14 +1,15 @@
 //! `workload`: processes, containers and machines on private networks.
 //!
 //! Attaching needs the descriptor of a network namespace, which HTTP cannot carry. So it has a door
-//! of its own: [`attach_socket`], a `SOCK_SEQPACKET` unix socket. One message asks, one answers:
+//! of its own: a unix socket beside the control socket ([`attach_socket`]), a connection a request.
+//! The asker closes its sending side after the question, the daemon everything after the answer:
 //!
 //! ```text
-//! client ─▶ [Versioned<AttachRequest> as JSON] + SCM_RIGHTS [namespace] or [namespace, pidfd of `watch`]
-//! daemon ─▶ [Versioned<AttachAnswer>] or [Versioned<ApiError>]
+//! asker  ─▶ Versioned<AttachRequest> as JSON + SCM_RIGHTS [namespace] or [namespace, pidfd of `watch`]
+//! daemon ─▶ Versioned<AttachAnswer> or Versioned<ApiError>
 //! ```
-//! Holding the namespace's descriptor is the authority to attach it (protocol A9); nobody's path
-//! or pid is looked up by the daemon. Everything else goes over the API as usual.
+//! Holding the namespace's descriptor is the authority to attach it (protocol A9); the daemon looks
+//! up nobody's path or pid. Everything else goes over the API as usual.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ use super::hex::Hex;
 use crate::error::ApiError;
 use crate::{SCHEMA_VERSION, Versioned};
 
-/// Longest message on the attach socket.
+/// Longest question or answer on the attach socket.
 pub const ATTACH_MESSAGE_MAX: usize = 64 * 1024;
 
 /// Where to attach, beside the control socket.
@@ -207,6 +208,10 @@ pub struct Workload {
     pub key: Option<String>,
     /// When its lease ends, RFC 3339; `null` without a key.
     pub lease_until: Option<String>,
+    /// Name servers inside.
+    pub resolvers: Vec<String>,
+    /// Search domains inside.
+    pub search: Vec<String>,
 }
 
 /// What a workload is doing.

@@ -36,7 +36,7 @@ fn a_socket_in_use_is_left_alone() {
         assert!(matches!(unix_listener(&path, 0o600, None), Err(SocketError::InUse(_))));
         let mut full = Vec::new();
         // Also when it is too busy to answer: fill its queue until it refuses.
-        while let Ok(fd) = new_socket(SockType::Stream) {
+        while let Ok(fd) = stream_socket() {
             match connect(fd.as_raw_fd(), &UnixAddr::new(&path).unwrap()) {
                 Ok(()) => full.push(fd),
                 Err(errno) => {
