@@ -3,7 +3,9 @@
 //! * [`keyfile`], [`secretfile`]: secrets in files that only their owner can read.
 //! * [`net`]: addresses and routes, each change with its undo; news of the underlay; repair of
 //!   what a killed run left.
+//! * [`netns`]: work in network namespaces of others.
 //! * [`privilege`]: which capabilities are missing; no core dumps, no debugger.
+//! * [`seqpacket`]: messages with descriptors between two processes.
 //! * [`socket`]: the control socket, which outlives no run, and who is at its other end.
 //! * [`clock`]: the two clocks of the core.
 //! * [`kernel`]: faults of kernel versions.
@@ -16,9 +18,11 @@ pub mod clock;
 pub mod kernel;
 pub mod keyfile;
 pub mod net;
+pub mod netns;
 mod private_file;
 pub mod privilege;
 pub mod secretfile;
+pub mod seqpacket;
 pub mod socket;
 
 pub use private_file::{KeyFileError, Kind};
