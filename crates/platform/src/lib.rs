@@ -3,10 +3,12 @@
 //! * [`keyfile`], [`secretfile`]: secrets in files that only their owner can read.
 //! * [`net`]: addresses and routes, each change with its undo; news of the underlay; repair of
 //!   what a killed run left.
+//! * [`netns`]: work in network namespaces of others.
 //! * [`privilege`]: which capabilities are missing; no core dumps, no debugger.
 //! * [`room`], [`process`]: a network and mount namespace for one program, and processes that
 //!   cannot be taken for others.
 //! * [`fdpass`]: descriptors beside a question on a unix socket.
+//! * [`seqpacket`]: messages with descriptors between two processes.
 //! * [`socket`]: the control socket, which outlives no run, and who is at its other end.
 //! * [`clock`]: the two clocks of the core.
 //! * [`kernel`]: faults of kernel versions.
@@ -20,11 +22,13 @@ pub mod fdpass;
 pub mod kernel;
 pub mod keyfile;
 pub mod net;
+pub mod netns;
 mod private_file;
 pub mod privilege;
 pub mod process;
 pub mod room;
 pub mod secretfile;
+pub mod seqpacket;
 pub mod socket;
 
 pub use private_file::{KeyFileError, Kind};
