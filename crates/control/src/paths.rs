@@ -61,6 +61,8 @@ pub const NETWORKS_DOCUMENTS_IMPORT: &str = "/v1/networks/documents/import";
 pub const WORKLOADS: &str = "/v1/workloads";
 /// POST [`Detach`](crate::api::Detach) → [`Detached`](crate::api::Detached).
 pub const WORKLOADS_DETACH: &str = "/v1/workloads/detach";
+/// POST [`LeaseQuery`](crate::api::LeaseQuery) → [`LeaseTerms`](crate::api::LeaseTerms).
+pub const WORKLOADS_LEASE_TERMS: &str = "/v1/workloads/lease/terms";
 /// POST [`LeaseRenewal`](crate::api::LeaseRenewal) → [`Leased`](crate::api::Leased).
 pub const WORKLOADS_LEASE: &str = "/v1/workloads/lease";
 /// POST [`DnsQuery`](crate::api::DnsQuery) → [`DnsAnswer`](crate::api::DnsAnswer).

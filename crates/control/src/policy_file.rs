@@ -4,7 +4,7 @@
 //! default = "deny"            # or "allow", which is what a file without it says
 //!
 //! [[rule]]                    # in order: the first that fits decides
-//! from  = "group:web"         # any, group:NAME, workload:NAME, member:NODE
+//! from  = "group:web"         # any, group:NAME, workload:NAME, member:NODE; or a list of these
 //! to    = "workload:db"
 //! allow = ["tcp/5432"]        # or deny = [...]
 //!
@@ -21,7 +21,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 use toml::Spanned;
 
 use crate::api::{Action, Flow, Policy, Rule, Selector, Service};
@@ -33,7 +33,8 @@ pub struct PolicyFile {
     pub policy: Policy,
     /// What must be so.
     pub tests: Vec<PolicyTest>,
-    /// Line of each rule, for warnings about it.
+    /// Line of each rule in `policy`, for warnings about it. A rule with several protocols became
+    /// several.
     pub rule_lines: Vec<usize>,
 }
 
@@ -70,7 +71,7 @@ impl fmt::Display for Mistake {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Root {
     default: Option<Spanned<String>>,
@@ -81,13 +82,52 @@ struct Root {
 }
 
 /// A `[[rule]]` or a `[[test]]`: they are written alike.
-#[derive(Deserialize)]
+#[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
-    from: Option<Spanned<String>>,
-    to: Option<Spanned<String>>,
+    from: Option<Spanned<OneOrMore>>,
+    to: Option<Spanned<OneOrMore>>,
     allow: Option<Spanned<Vec<Spanned<String>>>>,
     deny: Option<Spanned<Vec<Spanned<String>>>>,
+}
+
+/// `"any"` or `["group:a", "group:b"]`. Read by hand: serde's untagged enums forget places.
+enum OneOrMore {
+    One(String),
+    More(Vec<Spanned<String>>),
+}
+
+impl<'de> Deserialize<'de> for OneOrMore {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Take;
+        impl<'de> Visitor<'de> for Take {
+            type Value = OneOrMore;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text in quotes, or a list of these")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<OneOrMore, E> {
+                Ok(OneOrMore::One(text.to_owned()))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<OneOrMore, A::Error> {
+                let mut list = Vec::new();
+                while let Some(item) = items.next_element()? {
+                    list.push(item);
+                }
+                Ok(OneOrMore::More(list))
+            }
+        }
+        deserializer.deserialize_any(Take)
+    }
+}
+
+/// Each text with its place.
+fn texts(one_or_more: &Spanned<OneOrMore>) -> Vec<(usize, &str)> {
+    match one_or_more.get_ref() {
+        OneOrMore::One(text) => vec![(one_or_more.span().start, text)],
+        OneOrMore::More(list) => {
+            list.iter().map(|text| (text.span().start, text.get_ref().as_str())).collect()
+        }
+    }
 }
 
 impl PolicyFile {
@@ -105,8 +145,8 @@ impl PolicyFile {
             }
         };
         let default = root.default.map_or(Action::Allow, |word| reader.action(&word));
-        let rule_lines = root.rule.iter().map(|entry| reader.line(entry.span().start)).collect();
-        let rules = root.rule.iter().filter_map(|entry| reader.rule(entry)).collect();
+        let rules = root.rule.iter().flat_map(|entry| reader.rules(entry)).collect::<Vec<_>>();
+        let (rule_lines, rules) = rules.into_iter().unzip();
         let tests = root.test.iter().flat_map(|entry| reader.test(entry)).collect();
         reader.mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
         if reader.mistakes.is_empty() {
@@ -123,13 +163,20 @@ pub fn write(policy: &Policy) -> String {
     for rule in &policy.rules {
         let services: Vec<_> = rule.services.iter().map(|service| format!("\"{service}\"")).collect();
         let (action, services) = (rule.action.as_str(), services.join(", "));
-        let _ = write!(
-            text,
-            "\n[[rule]]\nfrom  = \"{}\"\nto    = \"{}\"\n{action:<5} = [{services}]\n",
-            rule.from, rule.to
-        );
+        let (from, to) = (ends(&rule.from), ends(&rule.to));
+        let _ = write!(text, "\n[[rule]]\nfrom  = {from}\nto    = {to}\n{action:<5} = [{services}]\n");
     }
     text
+}
+
+fn ends(selectors: &[Selector]) -> String {
+    match selectors {
+        [one] => format!("\"{one}\""),
+        more => {
+            let list: Vec<_> = more.iter().map(|selector| format!("\"{selector}\"")).collect();
+            format!("[{}]", list.join(", "))
+        }
+    }
 }
 
 struct Reader<'a> {
@@ -183,29 +230,29 @@ impl Reader<'_> {
         }
     }
 
-    /// The texts' meaning says itself what would be taken: `problem; remedy`.
-    fn value<T: FromStr<Err = String>>(&mut self, text: &Spanned<String>) -> Option<T> {
-        match text.get_ref().parse() {
+    /// What a text means; its refusal says itself what would be taken: `problem; remedy`.
+    fn value<T: FromStr<Err = String>>(&mut self, at: usize, text: &str) -> Option<T> {
+        match text.parse() {
             Ok(value) => Some(value),
             Err(message) => {
                 let (problem, remedy) = message.split_once("; ").unwrap_or((&message, ""));
-                self.add(text.span().start, problem, remedy);
+                self.add(at, problem, remedy);
                 None
             }
         }
     }
 
-    fn ends(&mut self, entry: &Spanned<Entry>) -> Option<(Selector, Selector)> {
-        let mut end = |name: &str, text: &Option<Spanned<String>>| match text {
-            Some(text) => self.value(text),
-            None => {
-                self.add(
-                    entry.span().start,
-                    format!("no `{name}`"),
-                    format!("add {name} = \"any\" to mean everybody"),
-                );
-                None
+    /// Both ends of an entry.
+    fn ends(&mut self, entry: &Spanned<Entry>) -> Option<(Vec<Selector>, Vec<Selector>)> {
+        let mut end = |name: &str, names: &Option<Spanned<OneOrMore>>| {
+            let texts = names.as_ref().map(texts).unwrap_or_default();
+            if texts.is_empty() {
+                let remedy = format!("add {name} = \"any\" to mean everybody");
+                self.add(entry.span().start, format!("no `{name}`"), remedy);
+                return None;
             }
+            let known: Vec<_> = texts.iter().filter_map(|&(at, text)| self.value(at, text)).collect();
+            Some(known).filter(|known| known.len() == texts.len())
         };
         let (from, to) = (end("from", &entry.get_ref().from), end("to", &entry.get_ref().to));
         Some((from?, to?))
@@ -219,34 +266,31 @@ impl Reader<'_> {
                 "write [\"any\"] to mean everything",
             );
         }
-        list.get_ref().iter().filter_map(|text| self.value(text)).collect()
+        list.get_ref().iter().filter_map(|text| self.value(text.span().start, text.get_ref())).collect()
     }
 
-    fn rule(&mut self, entry: &Spanned<Entry>) -> Option<Rule> {
+    /// An entry as rules with their line: one for each protocol, since a signed rule has one.
+    fn rules(&mut self, entry: &Spanned<Entry>) -> Vec<(usize, Rule)> {
+        let line = self.line(entry.span().start);
         let ends = self.ends(entry);
         let (action, list) = match (&entry.get_ref().allow, &entry.get_ref().deny) {
             (Some(list), None) => (Action::Allow, list),
             (None, Some(list)) => (Action::Deny, list),
             (Some(_), Some(deny)) => {
-                self.add(
-                    deny.span().start,
-                    "a rule with both `allow` and `deny`",
-                    "make two rules, in the order you mean",
-                );
-                return None;
+                let remedy = "make two rules, in the order you mean";
+                self.add(deny.span().start, "a rule with both `allow` and `deny`", remedy);
+                return Vec::new();
             }
             (None, None) => {
-                self.add(
-                    entry.span().start,
-                    "a rule without effect",
-                    "add allow = [\"tcp/80\"] or deny = [\"any\"]",
-                );
-                return None;
+                let remedy = "add allow = [\"tcp/80\"] or deny = [\"any\"]";
+                self.add(entry.span().start, "a rule without effect", remedy);
+                return Vec::new();
             }
         };
         let services = self.services(list);
-        let (from, to) = ends?;
-        Some(Rule { from, to, action, services })
+        let Some((from, to)) = ends else { return Vec::new() };
+        let rule = |services| (line, Rule { from: from.clone(), to: to.clone(), action, services });
+        by_protocol(services).into_iter().map(rule).collect()
     }
 
     fn test(&mut self, entry: &Spanned<Entry>) -> Vec<PolicyTest> {
@@ -263,7 +307,7 @@ impl Reader<'_> {
         }
         for (expect, list) in lists.into_iter().filter_map(|(expect, list)| Some((expect, list.as_ref()?))) {
             for text in list.get_ref() {
-                let Some(service) = self.value(text) else { continue };
+                let Some(service) = self.value(text.span().start, text.get_ref()) else { continue };
                 let Some((protocol, port)) = one(&service) else {
                     self.add(
                         text.span().start,
@@ -273,18 +317,36 @@ impl Reader<'_> {
                     continue;
                 };
                 let Some((from, to)) = &ends else { continue };
-                let flow = Flow { from: from.to_string(), to: to.to_string(), protocol, port };
-                tests.push(PolicyTest { flow, expect, line });
+                for (from, to) in from.iter().flat_map(|from| to.iter().map(move |to| (from, to))) {
+                    let flow = Flow { from: from.to_string(), to: to.to_string(), protocol, port };
+                    tests.push(PolicyTest { flow, expect, line });
+                }
             }
         }
         tests
     }
 }
 
+/// Services in groups of one protocol, in the order of their first.
+fn by_protocol(services: Vec<Service>) -> Vec<Vec<Service>> {
+    let number = |service: &Service| match service {
+        Service::Any => None,
+        Service::Protocol { number, .. } => Some(*number),
+    };
+    let mut groups: Vec<Vec<Service>> = Vec::new();
+    for service in services {
+        match groups.iter_mut().find(|group| number(&group[0]) == number(&service)) {
+            Some(group) => group.push(service),
+            None => groups.push(vec![service]),
+        }
+    }
+    groups
+}
+
 /// The protocol and port of a service that stands for one flow.
 pub fn one(service: &Service) -> Option<(u8, Option<u16>)> {
-    /// Protocols without a port in the question would leave open which flow is meant.
-    const NEED_PORT: [u8; 3] = [6, 17, 132];
+    /// Without a port it would be left open which flow is meant.
+    const NEED_PORT: [u8; 2] = [6, 17];
     match *service {
         Service::Protocol { number, ports: Some((first, last)) } if first == last => {
             Some((number, Some(first)))

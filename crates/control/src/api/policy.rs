@@ -47,17 +47,17 @@ pub struct Policy {
     pub rules: Vec<Rule>,
 }
 
-/// One rule.
+/// One rule, as the signed document has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// Who begins the flow.
-    pub from: Selector,
-    /// Whom it is for.
-    pub to: Selector,
+    /// Who begins the flow: any of these; at least one.
+    pub from: Vec<Selector>,
+    /// Whom it is for: any of these; at least one.
+    pub to: Vec<Selector>,
     /// What happens.
     pub action: Action,
-    /// To what it applies; at least one.
+    /// To what it applies: any of these; at least one, and all of one protocol.
     pub services: Vec<Service>,
 }
 
@@ -80,8 +80,7 @@ pub enum Selector {
 pub enum Service {
     /// `any`: every protocol.
     Any,
-    /// `tcp`, `tcp/80`, `tcp/8000-8100`, `udp/…`, `sctp/…`, `icmp` (ICMP and ICMPv6), or a
-    /// protocol's number.
+    /// `tcp`, `tcp/80`, `tcp/8000-8100`, `udp/…`, `icmp` (ICMP and ICMPv6), or a protocol's number.
     Protocol {
         /// IP protocol number; 1 stands for ICMPv6 as well.
         number: u8,
@@ -91,7 +90,7 @@ pub enum Service {
 }
 
 /// Protocols that have a word and ports.
-const WITH_PORTS: [(&str, u8); 3] = [("tcp", 6), ("udp", 17), ("sctp", 132)];
+const WITH_PORTS: [(&str, u8); 2] = [("tcp", 6), ("udp", 17)];
 /// ICMP's number; ICMPv6 (58) is meant with it.
 const ICMP: u8 = 1;
 
@@ -116,10 +115,10 @@ impl FromStr for Selector {
         }
         let wrong = || format!("`{}` names nobody; {TAKES}", text.escape_debug());
         let (kind, name) = text.split_once(':').ok_or_else(wrong)?;
-        if !label(name) {
-            return Err(format!("`{}` is no name; {TAKES}", name.escape_debug()));
-        }
+        let no_name = |takes: &str| Err(format!("`{}` is no name; {takes}", name.escape_debug()));
         match kind {
+            "group" | "workload" if !label(name) => no_name("write 1 to 63 of a-z, 0-9 and hyphens"),
+            "member" if !node(name) => no_name("write a node id, the beginning of one, or a node's name"),
             "group" => Ok(Self::Group(name.to_owned())),
             "workload" => Ok(Self::Workload(name.to_owned())),
             "member" => Ok(Self::Member(name.to_owned())),
@@ -128,9 +127,16 @@ impl FromStr for Selector {
     }
 }
 
-/// Letters, digits, `-`, `_` and `.`, at most 63 bytes: what names of groups, workloads and nodes are made of.
+/// A DNS label: what groups and workloads are called.
 fn label(name: &str) -> bool {
-    (1..=63).contains(&name.len()) && name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c))
+    let inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    let ends = !name.starts_with('-') && !name.ends_with('-');
+    (1..=63).contains(&name.len()) && ends && name.bytes().all(inner)
+}
+
+/// What nodes are called ([`config`](crate::config), `node.name`).
+fn node(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c))
 }
 
 impl fmt::Display for Service {
@@ -317,21 +323,39 @@ mod tests {
         for text in ["any", "group:web", "workload:db-1", "member:paris", "member:k4.x_y"] {
             assert_eq!(text.parse::<Selector>().expect(text).to_string(), text);
         }
-        for text in ["", "web", "group:", "group:a b", "Group:web", "user:x", "workload:a:b", "any:x"] {
+        for text in ["", "web", "Group:web", "user:x", "any:x"] {
             let refused = text.parse::<Selector>().unwrap_err();
             assert!(refused.contains("write any, group:NAME"), "{text}: {refused}");
+        }
+        for text in
+            ["group:", "group:a b", "workload:a:b", "workload:Web", "group:-a", "member:", "member:a/b"]
+        {
+            let refused = text.parse::<Selector>().unwrap_err();
+            assert!(refused.contains("is no name; write "), "{text}: {refused}");
         }
     }
 
     #[test]
     fn what_a_rule_applies_to_has_one_spelling() {
-        for text in ["any", "tcp", "tcp/80", "udp/5000-5100", "sctp/1", "icmp", "47", "tcp/1-65535"] {
+        for text in ["any", "tcp", "tcp/80", "udp/5000-5100", "icmp", "47", "tcp/1-65535"] {
             assert_eq!(text.parse::<Service>().expect(text).to_string(), text);
         }
         assert_eq!("6/80".parse::<Service>().unwrap().to_string(), "tcp/80");
-        for text in
-            ["", "tcp/", "tcp/0", "tcp/90-80", "tcp/70000", "tcp/+8", "icmp/1", "256", "+6", "any/1", "x"]
-        {
+        for text in [
+            "",
+            "tcp/",
+            "tcp/0",
+            "tcp/90-80",
+            "tcp/70000",
+            "tcp/+8",
+            "icmp/1",
+            "sctp",
+            "132/1",
+            "256",
+            "+6",
+            "any/1",
+            "x",
+        ] {
             let refused = text.parse::<Service>().unwrap_err();
             assert!(refused.contains("write any, tcp,"), "{text}: {refused}");
         }

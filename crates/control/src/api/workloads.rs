@@ -54,7 +54,8 @@ pub struct AttachRequest {
     /// The workload's own key (a node id), whose holder sends leases; so it may move between nodes.
     #[serde(default)]
     pub key: Option<String>,
-    /// Signed ATTACH documents that name this node, one for each network; with `key` only.
+    /// Signed ATTACH documents that name this node ([`LeaseTerms`]), one for each network; with `key`
+    /// only.
     #[serde(default)]
     pub leases: Vec<Hex>,
     /// A TAP device for a virtual machine in the given namespace instead of a TUN.
@@ -255,6 +256,38 @@ pub struct Detached {
     pub id: String,
     /// The workload.
     pub name: String,
+}
+
+/// Asks for what the key of a workload has to sign so that this node may carry it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseQuery {
+    /// Id, unique beginning of one, or name.
+    pub network: String,
+    /// The workload's key, a node id.
+    pub key: String,
+}
+
+/// The terms of a lease, with the host's consent (protocol A7.9). Signed by the workload's key, they
+/// are an ATTACH document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseTerms {
+    /// The network's id.
+    pub network: String,
+    /// The workload's key.
+    pub key: String,
+    /// This node.
+    pub host: String,
+    /// Above what revocations name.
+    pub generation: u32,
+    /// Above every lease of this workload that this node knows.
+    pub seq: u64,
+    /// From when, seconds since 1970.
+    pub issued: u64,
+    /// Until when, seconds since 1970; at most 600 later.
+    pub expires: u64,
+    /// This node's signature.
+    pub consent: Hex,
 }
 
 /// Renews the leases of a workload with a key of its own.

@@ -9,9 +9,9 @@ const EXAMPLE: &str = r#"
 default = "deny"
 
 [[rule]]
-from  = "group:web"
+from  = ["group:web", "group:api"]
 to    = "workload:db"
-allow = ["tcp/5432", "icmp"]
+allow = ["tcp/5432", "icmp", "tcp/5433"]
 
 [[rule]]
 from  = "any"
@@ -29,11 +29,21 @@ deny  = ["tcp/22"]
 fn a_file_becomes_rules_and_tests() {
     let file = parse(EXAMPLE).unwrap();
     assert_eq!(file.policy.default, Action::Deny);
-    let rules: Vec<_> =
-        file.policy.rules.iter().map(|r| (r.from.to_string(), r.to.to_string(), r.action)).collect();
-    assert_eq!(rules[0], ("group:web".into(), "workload:db".into(), Action::Allow));
-    assert_eq!(rules[1], ("any".into(), "member:paris".into(), Action::Deny));
-    assert_eq!(file.rule_lines, [4, 9]);
+    let rules: Vec<_> = file
+        .policy
+        .rules
+        .iter()
+        .map(|rule| format!("{} {:?} {:?}", ends(&rule.from), rule.action, rule.services.len()))
+        .collect();
+    assert_eq!(
+        rules,
+        [
+            "[\"group:web\", \"group:api\"] Allow 2",
+            "[\"group:web\", \"group:api\"] Allow 1",
+            "\"any\" Deny 1"
+        ]
+    );
+    assert_eq!(file.rule_lines, [4, 4, 9], "one rule for each protocol");
     let tests: Vec<_> = file.tests.iter().map(|t| (t.flow.port, t.expect, t.line)).collect();
     assert_eq!(tests, [(Some(5432), Action::Allow, 14), (Some(22), Action::Deny, 14)]);
     assert_eq!(parse("").unwrap().policy, Policy::default());
@@ -44,7 +54,10 @@ fn a_policy_that_is_written_out_reads_the_same() {
     let policy = parse(EXAMPLE).unwrap().policy;
     let text = write(&policy);
     assert_eq!(parse(&text).unwrap().policy, policy);
-    assert!(text.starts_with("default = \"deny\"\n\n[[rule]]\nfrom  = \"group:web\"\n"), "{text}");
+    assert!(
+        text.starts_with("default = \"deny\"\n\n[[rule]]\nfrom  = [\"group:web\", \"group:api\"]\n"),
+        "{text}"
+    );
 }
 
 #[test]
