@@ -25,13 +25,14 @@ fn is_piece(original: &[u8], info: &PacketInfo, index: usize, at: usize, segment
     let payload = &segment[own.payload..];
     assert_eq!(payload, &original[info.payload + at..][..payload.len()]);
     if own.version == Version::V4 {
-        assert_eq!(ip::v4_id(segment).unwrap(), ip::v4_id(original).unwrap().wrapping_add(index as u16));
+        let id = |packet| ip::v4_id(packet).expect("IPv4");
+        assert_eq!(id(segment), id(original).wrapping_add(index as u16));
         assert!(v4_header_ok(segment), "the IPv4 header's checksum");
     }
     if own.protocol == PROTO_TCP {
         let l4 = info.l4.expect("TCP");
-        let was = TcpHeader::parse(&original[l4..]).unwrap();
-        let is = TcpHeader::parse(&segment[l4..]).unwrap();
+        let was = TcpHeader::parse(&original[l4..]).expect("TCP");
+        let is = TcpHeader::parse(&segment[l4..]).expect("TCP");
         assert_eq!(is.seq, was.seq.wrapping_add(at as u32));
         let keeps = if index == 0 { tcp::CWR } else { 0 } | if last { tcp::FIN | tcp::PSH } else { 0 };
         let moves = tcp::CWR | tcp::FIN | tcp::PSH;
