@@ -62,7 +62,7 @@ pub(crate) struct Networks {
     /// The snapshot's number: flows that were judged by an older one are judged again.
     pub(crate) rules: u32,
     devices: FxHashMap<InterfaceId, Device>,
-    at: FxHashMap<(Slot, IpAddr), InterfaceId>,
+    at: FxHashMap<(Slot, IpAddr), Sink>,
 }
 
 impl Networks {
@@ -73,9 +73,7 @@ impl Networks {
 
     /// The device of a local workload, by its address in a network.
     pub(crate) fn local(&self, slot: Slot, address: &IpAddr) -> Option<Sink> {
-        let interface = *self.at.get(&(slot, *address))?;
-        let offloads = self.devices.get(&interface)?.interface.offloads;
-        Some(Sink { interface, offloads })
+        self.at.get(&(slot, *address)).copied()
     }
 
     /// Takes a new snapshot into use.
@@ -103,8 +101,11 @@ impl Networks {
         for (&id, device) in &mut self.devices {
             device.slot = slots.get(&device.interface.network).copied().unwrap_or(0);
             for address in device.addresses().filter(|_| device.slot != 0) {
-                let holder = self.at.entry((device.slot, address)).or_insert(id);
-                *holder = id.max(*holder);
+                let sink = Sink { interface: id, offloads: device.interface.offloads };
+                let holder = self.at.entry((device.slot, address)).or_insert(sink);
+                if holder.interface < id {
+                    *holder = sink;
+                }
             }
         }
     }

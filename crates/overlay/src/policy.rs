@@ -6,14 +6,17 @@
 //! tracking's business. Both ends judge, each from its own snapshot: the sender so that nothing
 //! useless travels, the receiver because it trusts nobody.
 
+mod compile;
+mod explain;
+
 use sinew_types::MeshAddr;
+pub use sinew_wire::document::{PolicySpec, ProtocolSpec, RuleSpec, SelectorSpec};
+use sinew_wire::ip::{PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP};
+
+pub(crate) use compile::{GroupBits, compile};
+pub use explain::{End, Explanation, Warning, check, explain};
 
 use crate::snapshot::{Place, WorkloadKey};
-
-const ICMP: u8 = 1;
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-const ICMPV6: u8 = 58;
 
 /// Groups of a network as bits; a network has at most 64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -75,58 +78,61 @@ impl Selector {
     }
 }
 
-/// Which transport protocols a rule means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Protocol {
-    /// All.
-    Any,
-    /// ICMP and ICMPv6.
-    Icmp,
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-    /// Another, by its number.
-    Number(u8),
-}
-
-impl Protocol {
-    /// Whether protocol `number` is meant.
-    pub const fn matches(self, number: u8) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Icmp => number == ICMP || number == ICMPV6,
-            Self::Tcp => number == TCP,
-            Self::Udp => number == UDP,
-            Self::Number(own) => number == own,
-        }
+/// Whether protocol `number` is meant by `spec`.
+const fn protocol_matches(spec: ProtocolSpec, number: u8) -> bool {
+    match spec {
+        ProtocolSpec::Any => true,
+        ProtocolSpec::Icmp => number == PROTO_ICMP || number == PROTO_ICMPV6,
+        ProtocolSpec::Tcp => number == PROTO_TCP,
+        ProtocolSpec::Udp => number == PROTO_UDP,
+        ProtocolSpec::Number(own) => number == own,
     }
 }
 
 /// One rule, compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Who opens the flow.
-    pub from: Selector,
-    /// To whom.
-    pub to: Selector,
+    /// Who opens the flow: any of these.
+    pub from: Vec<Selector>,
+    /// To whom: any of these.
+    pub to: Vec<Selector>,
     /// By which protocol.
-    pub protocol: Protocol,
+    pub protocol: ProtocolSpec,
     /// Destination ports, ranges with both ends; empty means all, and protocols without ports.
     pub ports: Vec<(u16, u16)>,
     /// What it says.
     pub allow: bool,
 }
 
+/// The part of a rule that a flow does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mismatch {
+    /// Another protocol.
+    Protocol,
+    /// Not from there.
+    From,
+    /// Not to there.
+    To,
+    /// Another port, or none.
+    Port,
+}
+
 impl Rule {
-    fn matches(&self, from: &Place, to: &Place, protocol: u8, port: Option<u16>) -> bool {
-        self.protocol.matches(protocol)
-            && self.from.matches(from)
-            && self.to.matches(to)
-            && (self.ports.is_empty()
-                || port.is_some_and(|port| {
-                    self.ports.iter().any(|&(first, last)| (first..=last).contains(&port))
-                }))
+    /// What does not fit; `None` if the rule matches.
+    fn mismatch(&self, from: &Place, to: &Place, protocol: u8, port: Option<u16>) -> Option<Mismatch> {
+        let any = |list: &[Selector], place| list.iter().any(|selector| selector.matches(place));
+        let within = |port| self.ports.iter().any(|&(first, last)| (first..=last).contains(&port));
+        if !protocol_matches(self.protocol, protocol) {
+            Some(Mismatch::Protocol)
+        } else if !any(&self.from, from) {
+            Some(Mismatch::From)
+        } else if !any(&self.to, to) {
+            Some(Mismatch::To)
+        } else if !self.ports.is_empty() && !port.is_some_and(within) {
+            Some(Mismatch::Port)
+        } else {
+            None
+        }
     }
 }
 
@@ -162,7 +168,7 @@ impl Policy {
     /// Whether `from` may open a flow of `protocol` to `port` of `to`. `port` is the destination
     /// port, `None` for protocols without ports; such packets match no rule that names ports.
     pub fn verdict(&self, from: &Place, to: &Place, protocol: u8, port: Option<u16>) -> Verdict {
-        match self.rules.iter().position(|rule| rule.matches(from, to, protocol, port)) {
+        match self.rules.iter().position(|rule| rule.mismatch(from, to, protocol, port).is_none()) {
             Some(at) => Verdict { allow: self.rules[at].allow, rule: u16::try_from(at).ok() },
             None => Verdict { allow: self.default_allow, rule: None },
         }
@@ -171,6 +177,25 @@ impl Policy {
     /// The rules in order.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// Why each rule up to the one that decides does not match; `None` for that one.
+    pub(crate) fn steps(
+        &self,
+        from: &Place,
+        to: &Place,
+        protocol: u8,
+        port: Option<u16>,
+    ) -> Vec<Option<Mismatch>> {
+        let all = self.rules.iter().map(|rule| rule.mismatch(from, to, protocol, port));
+        let mut steps = Vec::new();
+        for step in all {
+            steps.push(step);
+            if step.is_none() {
+                break;
+            }
+        }
+        steps
     }
 }
 
@@ -189,32 +214,38 @@ mod tests {
     fn the_first_rule_that_matches_decides() {
         let (a, b) = (place(1, 1, 0b01), place(2, 2, 0b10));
         let rule = |from, to, protocol, ports: &[(u16, u16)], allow| Rule {
-            from,
-            to,
+            from: vec![from],
+            to: vec![to],
             protocol,
             ports: ports.to_vec(),
             allow,
         };
         let policy = Policy::new(
             vec![
-                rule(Selector::Groups(GroupSet(1)), Selector::Workload(2), Protocol::Tcp, &[(80, 81)], true),
-                rule(Selector::Any, Selector::Member(b.node), Protocol::Udp, &[], false),
-                rule(Selector::Any, Selector::Any, Protocol::Icmp, &[], true),
-                rule(Selector::Nothing, Selector::Any, Protocol::Any, &[], true),
-                rule(Selector::Any, Selector::Any, Protocol::Number(47), &[(1, 2)], true),
+                rule(
+                    Selector::Groups(GroupSet(1)),
+                    Selector::Workload(2),
+                    ProtocolSpec::Tcp,
+                    &[(80, 81)],
+                    true,
+                ),
+                rule(Selector::Any, Selector::Member(b.node), ProtocolSpec::Udp, &[], false),
+                rule(Selector::Any, Selector::Any, ProtocolSpec::Icmp, &[], true),
+                rule(Selector::Nothing, Selector::Any, ProtocolSpec::Any, &[], true),
+                rule(Selector::Any, Selector::Any, ProtocolSpec::Number(47), &[(1, 2)], true),
             ],
             false,
         );
         for (from, to, protocol, port, allow, by) in [
-            (&a, &b, TCP, Some(80), true, Some(0)),
-            (&a, &b, TCP, Some(81), true, Some(0)),
-            (&a, &b, TCP, Some(82), false, None),
-            (&a, &b, TCP, None, false, None),
-            (&b, &b, TCP, Some(80), false, None),
-            (&a, &b, UDP, Some(80), false, Some(1)),
-            (&b, &a, UDP, Some(80), false, None),
-            (&b, &a, ICMP, None, true, Some(2)),
-            (&b, &a, ICMPV6, None, true, Some(2)),
+            (&a, &b, PROTO_TCP, Some(80), true, Some(0)),
+            (&a, &b, PROTO_TCP, Some(81), true, Some(0)),
+            (&a, &b, PROTO_TCP, Some(82), false, None),
+            (&a, &b, PROTO_TCP, None, false, None),
+            (&b, &b, PROTO_TCP, Some(80), false, None),
+            (&a, &b, PROTO_UDP, Some(80), false, Some(1)),
+            (&b, &a, PROTO_UDP, Some(80), false, None),
+            (&b, &a, PROTO_ICMP, None, true, Some(2)),
+            (&b, &a, PROTO_ICMPV6, None, true, Some(2)),
             (&a, &b, 47, None, false, None),
         ] {
             let verdict = policy.verdict(from, to, protocol, port);
@@ -224,7 +255,7 @@ mod tests {
 
     #[test]
     fn without_a_policy_members_reach_each_other() {
-        let verdict = Policy::default().verdict(&place(1, 0, 0), &place(2, 5, 0), TCP, Some(1));
+        let verdict = Policy::default().verdict(&place(1, 0, 0), &place(2, 5, 0), PROTO_TCP, Some(1));
         assert_eq!(verdict, Verdict { allow: true, rule: None });
     }
 

@@ -44,6 +44,8 @@ pub struct NetworkView {
     pub name: Arc<str>,
     /// Addresses of workloads.
     pub places: Places,
+    /// Addresses of moving workloads that are nowhere now: nobody may use them.
+    pub vacant: FxHashSet<IpAddr>,
     /// Subnets of members by their first address; all IPv4 subnets have the same length.
     pub subnets: Places,
     /// Length of the members' IPv4 subnets, bits.
@@ -57,13 +59,26 @@ impl NetworkView {
     pub fn new(id: NetworkId, slot: Slot, name: &str, seed: u64) -> Self {
         let map = || Places::with_hasher(FxSeededState::with_seed(seed as usize));
         let (places, subnets) = (map(), map());
-        Self { id, slot, name: name.into(), places, subnets, subnet_len: 24, policy: Policy::default() }
+        Self {
+            id,
+            slot,
+            name: name.into(),
+            places,
+            vacant: FxHashSet::default(),
+            subnets,
+            subnet_len: 24,
+            policy: Policy::default(),
+        }
     }
 
     /// Whose `address` is: a workload's, wherever it has moved to; else the member's in whose subnet
     /// it lies (a packet may be faster than the document that names its workload).
     pub fn place(&self, address: &IpAddr) -> Option<&Place> {
-        self.places.get(address).or_else(|| self.subnets.get(&self.first_of_subnet(address)))
+        match self.places.get(address) {
+            None if self.vacant.contains(address) => None,
+            None => self.subnets.get(&self.first_of_subnet(address)),
+            place => place,
+        }
     }
 
     /// The first address of the subnet that `address` would lie in.

@@ -130,7 +130,7 @@ impl Coalescer {
         emit: &mut impl FnMut(InterfaceId, &VirtioNetHdr, &[u8]),
     ) -> Result<(), DropReason> {
         let info = PacketInfo::parse(packet).map_err(|_| DropReason::BadInner)?;
-        self.push_parsed(packet, info, csum_partial, sink, emit)
+        self.push_parsed(packet, &info, csum_partial, sink, emit)
     }
 
     /// As [`Coalescer::push`], for a packet that was parsed already.
@@ -140,12 +140,12 @@ impl Coalescer {
     pub fn push_parsed(
         &mut self,
         packet: &mut [u8],
-        info: PacketInfo,
+        info: &PacketInfo,
         csum_partial: bool,
         sink: Sink,
         emit: &mut impl FnMut(InterfaceId, &VirtioNetHdr, &[u8]),
     ) -> Result<(), DropReason> {
-        let transport = Transport::of(packet, &info);
+        let transport = Transport::of(packet, info);
         // Protocol A4: honoured only for whole TCP and UDP packets, else dropped.
         if csum_partial && transport.is_none() {
             return Err(DropReason::BadOffload);
@@ -154,26 +154,26 @@ impl Coalescer {
         let slot = self
             .slots
             .iter()
-            .position(|slot| slot.flow.as_ref().is_some_and(|open| open.is_of(sink.interface, &info)));
-        let mergeable = transport.filter(|_| mergeable(packet, &info, csum_partial, sink.offloads));
+            .position(|slot| slot.flow.as_ref().is_some_and(|open| open.is_of(sink.interface, info)));
+        let mergeable = transport.filter(|_| mergeable(packet, info, csum_partial, sink.offloads));
         match (mergeable, slot) {
-            (Some(_), Some(slot)) if self.slots[slot].accepts(packet, &info) => {
-                self.slots[slot].append(packet, &info, self.clock, emit);
+            (Some(_), Some(slot)) if self.slots[slot].accepts(packet, info) => {
+                self.slots[slot].append(packet, info, self.clock, emit);
             }
             // A first segment that is also the last need not be held.
             (Some(_), slot) if info.tcp_flags.is_some_and(|flags| flags & LAST_FLAGS != 0) => {
-                self.make_way(slot, sink.interface, &info, emit);
-                single(packet, &info, transport, csum_partial, sink, emit)?;
+                self.make_way(slot, sink.interface, info, emit);
+                single(packet, info, transport, csum_partial, sink, emit)?;
             }
             (Some(transport), slot) => {
                 let slot = slot.unwrap_or_else(|| self.quietest());
                 self.slots[slot].flush(emit);
                 let used = self.clock;
-                self.slots[slot].open(packet, Open::new(sink, packet, info, transport, csum_partial, used));
+                self.slots[slot].open(packet, Open::new(sink, packet, *info, transport, csum_partial, used));
             }
             (None, slot) => {
-                self.make_way(slot, sink.interface, &info, emit);
-                single(packet, &info, transport, csum_partial, sink, emit)?;
+                self.make_way(slot, sink.interface, info, emit);
+                single(packet, info, transport, csum_partial, sink, emit)?;
             }
         }
         Ok(())

@@ -44,7 +44,7 @@ impl Worker {
         let (tun, mut full) = (&mut self.tun, false);
         let mut emit =
             |to: InterfaceId, vnet: &VirtioNetHdr, merged: &[u8]| full |= !tun.push(to, vnet, merged);
-        self.coalescer.push_parsed(packet, info, csum_partial, sink, &mut emit)?;
+        self.coalescer.push_parsed(packet, &info, csum_partial, sink, &mut emit)?;
         if full { Err(DropReason::TunQueue) } else { Ok(()) }
     }
 

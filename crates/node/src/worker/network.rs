@@ -77,6 +77,7 @@ impl Worker {
     }
 
     /// Whether a packet of a network is what `peer` may send and its receiver takes; where it goes.
+    #[inline(never)] // Or the mesh's own packets pay for it: measured.
     pub(super) fn admit_network(
         &mut self,
         view: &View<'_>,

@@ -124,6 +124,8 @@ pub struct Workload {
     pub keyed: bool,
     /// It is gone; what remains says so.
     pub removed: bool,
+    /// When its name was first claimed, seconds since 1970; kept when the document is renewed.
+    pub since: u64,
 }
 
 /// One line of a HEAD: some subject's documents of a kind are void up to a generation.
@@ -436,6 +438,7 @@ impl Workload {
             services: f.optional(5)?.map(services).transpose()?.unwrap_or_default(),
             keyed: f.flag(6)?,
             removed: f.flag(7)?,
+            since: whole(f.required(8)?, Reader::u64)?,
         })
     }
 
@@ -448,6 +451,7 @@ impl Workload {
             out
         });
         b.option(5, (!services.is_empty()).then_some(services)).flag(6, self.keyed).flag(7, self.removed);
+        b.field(8, &self.since.to_le_bytes());
     }
 }
 
