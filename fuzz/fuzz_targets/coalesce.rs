@@ -1,5 +1,5 @@
-//! The coalescer: whatever comes, its inverse gives the same packets, in order within each flow,
-//! and the kernel is told nothing that is not so.
+//! The coalescer: whatever comes for whichever of two devices, its inverse gives each device its own
+//! packets, in order within each flow, and the kernel is told nothing that is not so.
 //!
 //! Input: what the TUN takes (1 byte), then packets: one byte how, then either a length (2) and as
 //! many bytes, or how an earlier packet is followed: which one (1), bytes less (1), a place and what is
@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use libfuzzer_sys::fuzz_target;
-use sinew_forwarding::offload::{Checksum, Coalescer, Offloads, SEGMENTS_MAX, SUPER_MAX};
+use sinew_forwarding::offload::{Checksum, Coalescer, Offloads, SEGMENTS_MAX, SUPER_MAX, Sink};
 use sinew_fuzz::offload::{checksum_field, complete, cut, pseudo_sum, spelled, v4_header_ok};
-use sinew_types::DropReason;
+use sinew_types::{DropReason, InterfaceId};
 use sinew_wire::ip::{self, Fragment, PROTO_TCP, PROTO_UDP, PacketInfo, Version};
 use sinew_wire::tcp::{self, TcpHeader};
 use sinew_wire::udp;
@@ -24,6 +24,8 @@ const PARTIAL: u8 = 1;
 const RIGHT: u8 = 2;
 /// The packet follows an earlier one, as a cut would have it.
 const FOLLOWS: u8 = 4;
+/// The packet is for the second device.
+const OTHER: u8 = 8;
 /// Enough to fill a super-packet, and another.
 const PACKETS_MAX: usize = 150;
 
@@ -33,8 +35,11 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     Some(*front)
 }
 
-/// The next packet of the input, and whether its checksum is partial.
-fn next(bytes: &mut &[u8], earlier: &[(Vec<u8>, bool)]) -> Option<(Vec<u8>, bool)> {
+/// A packet, and how it comes.
+type Arrival = (Vec<u8>, u8);
+
+/// The next packet of the input.
+fn next(bytes: &mut &[u8], earlier: &[Arrival]) -> Option<Arrival> {
     let [how] = take(bytes)?;
     let mut packet = if how & FOLLOWS == 0 || earlier.is_empty() {
         let length = usize::from(u16::from_le_bytes(take(bytes)?)).min(bytes.len());
@@ -56,7 +61,7 @@ fn next(bytes: &mut &[u8], earlier: &[(Vec<u8>, bool)]) -> Option<(Vec<u8>, bool
             let _ = ip::fill_v4_checksum(&mut packet);
         }
     }
-    Some((packet, how & PARTIAL != 0))
+    Some((packet, how))
 }
 
 /// Makes the packet the one that comes after it in its flow, and `less` bytes shorter.
@@ -140,36 +145,43 @@ fuzz_target!(|bytes: &[u8]| {
     let mut bytes = bytes;
     let Some([takes]) = take(&mut bytes) else { return };
     let offloads = Offloads { tcp: takes & 1 == 0, udp: takes & 2 == 0, checksum: takes & 4 == 0 };
-    let (mut packets, mut expected) = (Vec::new(), Vec::new());
+    let mut packets = Vec::new();
     while packets.len() < PACKETS_MAX
         && let Some(packet) = next(&mut bytes, &packets)
     {
         packets.push(packet);
     }
-    let mut coalescer = Coalescer::new(offloads);
-    let mut written: Vec<(VirtioNetHdr, Vec<u8>)> = Vec::new();
-    let mut emit = |header: &VirtioNetHdr, packet: &[u8]| written.push((*header, packet.to_vec()));
-    for (packet, partial) in &packets {
-        match coalescer.push(&mut packet.clone(), *partial, &mut emit) {
+    let mut coalescer = Coalescer::new();
+    let mut expected = [Vec::new(), Vec::new()];
+    let mut written: [Vec<(VirtioNetHdr, Vec<u8>)>; 2] = [Vec::new(), Vec::new()];
+    let mut emit = |device: InterfaceId, header: &VirtioNetHdr, packet: &[u8]| {
+        written[device.0 as usize].push((*header, packet.to_vec()));
+    };
+    for (packet, how) in &packets {
+        let (partial, device) = (how & PARTIAL != 0, usize::from(how & OTHER != 0));
+        let sink = Sink { interface: InterfaceId(device as u32), offloads };
+        match coalescer.push(&mut packet.clone(), partial, sink, &mut emit) {
             Ok(()) => {
                 let mut packet = packet.clone();
-                if *partial {
+                if partial {
                     complete(&mut packet);
                 }
-                expected.push(spelled(packet));
+                expected[device].push(spelled(packet));
             }
             Err(DropReason::BadInner) => assert!(PacketInfo::parse(packet).is_err()),
-            Err(DropReason::BadOffload) => assert!(*partial),
+            Err(DropReason::BadOffload) => assert!(partial),
             Err(other) => panic!("{other:?}"),
         }
     }
     coalescer.flush(&mut emit);
     assert!(coalescer.is_empty());
-    let mut segments = Vec::new();
-    for (header, packet) in &mut written {
-        is_honest(offloads, header, packet);
-        let cut = cut(header, packet, usize::MAX, Checksum::Complete).expect("a kernel can cut it");
-        segments.extend(cut.into_iter().map(|(segment, _)| spelled(segment)));
+    for (written, expected) in written.iter_mut().zip(&expected) {
+        let mut segments = Vec::new();
+        for (header, packet) in written {
+            is_honest(offloads, header, packet);
+            let cut = cut(header, packet, usize::MAX, Checksum::Complete).expect("a kernel can cut it");
+            segments.extend(cut.into_iter().map(|(segment, _)| spelled(segment)));
+        }
+        assert_eq!(by_flow(&segments), by_flow(expected));
     }
-    assert_eq!(by_flow(&segments), by_flow(&expected));
 });

@@ -7,6 +7,7 @@
 //! * [`privilege`]: which capabilities are missing; no core dumps, no debugger.
 //! * [`room`], [`process`]: a network and mount namespace for one program, and processes that
 //!   cannot be taken for others.
+//! * [`signals`]: who sent a signal, for a supervisor that passes signals on.
 //! * [`fdpass`]: descriptors beside a question on a unix socket.
 //! * [`seqpacket`]: messages with descriptors between two processes.
 //! * [`socket`]: the control socket, which outlives no run, and who is at its other end.
@@ -29,6 +30,7 @@ pub mod process;
 pub mod room;
 pub mod secretfile;
 pub mod seqpacket;
+pub mod signals;
 pub mod socket;
 
 pub use private_file::{KeyFileError, Kind};

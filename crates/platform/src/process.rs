@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 /// A descriptor that stands for one process: readable once it has ended.
 ///
@@ -17,6 +17,13 @@ pub fn pidfd(pid: u32) -> io::Result<OwnedFd> {
         Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Sends a signal to the process that a pidfd stands for; no error when it has ended.
+pub(crate) fn signal(pidfd: BorrowedFd<'_>, signal: i32) {
+    let nothing: *const libc::siginfo_t = std::ptr::null();
+    // SAFETY: the descriptor lives through the call, and no siginfo is given.
+    unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, nothing, 0) };
 }
 
 /// When a process started, in ticks since boot: together with its number this names it for good.

@@ -20,6 +20,10 @@ use std::thread::JoinHandle;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::process;
 
 /// Where programs look for name servers.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -31,7 +35,7 @@ const HOST_RESOLVERS: [&str; 2] = ["/run/systemd/resolve", "/run/nscd"];
 pub struct Room {
     namespace: OwnedFd,
     orders: mpsc::Sender<Order>,
-    started: mpsc::Receiver<io::Result<u32>>,
+    started: mpsc::Receiver<io::Result<(u32, OwnedFd)>>,
     keeper: JoinHandle<io::Result<ExitStatus>>,
 }
 
@@ -44,6 +48,8 @@ struct Order {
 #[derive(Debug)]
 pub struct Occupied {
     pid: u32,
+    /// Readable once the program has ended; stands for no later process of that number.
+    pidfd: AsyncFd<OwnedFd>,
     keeper: JoinHandle<io::Result<ExitStatus>>,
 }
 
@@ -79,10 +85,15 @@ impl Room {
     ///
     /// # Errors
     /// The file cannot be covered, or the program not be started.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with IO enabled.
     pub fn run(self, command: Command, resolv_conf: Option<String>) -> io::Result<Occupied> {
         self.orders.send(Order { command, resolv_conf }).map_err(|_| gone())?;
-        let pid = self.started.recv().map_err(|_| gone())??;
-        Ok(Occupied { pid, keeper: self.keeper })
+        let (pid, pidfd) = self.started.recv().map_err(|_| gone())??;
+        // SAFETY: the descriptor is owned by the AsyncFd and closed with it, not before.
+        let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE)? };
+        Ok(Occupied { pid, pidfd, keeper: self.keeper })
     }
 }
 
@@ -92,11 +103,24 @@ impl Occupied {
         self.pid
     }
 
-    /// Waits for the program's end.
+    /// Returns when the program has ended.
     ///
     /// # Errors
     /// What the system says about waiting.
-    pub fn wait(self) -> io::Result<ExitStatus> {
+    pub async fn ended(&self) -> io::Result<()> {
+        self.pidfd.readable().await.map(drop)
+    }
+
+    /// Sends a signal; no error when the program has ended.
+    pub fn signal(&self, signal: i32) {
+        process::signal(self.pidfd.get_ref().as_fd(), signal);
+    }
+
+    /// How the program ended. Blocks until it has.
+    ///
+    /// # Errors
+    /// What the system says about waiting.
+    pub fn status(self) -> io::Result<ExitStatus> {
         self.keeper.join().unwrap_or_else(|_| Err(gone()))
     }
 }
@@ -128,7 +152,10 @@ fn make() -> io::Result<OwnedFd> {
 }
 
 /// The keeper's life: one order, one program.
-fn keep(orders: &mpsc::Receiver<Order>, started: &mpsc::Sender<io::Result<u32>>) -> io::Result<ExitStatus> {
+fn keep(
+    orders: &mpsc::Receiver<Order>,
+    started: &mpsc::Sender<io::Result<(u32, OwnedFd)>>,
+) -> io::Result<ExitStatus> {
     let Ok(mut order) = orders.recv() else { return Err(gone()) };
     let spawned = order
         .resolv_conf
@@ -136,7 +163,9 @@ fn keep(orders: &mpsc::Receiver<Order>, started: &mpsc::Sender<io::Result<u32>>)
         .and_then(|()| die_with_us(&mut order.command).spawn());
     match spawned {
         Ok(mut child) => {
-            let _ = started.send(Ok(child.id()));
+            // Until `wait` the number is the child's, ended or not.
+            let pidfd = process::pidfd(child.id());
+            let _ = started.send(pidfd.map(|pidfd| (child.id(), pidfd)));
             child.wait()
         }
         Err(error) => {
@@ -233,13 +262,19 @@ mod tests {
         }
     }
 
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
     fn output(script: &str, resolv_conf: Option<&str>) -> Option<(String, ExitStatus)> {
         let room = room()?;
+        let runtime = runtime();
+        let _context = runtime.enter();
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("out");
         let mut command = Command::new("sh");
         command.args(["-c", script]).stdout(File::create(&out).unwrap()).stdin(Stdio::null());
-        let status = room.run(command, resolv_conf.map(str::to_owned)).unwrap().wait().unwrap();
+        let status = room.run(command, resolv_conf.map(str::to_owned)).unwrap().status().unwrap();
         Some((std::fs::read_to_string(out).unwrap(), status))
     }
 
@@ -268,6 +303,21 @@ mod tests {
         let Some(room) = room() else { return };
         let error = room.run(Command::new("/nonexistent"), None).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_signal_reaches_the_program_and_its_end_is_seen() {
+        let Some(room) = room() else { return };
+        runtime().block_on(async {
+            let mut command = Command::new("sleep");
+            command.arg("1000");
+            let occupied = room.run(command, None).unwrap();
+            occupied.signal(libc::SIGTERM);
+            occupied.ended().await.unwrap();
+            occupied.signal(libc::SIGTERM);
+            let status = occupied.status().unwrap();
+            assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGTERM));
+        });
     }
 
     #[test]
