@@ -5,6 +5,7 @@
 
 mod api;
 mod command;
+mod confine;
 mod error;
 mod offload;
 mod operate;
