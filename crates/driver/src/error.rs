@@ -3,6 +3,7 @@
 use std::io;
 
 use sinew_carrier::CarrierError;
+use sinew_platform::confine::ConfineError;
 use sinew_platform::net::NetError;
 use sinew_platform::privilege::Missing;
 use sinew_platform::socket::SocketError;
@@ -26,6 +27,9 @@ pub enum RunError {
     /// The control socket.
     #[error(transparent)]
     Control(#[from] SocketError),
+    /// Privileges that cannot be given up.
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
     /// No random bytes.
     #[error("no random bytes from the system: {0}")]
     Random(#[from] getrandom::Error),

@@ -6,6 +6,7 @@
 mod api;
 mod codel;
 mod command;
+mod confine;
 mod error;
 mod offload;
 mod operate;

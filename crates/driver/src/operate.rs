@@ -12,6 +12,7 @@ use sinew_control::config::{self, Change, ConfigFile};
 use sinew_control::{ApiError, target, time};
 use sinew_node::{Node, PeerConfig, PingAnswer, TraceHop};
 use sinew_platform::clock;
+use sinew_platform::confine::Gap;
 use sinew_types::{DropReason, Instant, Metric, NodeId};
 
 use crate::command::{Command, Reply};
@@ -34,6 +35,8 @@ pub(crate) struct Operations {
     traces: BTreeMap<u64, (NodeId, Reply<Trace>)>,
     next_request: u64,
     twins: Twins,
+    /// What this kernel lacks to keep the daemon in.
+    gaps: Vec<Gap>,
 }
 
 impl Operations {
@@ -43,6 +46,7 @@ impl Operations {
         tun: Option<(String, u16)>,
         offload: InUse,
         key: Key,
+        gaps: Vec<Gap>,
     ) -> Self {
         Self {
             config,
@@ -57,6 +61,7 @@ impl Operations {
             traces: BTreeMap::new(),
             next_request: 0,
             twins: Twins::default(),
+            gaps,
         }
     }
 
@@ -133,6 +138,9 @@ impl Operations {
         if status.peers_total > 0 && status.peers_up == 0 {
             let text = format!("none of {} peers answers", status.peers_total);
             note("no_peer", Severity::Error, text, "`sinew peers` shows the last error of each");
+        }
+        for gap in &self.gaps {
+            note(gap.code(), Severity::Info, gap.text(), gap.fix());
         }
         let drops = node.drops();
         let attacks = [

@@ -13,6 +13,7 @@ use sinew_carrier::udp::UdpCarrier;
 use sinew_control::api::{Key, Listener};
 use sinew_control::config::{self, ConfigFile, Inbound, Mtu, Switch};
 use sinew_control::secrets::Secret;
+use sinew_helper::{Connection, Helper};
 use sinew_node::{Accept, Config, InboundPolicy, Node, Offloads, Ports, Rule, Service, UdpSocket};
 use sinew_platform::net::{InterfaceAddress, Net};
 use sinew_platform::privilege::{self, Capability};
@@ -22,6 +23,7 @@ use sinew_types::{Identity, MeshAddr};
 use tokio::sync::mpsc;
 use tracing::info;
 
+use crate::confine::confine;
 use crate::error::RunError;
 use crate::offload::InUse;
 use crate::operate::{Operations, peer_config};
@@ -47,6 +49,8 @@ pub struct Start {
     pub identity: Identity,
     /// The mesh secret; `None` = open mesh.
     pub secret: Option<Secret>,
+    /// The process that keeps the privileges this one gives up once it is set up.
+    pub helper: Connection,
 }
 
 /// Runs a node until a signal ends it. `ready` is called once everything stands.
@@ -59,11 +63,13 @@ pub fn run(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
 }
 
 async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
-    let Start { file, identity, secret } = start;
+    let Start { file, identity, secret, helper } = start;
     let config = &file.config;
     if config.tun.enabled {
         privilege::check(&[Capability::NetAdmin])?;
     }
+    // Last to be dropped: it tidies up what this process may no longer touch.
+    let _helper = Helper::new(helper)?;
     let mut signals = Signals::new()?;
     let udp = bind_udp(&config.listen.udp)?;
     let mut offload = InUse::of_sockets(&config.offload, &udp).await;
@@ -91,7 +97,8 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     info!(node = %address, "node starts");
     let (commands, requests) = mpsc::channel::<Command>(api::QUEUE);
     let server = tokio::spawn(api::serve(control, commands));
-    let operations = Operations::new(file, listeners, summary, offload, key);
+    let gaps = confine(&file)?;
+    let operations = Operations::new(file, listeners, summary, offload, key, gaps);
     let mut shell = Shell::new(node, udp, tcp, tun.map(|(device, _)| device), requests, operations);
     ready();
     let result = shell.run(&mut signals).await;
