@@ -25,6 +25,9 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     ("sysctl", "procps"),
     ("setpriv", "util-linux"),
     ("setsid", "util-linux"),
+    ("pgbench", "postgresql"),
+    ("redis-server", "redis-server"),
+    ("redis-benchmark", "redis-tools"),
 ];
 
 /// Programs of [`PROGRAMS`] that are not installed, with their packages.

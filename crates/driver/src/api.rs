@@ -1,8 +1,10 @@
 //! The control API: HTTP and JSON over a unix socket, with the caller known by its credentials.
 //!
 //! Root and members of the socket's group may do everything the API offers; the socket's file
-//! mode keeps everybody else out before the first byte (DESIGN §11). Handlers only translate: each
+//! mode keeps everybody else out before the first byte. Handlers only translate: each
 //! sends a [`Command`] to the loop that owns the node and waits for its answer.
+
+mod networks;
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -81,6 +83,7 @@ fn router(commands: Loop) -> Router {
             }),
         )
         .route(paths::PING, post(ping))
+        .merge(networks::router())
         .fallback(|uri: axum::http::Uri| async move { failure(&ApiError::no_such_resource(uri.path())) })
         .layer(axum::extract::DefaultBodyLimit::max(BODY_MAX))
         .with_state(commands)

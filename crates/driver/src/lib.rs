@@ -4,6 +4,7 @@
 //! nothing. [`run`] sets up the host, feeds the node until a signal comes, and undoes what it did.
 
 mod api;
+mod codel;
 mod command;
 mod error;
 mod offload;

@@ -34,7 +34,7 @@ const MAX_ROUTES: usize = 4096;
 /// Device MTU that fits UDP over IPv6, or over IPv4 alone, on Ethernet (protocol A4).
 const MTU_WITH_IPV6: u16 = 1416;
 const MTU_IPV4_ONLY: u16 = 1436;
-/// Control socket: root and its group, nobody else (DESIGN §11).
+/// Control socket: root and its group, nobody else.
 const SOCKET_MODE: u32 = 0o660;
 /// Members of this group may operate the node, where the host has it.
 const OPERATORS: &str = "sinew";

@@ -15,13 +15,14 @@ use sinew_carrier::udp::UdpCarrier;
 use sinew_carrier::{Datagrams, RecvBuffer, SendError};
 use sinew_node::{Event, Node};
 use sinew_platform::clock;
-use sinew_tun::{Tun, TunDevice};
-use sinew_types::{CarrierKind, DropReason, NodeId, PathAddr};
+use sinew_tun::{Tun as _, TunDevice};
+use sinew_types::{CarrierKind, DropReason, InterfaceId, NodeId, PathAddr};
 use tokio::sync::mpsc;
 use tokio::time::Instant as TokioInstant;
 use tracing::{debug, info, warn};
 
 use crate::command::Command;
+use crate::interfaces::Interfaces;
 use crate::operate::Operations;
 use crate::signals::Signals;
 use crate::socket_queue::{CONGESTION_EXPERIENCED, SocketQueue};
@@ -30,10 +31,13 @@ use crate::wait::{Alarm, Rota, Sources, Wake};
 /// Bytes read from the TUN in one turn: a few super-packets, some 100 µs of work, so that whatever
 /// comes the other way waits no longer than that.
 const TUN_BUDGET: usize = 256 * 1024;
-/// Frames read from the TUN in one turn, however small.
-const TUN_FRAMES: usize = 64;
 /// As much from one socket.
 const UDP_BUDGET: usize = 256 * 1024;
+/// Frames read from the TUN in one turn, however small.
+const TUN_FRAMES: usize = 64;
+/// Waiting bytes that are sent in the middle of a turn. Small frames share a system call, of which
+/// this is most of what one takes; a super-packet goes at once, while the cache still holds it.
+const SEND_AT: usize = 48 * 1024;
 /// Slots of the receive buffer: for batches, and for datagrams that come one by one.
 const BATCH_SLOTS: usize = 4;
 const DATAGRAM_SLOTS: usize = 32;
@@ -63,7 +67,7 @@ pub(crate) struct Shell {
     pub(crate) node: Node,
     pub(crate) udp: Vec<UdpCarrier>,
     pub(crate) tcp: TcpCarrier,
-    pub(crate) tun: Option<TunDevice>,
+    pub(crate) interfaces: Interfaces,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) operations: Operations,
     connecting: Connecting,
@@ -94,7 +98,7 @@ impl Shell {
             node,
             udp,
             tcp,
-            tun,
+            interfaces: Interfaces::new(tun),
             commands,
             operations,
             connecting: Connecting::new(),
@@ -115,7 +119,7 @@ impl Shell {
             match self.wait(signals).await? {
                 Wake::Udp(at) => self.on_udp(at),
                 Wake::Tcp(event) => self.on_tcp(event),
-                Wake::Tun => self.on_tun()?,
+                Wake::Tun(id) => self.on_tun(id)?,
                 Wake::Alarm => {}
                 Wake::Timer => self.node.handle_timeout(clock::boottime()),
                 Wake::Command(command) => self.on_command(command),
@@ -139,7 +143,7 @@ impl Shell {
         let due = if paused { due.min(CONGESTION.0) } else { due };
         let sources = Sources {
             udp: &self.udp,
-            tun: self.tun.as_ref().filter(|_| !paused),
+            interfaces: Some(&self.interfaces).filter(|_| !paused),
             tcp: &mut self.tcp,
             commands: &mut self.commands,
             resolved: &mut self.resolved.1,
@@ -187,24 +191,34 @@ impl Shell {
                 self.node.handle_datagrams(from, batch.ecn, bytes, batch.stride, now);
             }
             send_all(&mut self.node, &self.udp, &mut self.tcp, &mut self.congested);
-            write_all(&mut self.node, self.tun.as_ref());
+            self.interfaces.write_all(&mut self.node);
         }
     }
 
-    fn on_tun(&mut self) -> io::Result<()> {
-        let Some(tun) = &self.tun else { return Ok(()) };
+    /// Reads what a device has. Without its own device a node is of no use; a workload's may go.
+    fn on_tun(&mut self, id: InterfaceId) -> io::Result<()> {
+        match self.read_tun(id) {
+            Ok(()) => self.interfaces.look_again(id),
+            Err(error) if id == InterfaceId::NODE => return Err(error),
+            Err(error) => self.on_interface_lost(id, &error),
+        }
+        Ok(())
+    }
+
+    fn read_tun(&mut self, id: InterfaceId) -> io::Result<()> {
+        let Some(tun) = self.interfaces.get(id) else { return Ok(()) };
         let now = clock::boottime();
         let mut taken = 0;
         for _ in 0..TUN_FRAMES {
             match tun.try_read(&mut self.frame) {
                 Ok(len) => {
                     taken += len;
-                    self.node.handle_tun_frame(&mut self.frame[..len], now);
+                    self.node.handle_tun_frame(id, &mut self.frame[..len], now);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
-            if self.node.transmit_backlog() > 48 * 1024 {
+            if self.node.transmit_backlog() > SEND_AT {
                 send_all(&mut self.node, &self.udp, &mut self.tcp, &mut self.congested);
                 if self.congested.is_some() {
                     break;
@@ -262,7 +276,7 @@ impl Shell {
                 break;
             }
         }
-        write_all(&mut self.node, self.tun.as_ref());
+        self.interfaces.write_all(&mut self.node);
         self.operations.forget_gone();
     }
 
@@ -350,14 +364,4 @@ fn send_all(node: &mut Node, udp: &[UdpCarrier], tcp: &mut TcpCarrier, congested
         node.handle_refused(path, size, clock::boottime());
     }
     told
-}
-
-fn write_all(node: &mut Node, tun: Option<&TunDevice>) {
-    let mut dropped = 0;
-    while let Some(frame) = node.poll_tun() {
-        if tun.is_none_or(|tun| tun.try_write(frame).is_err()) {
-            dropped += 1;
-        }
-    }
-    node.count_drops(DropReason::TunQueue, dropped);
 }

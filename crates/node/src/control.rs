@@ -81,8 +81,8 @@ impl Node {
                 self.greet(*src, now);
                 Ok(())
             }
-            Report::Miss { dst, vnet, range } => {
-                let dropped = self.held.push(*dst, *vnet, &bytes[range.clone()], now);
+            Report::Miss { dst, inner, vnet, range } => {
+                let dropped = self.held.push(*dst, *inner, *vnet, &bytes[range.clone()], now);
                 self.drops.add(DropReason::HoldQueue, dropped);
                 self.want_session(dst, now);
                 Ok(())
@@ -263,7 +263,7 @@ impl Node {
     pub(crate) fn release_held(&mut self, dst: &MeshAddr, now: Instant) {
         for mut held in self.held.take(dst) {
             let (worker, view) = self.fast_path(now);
-            worker.outbound(&view, held.vnet, &mut held.packet);
+            worker.outbound(&view, held.interface, held.vnet, &mut held.packet);
         }
     }
 

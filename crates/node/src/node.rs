@@ -15,7 +15,8 @@ use sinew_path::Search;
 use sinew_routing::{DirectVerifier, Router, Verifier};
 use sinew_session::{Receipt, Sessions, Target};
 use sinew_types::{
-    Budget, Class, DropReason, Drops, Identity, Instant, MeshAddr, NodeId, PathAddr, Rng, UnixMicros,
+    Budget, Class, DropReason, Drops, Identity, Instant, InterfaceId, MeshAddr, NodeId, PathAddr, Rng,
+    UnixMicros,
 };
 use sinew_wire::virtio::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
 
@@ -24,6 +25,7 @@ use crate::dial::Dialler;
 use crate::event::Event;
 use crate::held::Held;
 use crate::link::Link;
+use crate::networks::Networks;
 use crate::probe::Probes;
 use crate::spacing::Spacing;
 use crate::worker::{Links, Transmit, TunQueue, TxQueue, View, Worker};
@@ -56,6 +58,7 @@ pub struct Node {
     pub(crate) worker: Worker,
     pub(crate) fib: Fib,
     pub(crate) link_info: Links,
+    pub(crate) networks: Networks,
     /// A stub's default next hop with its address, which is a hash and not made for each packet.
     upstream: Option<(NodeId, MeshAddr)>,
     /// What [`Node::poll_timeout`] says, once it is known.
@@ -124,6 +127,7 @@ impl Node {
             worker,
             fib: Fib::new(local, rng.u64()),
             link_info: Links::default(),
+            networks: Networks::default(),
             upstream: None,
             due: Cell::new(None),
             links: BTreeMap::new(),
@@ -175,17 +179,17 @@ impl Node {
         self.pump_reports(now);
     }
 
-    /// A packet that the local kernel sent into the mesh, behind its virtio header's meaning.
-    pub fn handle_tun(&mut self, vnet: VirtioNetHdr, packet: &mut [u8], now: Instant) {
+    /// A packet that the local kernel sent into a device, behind its virtio header's meaning.
+    pub fn handle_tun(&mut self, from: InterfaceId, vnet: VirtioNetHdr, packet: &mut [u8], now: Instant) {
         let (worker, view) = self.fast_path(now);
-        worker.outbound(&view, vnet, packet);
+        worker.outbound(&view, from, vnet, packet);
         self.pump_reports(now);
     }
 
     /// As [`Node::handle_tun`], with the packet as it was read: virtio header first.
-    pub fn handle_tun_frame(&mut self, frame: &mut [u8], now: Instant) {
+    pub fn handle_tun_frame(&mut self, from: InterfaceId, frame: &mut [u8], now: Instant) {
         match (VirtioNetHdr::parse(frame), frame.get_mut(VIRTIO_NET_HDR_LEN..)) {
-            (Ok(vnet), Some(packet)) => self.handle_tun(vnet, packet, now),
+            (Ok(vnet), Some(packet)) => self.handle_tun(from, vnet, packet, now),
             _ => self.drops.count(DropReason::BadInner),
         }
     }
@@ -291,8 +295,8 @@ impl Node {
         self.worker.tx.len()
     }
 
-    /// The next packet for the local kernel: virtio header, then the packet.
-    pub fn poll_tun(&mut self) -> Option<&[u8]> {
+    /// The next packet for the local kernel: which device, then virtio header and packet.
+    pub fn poll_tun(&mut self) -> Option<(InterfaceId, &[u8])> {
         let queue: &mut TunQueue = &mut self.worker.tun;
         queue.next()
     }
@@ -348,6 +352,7 @@ impl Node {
             fib: &self.fib,
             keys: self.sessions.keys(),
             links: &self.link_info,
+            networks: &self.networks,
             default_hop: self.upstream.map(|(_, addr)| addr),
             device_mtu: self.device_mtu,
             now,
@@ -360,7 +365,7 @@ impl Node {
         let expired = self.held.expire(now);
         self.drops.add(DropReason::HoldQueue, expired.len() as u64);
         for held in expired {
-            self.worker.answer_local(&held.packet, Cause::of(DropReason::HoldQueue), now);
+            self.worker.answer(held.interface, &held.packet, Cause::of(DropReason::HoldQueue), now);
         }
     }
 

@@ -15,6 +15,7 @@ mod probes;
 
 use std::sync::Arc;
 
+use sinew_noise::hash::sha256;
 use sinew_types::{Instant, MeshAddr, NodeId, PathAddr};
 use sinew_wire::handshake::{Hs1Payload, Hs2Payload};
 use sinew_wire::segment::StreamClass;
@@ -33,6 +34,8 @@ use crate::timers::earlier;
 
 use probes::{Pings, Watch};
 
+/// Separates this hash from all others.
+const BINDING_TAG: &[u8] = b"sinew/binding/v1\0";
 /// Most epochs kept at a time: current, previous, and the two of a simultaneous opening.
 const MAX_EPOCHS: usize = 4;
 /// Least record payload that a peer takes: an inner packet of 1280 and some room.
@@ -137,6 +140,19 @@ impl Association {
             reachable: false,
             buffered: 0,
         }
+    }
+
+    /// What is to hold for this association only is bound to this (protocol A7): equal on both
+    /// sides, gone with the association, and of no use to whoever was not told both ids.
+    pub(crate) fn binding(&self, core: &Core) -> Option<[u8; 32]> {
+        if !self.up {
+            return None;
+        }
+        let mut ends = [(core.own, self.own), (self.peer, self.their)];
+        ends.sort_unstable_by_key(|(node, _)| *node);
+        let [(lower, lower_id), (higher, higher_id)] = ends;
+        let ids = [lower_id.to_le_bytes(), higher_id.to_le_bytes()];
+        Some(sha256(&[BINDING_TAG, lower.as_bytes(), higher.as_bytes(), &ids[0], &ids[1]]))
     }
 
     // --- epochs ---

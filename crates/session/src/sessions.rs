@@ -338,6 +338,12 @@ impl Sessions {
         self.peers.get(peer).is_some_and(|association| association.paths.tentative().is_some())
     }
 
+    /// 32 bytes that stand for the association with `peer`, and change when either side forgets the
+    /// other (protocol A7): a network's handle holds for one association. `None` without one.
+    pub fn binding(&self, peer: &NodeId) -> Option<[u8; 32]> {
+        self.peers.get(peer)?.binding(&self.core)
+    }
+
     // --- control streams ---
 
     /// Gives a message to the control channel; returns its ordinal, which

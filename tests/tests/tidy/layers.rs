@@ -29,6 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("carrier", &["types"]),
     ("tun", &["types"]),
     ("platform", &["types"]),
+    ("helper", &["types", "tun", "platform"]),
     ("discovery", &["types"]),
     ("store", &["types"]),
     ("dns", &["types"]),
@@ -37,10 +38,23 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // shell
     (
         "driver",
-        &["types", "wire", "node", "carrier", "tun", "platform", "discovery", "gateway", "store", "dns", "control"],
+        &[
+            "types",
+            "wire",
+            "node",
+            "carrier",
+            "tun",
+            "platform",
+            "helper",
+            "discovery",
+            "gateway",
+            "store",
+            "dns",
+            "control",
+        ],
     ),
     // binaries
-    ("daemon", &["types", "node", "driver", "control", "platform"]),
+    ("daemon", &["types", "node", "driver", "helper", "control", "platform"]),
     ("cli", &["types", "control", "platform"]),
 ];
 

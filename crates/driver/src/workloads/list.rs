@@ -1,0 +1,67 @@
+//! Workloads as `sinew workload ls` shows them.
+
+use sinew_control::api::{Workload, WorkloadState, Workloads as List, pinned_namespace};
+use sinew_types::{Instant, InterfaceId};
+
+use super::{InterfaceRecord, Parts, Running, Workloads};
+use crate::networks;
+
+impl Workloads {
+    pub(super) fn list(&self, parts: &Parts<'_>, now: Instant) -> List {
+        let mut workloads: Vec<_> = self
+            .running
+            .values()
+            .flat_map(|running| {
+                let interfaces = running.record.interfaces.iter().enumerate();
+                interfaces.map(|(at, interface)| self.line(parts, running, at, interface, now))
+            })
+            .collect();
+        workloads.sort_by(|a, b| (&a.name, &a.network).cmp(&(&b.name, &b.network)));
+        List { workloads }
+    }
+
+    fn line(
+        &self,
+        parts: &Parts<'_>,
+        running: &Running,
+        at: usize,
+        interface: &InterfaceRecord,
+        now: Instant,
+    ) -> Workload {
+        let record = &running.record;
+        let traffic = running.interfaces.get(at).map(|&id| parts.node.interface_traffic(id));
+        let (rx_bytes, tx_bytes) = traffic.unwrap_or_default();
+        let lease = networks::lease_until(parts.node, interface, &record.name);
+        Workload {
+            id: record.id.clone(),
+            name: record.name.clone(),
+            network: interface.network_name.clone(),
+            addresses: interface.addresses().iter().map(ToString::to_string).collect(),
+            netns: Some(pinned_namespace(&self.control, &record.id).display().to_string()),
+            pid: record.watch.map(|watch| watch.pid),
+            state: state(parts, running, running.interfaces.get(at), interface, now),
+            rx_bytes,
+            tx_bytes,
+            interface: interface.name.clone().unwrap_or_default(),
+            mtu: u32::from(interface.mtu),
+            by: record.by,
+            tag: record.tag.clone(),
+            key: record.key.clone(),
+            lease_until: lease,
+        }
+    }
+}
+
+fn state(
+    parts: &Parts<'_>,
+    running: &Running,
+    id: Option<&InterfaceId>,
+    interface: &InterfaceRecord,
+    now: Instant,
+) -> WorkloadState {
+    match id {
+        _ if running.broken => WorkloadState::Broken,
+        None => WorkloadState::Waiting,
+        Some(_) => networks::state_of(parts.node, interface, now),
+    }
+}
