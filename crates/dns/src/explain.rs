@@ -1,6 +1,5 @@
 //! The same answers, in words: for `sinew dns query` and `sinew dns records`.
 
-use std::net::SocketAddr;
 use std::str::FromStr;
 
 use hickory_proto::op::{Message, MessageType, Metadata, OpCode, Query, ResponseCode};
@@ -11,7 +10,7 @@ use crate::answer::{self, Answer, Verdict, Why};
 use crate::question::{Question, Transport};
 use crate::reverse;
 use crate::scope::Scope;
-use crate::upstream::{Failure, Forwarder};
+use crate::upstream::{Answered, Failure, Forwarder};
 use crate::zones::{NODES, Zones};
 
 /// One record in words.
@@ -148,7 +147,7 @@ fn local(name: &Name, answer: &Answer) -> Explanation {
     }
 }
 
-fn remote(name: &Name, result: Result<(Vec<u8>, SocketAddr), Failure>) -> Explanation {
+fn remote(name: &Name, result: Answered) -> Explanation {
     let failed = |status: ResponseCode, why: &str| Explanation {
         name: plain(name),
         tried: Vec::new(),
@@ -171,10 +170,6 @@ fn remote(name: &Name, result: Result<(Vec<u8>, SocketAddr), Failure>) -> Explan
             failed(ResponseCode::Refused, "not below our domain, and there is nobody to ask")
         }
         Err(Failure::Silent) => failed(ResponseCode::ServFail, "nobody answered within two seconds"),
-        Err(Failure::Loop) => failed(
-            ResponseCode::ServFail,
-            "too many of the same question are on their way: a loop of resolvers?",
-        ),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A question as it came in: what an answer must repeat, and how long it may be.
 
 use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, Query, ResponseCode};
-use hickory_proto::rr::Record;
+use hickory_proto::rr::{Name, Record};
 
 use crate::answer::Answer;
 
@@ -61,14 +61,23 @@ impl Question {
         self.encode(&message)
     }
 
-    /// The bytes of a whole response from elsewhere, made to fit who asked here.
-    pub(crate) fn relay(&self, mut bytes: Vec<u8>) -> Option<Vec<u8>> {
+    /// A whole response from elsewhere, made to fit who asked here: his id, his spelling of the
+    /// name, and no more bytes than he can take.
+    pub(crate) fn relay(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         if bytes.len() > self.limit() {
             let mut message = self.blank();
             message.metadata.truncation = true;
             return self.encode(&message);
         }
+        let mut bytes = bytes.to_vec();
         bytes.get_mut(..2)?.copy_from_slice(&self.metadata.id.to_be_bytes());
+        // The first name of a message is spelt out; those after it point to it.
+        let spelt = spelling(self.query.name());
+        if let Some(theirs) = bytes.get_mut(12..12 + spelt.len())
+            && theirs.eq_ignore_ascii_case(&spelt)
+        {
+            theirs.copy_from_slice(&spelt);
+        }
         Some(bytes)
     }
 
@@ -97,4 +106,15 @@ impl Question {
         let bytes = shorter.to_vec().ok()?;
         if bytes.len() <= self.limit() { Some(bytes) } else { message.truncate().to_vec().ok() }
     }
+}
+
+/// A name as it stands on the wire when it is spelt out.
+fn spelling(name: &Name) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(name.len() + 1);
+    for label in name {
+        bytes.push(u8::try_from(label.len()).unwrap_or(0));
+        bytes.extend_from_slice(label);
+    }
+    bytes.push(0);
+    bytes
 }

@@ -285,10 +285,9 @@ impl Server {
 /// The bytes that go back for a question that was handed on.
 async fn forward(shared: &Shared, question: &Question) -> (Option<Vec<u8>>, Outcome) {
     match shared.forwarder.ask(question).await {
-        Ok((bytes, _)) => (question.relay(bytes), Outcome::Forwarded),
+        Ok((bytes, _)) => (question.relay(&bytes), Outcome::Forwarded),
         Err(Failure::Nobody) => (question.code(ResponseCode::Refused), Outcome::Refused),
         Err(Failure::Silent) => (question.code(ResponseCode::ServFail), Outcome::UpstreamFailed),
-        Err(Failure::Loop) => (question.code(ResponseCode::ServFail), Outcome::Busy),
     }
 }
 
@@ -324,8 +323,10 @@ async fn run_udp(shared: Arc<Shared>, server: Arc<Server>, socket: tokio::net::U
 
 /// Sends without waiting: a full socket buffer must not hold back the next question.
 fn send(server: &Server, socket: &tokio::net::UdpSocket, bytes: &[u8], to: SocketAddr, outcome: Outcome) {
-    let sent = !bytes.is_empty() && socket.try_send_to(bytes, to).is_ok();
-    server.counters.count(if sent { outcome } else { Outcome::Unsent });
+    server.counters.count(outcome);
+    if bytes.is_empty() || socket.try_send_to(bytes, to).is_err() {
+        server.counters.unsent(outcome);
+    }
 }
 
 async fn run_tcp(shared: Arc<Shared>, server: Arc<Server>, listener: tokio::net::TcpListener) {
@@ -370,17 +371,14 @@ async fn converse(shared: &Shared, server: &Server, mut stream: tokio::net::TcpS
             },
         };
         let Some(bytes) = bytes else { return Ok(()) };
-        let framed =
-            u16::try_from(bytes.len()).map(|length| [&length.to_be_bytes(), bytes.as_slice()].concat());
-        let sent = match framed {
-            Ok(framed) => {
-                tokio::time::timeout(IDLE, stream.write_all(&framed)).await.map_err(io::Error::from)
-            }
-            Err(error) => Ok(Err(io::Error::other(error))),
-        };
-        let sent = sent.and_then(|result| result);
-        server.counters.count(if sent.is_ok() { outcome } else { Outcome::Unsent });
-        sent?;
+        server.counters.count(outcome);
+        let length = u16::try_from(bytes.len()).map_err(io::Error::other)?;
+        let framed = [&length.to_be_bytes(), bytes.as_slice()].concat();
+        let sent = tokio::time::timeout(IDLE, stream.write_all(&framed)).await;
+        if !matches!(sent, Ok(Ok(()))) {
+            server.counters.unsent(outcome);
+            return Ok(());
+        }
     }
 }
 

@@ -53,6 +53,13 @@ impl Counters {
         self.0[outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// What was counted as `outcome` could not be sent after all. Counting comes before sending,
+    /// so that whoever has an answer finds it counted.
+    pub(crate) fn unsent(&self, outcome: Outcome) {
+        self.0[outcome as usize].fetch_sub(1, Ordering::Relaxed);
+        self.count(Outcome::Unsent);
+    }
+
     pub(crate) fn read(&self) -> Counts {
         Counts(std::array::from_fn(|at| self.0[at].load(Ordering::Relaxed)))
     }

@@ -2,8 +2,9 @@
 //!
 //! One socket and one random number per question, so that an answer can be forged only by
 //! somebody who sees the question. Everything is bounded: how many questions wait (in all and for
-//! each server of ours, so that one workload cannot use up another's), how long each (two
-//! seconds), and how many of them ask the same thing, which is what a loop of resolvers does.
+//! each server of ours, so that one workload cannot use up another's) and how long each (two
+//! seconds). A question that is on its way already is not asked again but shares the answer: fifty
+//! workloads that start together cost one question, and a loop of resolvers ends where it began.
 //!
 //! The host's list is its resolv.conf, read again when the file has changed. Our own address in
 //! it is left out: asking ourselves would only use up the bounds.
@@ -13,14 +14,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::rr::Name;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::message;
@@ -29,9 +31,6 @@ use crate::zones::{BadName, label};
 
 /// How long a question may take elsewhere, over all attempts.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
-
-/// Same questions on their way at once. Retries of clients stay below; a loop does not.
-const SAME_MAX: u32 = 16;
 
 /// How often the host's file is looked at.
 const RECHECK: Duration = Duration::from_secs(1);
@@ -90,9 +89,13 @@ pub(crate) enum Failure {
     Nobody,
     /// Nobody answered in time.
     Silent,
-    /// The same is being asked too often already.
-    Loop,
 }
+
+/// What came from elsewhere: the bytes, and from whom.
+pub(crate) type Answered = Result<(Arc<[u8]>, SocketAddr), Failure>;
+
+/// The bytes of a question under id 0, and whether it goes by TCP.
+type Key = (Vec<u8>, bool);
 
 /// Hands questions on.
 #[derive(Debug)]
@@ -101,8 +104,8 @@ pub(crate) struct Forwarder {
     file: Mutex<Option<FileState>>,
     /// Sockets of ours that the host can reach.
     own: Mutex<Vec<SocketAddr>>,
-    /// How often each question is on its way.
-    asking: Mutex<HashMap<(Name, RecordType), u32>>,
+    /// The questions on their way, each with the place of its answer.
+    asking: Mutex<HashMap<Key, watch::Receiver<Option<Answered>>>>,
     /// Counts the servers that failed: the next question begins with the next one.
     failed: AtomicUsize,
 }
@@ -199,16 +202,34 @@ impl Forwarder {
         servers
     }
 
-    /// The bytes of the answer and who gave it.
-    pub(crate) async fn ask(&self, question: &Question) -> Result<(Vec<u8>, SocketAddr), Failure> {
+    /// The bytes of the answer and who gave it. Whoever asks what is on its way already gets
+    /// that answer, too.
+    pub(crate) async fn ask(&self, question: &Question) -> Answered {
         let servers = self.servers_for(question.query.name());
         if servers.is_empty() {
             return Err(Failure::Nobody);
         }
-        let Some(_counted) = Asking::enter(self, question) else {
-            return Err(Failure::Loop);
-        };
+        let key = key(question).ok_or(Failure::Nobody)?;
         let end = Instant::now() + DEADLINE;
+        loop {
+            let mut shared = match self.join(&key) {
+                Role::Leader(lead) => {
+                    let answered = self.ask_each(question, &servers, end).await;
+                    lead.result.send_replace(Some(answered.clone()));
+                    return answered;
+                }
+                Role::Follower(shared) => shared,
+            };
+            match timeout_at(end, shared.wait_for(Option::is_some)).await {
+                Ok(Ok(answered)) => return answered.clone().unwrap_or(Err(Failure::Silent)),
+                // Whoever led was stopped with his server: ask ourselves.
+                Ok(Err(_)) => {}
+                Err(_) => return Err(Failure::Silent),
+            }
+        }
+    }
+
+    async fn ask_each(&self, question: &Question, servers: &[SocketAddr], end: Instant) -> Answered {
         // A single server is asked twice: the first datagram may have been lost.
         let attempts = u32::try_from(servers.len().max(2)).unwrap_or(2);
         let mut second_best = None;
@@ -217,52 +238,64 @@ impl Forwarder {
             let server = servers[at];
             let left = end.saturating_duration_since(Instant::now());
             let slice = Instant::now() + left / (attempts - attempt);
-            match timeout_at(slice, exchange(question, server)).await {
-                Ok(Ok((bytes, ResponseCode::ServFail | ResponseCode::Refused | ResponseCode::NotImp))) => {
-                    second_best = Some((bytes, server));
+            let result = timeout_at(slice, exchange(question, server)).await;
+            match result {
+                Ok(Ok((bytes, code))) => {
+                    let answered = (bytes.into(), server);
+                    if servers.len() == 1 || !is_failure(code) {
+                        return Ok(answered);
+                    }
+                    second_best = Some(answered);
                 }
-                Ok(Ok((bytes, _))) => return Ok((bytes, server)),
                 Ok(Err(_)) | Err(_) => {}
             }
-            // Others may have moved on meanwhile.
-            let next = self.failed.load(Ordering::Relaxed);
-            if next % servers.len() == at {
-                self.failed.store(next.wrapping_add(1), Ordering::Relaxed);
+            // Unless others that failed with us have moved on already.
+            let now = self.failed.load(Ordering::Relaxed);
+            if now % servers.len() == at {
+                self.failed.store(now.wrapping_add(1), Ordering::Relaxed);
             }
         }
         second_best.ok_or(Failure::Silent)
     }
-}
 
-/// One question on its way, counted until it is dropped.
-struct Asking<'a> {
-    forwarder: &'a Forwarder,
-    key: (Name, RecordType),
-}
-
-impl<'a> Asking<'a> {
-    fn enter(forwarder: &'a Forwarder, question: &Question) -> Option<Self> {
-        let key = (question.query.name().to_lowercase(), question.query.query_type());
-        let mut asking = lock(&forwarder.asking);
-        let count = asking.entry(key.clone()).or_insert(0);
-        if *count >= SAME_MAX {
-            return None;
+    fn join(&self, key: &Key) -> Role<'_> {
+        let mut asking = lock(&self.asking);
+        if let Some(shared) = asking.get(key) {
+            return Role::Follower(shared.clone());
         }
-        *count += 1;
-        drop(asking);
-        Some(Self { forwarder, key })
+        let (result, shared) = watch::channel(None);
+        asking.insert(key.clone(), shared);
+        Role::Leader(Lead { forwarder: self, key: key.clone(), result })
     }
 }
 
-impl Drop for Asking<'_> {
+/// Whether another server may know better.
+const fn is_failure(code: ResponseCode) -> bool {
+    matches!(code, ResponseCode::ServFail | ResponseCode::Refused | ResponseCode::NotImp)
+}
+
+/// All that makes one question different from another, elsewhere.
+fn key(question: &Question) -> Option<Key> {
+    let mut plain = question.clone();
+    plain.query.set_name(question.query.name().to_lowercase());
+    Some((message::outgoing(&plain, 0)?, question.transport == Transport::Tcp))
+}
+
+enum Role<'a> {
+    Leader(Lead<'a>),
+    Follower(watch::Receiver<Option<Answered>>),
+}
+
+/// A question on its way, known as such until this is dropped.
+struct Lead<'a> {
+    forwarder: &'a Forwarder,
+    key: Key,
+    result: watch::Sender<Option<Answered>>,
+}
+
+impl Drop for Lead<'_> {
     fn drop(&mut self) {
-        let mut asking = lock(&self.forwarder.asking);
-        if let Some(count) = asking.get_mut(&self.key) {
-            *count -= 1;
-            if *count == 0 {
-                asking.remove(&self.key);
-            }
-        }
+        lock(&self.forwarder.asking).remove(&self.key);
     }
 }
 
