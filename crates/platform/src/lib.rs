@@ -20,8 +20,8 @@
 #![allow(unsafe_code)]
 
 pub mod clock;
-pub mod fdpass;
 pub mod confine;
+pub mod fdpass;
 pub mod kernel;
 pub mod keyfile;
 pub mod net;

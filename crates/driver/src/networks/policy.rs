@@ -10,7 +10,7 @@ use sinew_control::api::{
 use sinew_node::overlay::{
     self, Explanation, NetworkStatus, PolicySpec, ProtocolSpec, RuleSpec, SelectorSpec, State, Warning,
 };
-use sinew_types::{Label, NodeId};
+use sinew_types::{Label, NetworkId, NodeId};
 
 use super::{rfc3339, version};
 use crate::networks::refused;
@@ -86,12 +86,12 @@ pub(super) fn member(state: &State, text: &str) -> Result<NodeId, ApiError> {
 }
 
 /// The policy in force.
-pub(super) fn in_force(status: &NetworkStatus, state: &State) -> PolicyInForce {
+pub(super) fn in_force(network: &NetworkId, state: &State) -> PolicyInForce {
     let default = PolicySpec::default();
     let spec = state.policy.as_ref().map_or(&default, |(_, spec)| spec);
     let signed = state.policy.as_ref().map(|(signed, _)| signed);
     PolicyInForce {
-        network: status.id.to_string(),
+        network: network.to_string(),
         policy: api::Policy { default: action(spec.default_allow), rules: spec.rules.iter().map(rule).collect() },
         author: signed.map(|signed| signed.author.to_string()),
         issued: signed.map(|signed| rfc3339(signed.document.issued)),
@@ -142,7 +142,7 @@ pub(super) fn trace(
     let in_force = state.policy.as_ref().map(|(_, spec)| spec);
     let default = PolicySpec::default();
     let judged = other.as_ref().or(in_force).unwrap_or(&default);
-    let warnings = overlay::check_policy(judged, Some(state)).map_err(|error| refused(&error))?;
+    let warnings = overlay::check(judged, Some(state)).map_err(|error| refused(&error))?;
     let verdicts = query.flows.iter().map(|flow| verdict(status, state, other.as_ref(), flow));
     Ok(PolicyVerdicts {
         verdicts: verdicts.collect::<Result<_, _>>()?,
@@ -159,7 +159,7 @@ fn verdict(
     let (from, to) = (end(state, &flow.from)?, end(state, &flow.to)?);
     let asked = (flow.protocol, flow.port);
     let found: Explanation =
-        overlay::explain_policy((&status.id, &status.name), state, other, (&from, &to), asked)
+        overlay::explain((&status.id, &status.name), state, other, (&from, &to), asked)
             .map_err(|error| refused(&error))?;
     let port = flow.port.map(|port| (port, port));
     let side = |node: NodeId, side: &str| FlowEnd {
