@@ -14,7 +14,7 @@ use std::time::Duration;
 use sinew_control::ApiError;
 use sinew_control::api::{
     self, DocumentVersion, Hex, Invitation, JoinRequest, Joined, NetworkChanged, NetworkCreated,
-    NetworkState, PendingMember, TicketMode,
+    PendingMember, TicketMode,
 };
 use sinew_control::time;
 use sinew_node::Node;
@@ -321,10 +321,9 @@ fn invite(node: &mut Node, request: &api::InviteRequest, now: Instant) -> Result
 }
 
 fn requests(node: &Node, id: &NetworkId) -> api::JoinRequests {
-    let pending = waiting(node, id).into_iter().map(|asks| PendingMember {
-        node_id: asks.to_string(),
-        address: asks.address().to_string(),
-    });
+    let pending = waiting(node, id)
+        .into_iter()
+        .map(|asks| PendingMember { node_id: asks.to_string(), address: asks.address().to_string() });
     api::JoinRequests { requests: pending.collect() }
 }
 
@@ -432,9 +431,4 @@ fn changed(
         reached: up,
         members,
     })
-}
-
-/// Whether a network passes packets here.
-pub(super) const fn passes(state: NetworkState) -> bool {
-    matches!(state, NetworkState::Ready | NetworkState::Stale)
 }

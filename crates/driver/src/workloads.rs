@@ -106,9 +106,12 @@ impl Workloads {
     /// Carries out one request. A caller that has gone away is no error.
     pub(crate) fn handle(&mut self, parts: &mut Parts<'_>, command: WorkloadCommand, now: Instant) {
         match command {
-            WorkloadCommand::List(reply) => drop(reply.send(Ok(self.list(parts, now)))),
+            WorkloadCommand::List(reply) => drop(reply.send(Ok(self.list(parts)))),
             WorkloadCommand::Attach(attach, reply) => self.attach(parts, attach, reply, now),
             WorkloadCommand::Detach(detach, reply) => self.detach(parts, &detach, reply, now),
+            WorkloadCommand::Terms(query, reply) => {
+                drop(reply.send(networks::lease_terms(parts.node, &query, now)));
+            }
             WorkloadCommand::Lease(renewal, reply) => {
                 let result = self.find(&renewal.workload).and_then(|id| self.renew(parts, &id, &renewal, now));
                 drop(reply.send(result));
@@ -197,7 +200,8 @@ impl Workloads {
                 Ok(one) => placed.push(one),
                 Err(error) => {
                     for one in &placed {
-                        networks::give_back(parts.node, &one.network, &request.name, now);
+                        let keyed = request.key.is_some();
+                        networks::give_back(parts.node, &one.network, &request.name, keyed, now);
                     }
                     return Err(error);
                 }
@@ -355,7 +359,7 @@ impl Workloads {
     fn give_back(&self, parts: &mut Parts<'_>, record: &Record, now: Instant) {
         parts.persist.delete_workload(&record.id);
         for network in record.interfaces.iter().filter_map(InterfaceRecord::network_id) {
-            networks::give_back(parts.node, &network, &record.name, now);
+            networks::give_back(parts.node, &network, &record.name, record.key.is_some(), now);
         }
     }
 
@@ -445,7 +449,9 @@ impl Workloads {
         renewal: &api::LeaseRenewal,
         now: Instant,
     ) -> Result<api::Leased, ApiError> {
-        let until = networks::take_leases(parts.node, &renewal.leases, now)?;
+        let running = self.running.get(id).ok_or_else(|| ApiError::unknown_workload(id))?;
+        let interfaces = &running.record.interfaces;
+        let until = networks::take_leases(parts.node, interfaces, &renewal.leases, now)?;
         Ok(api::Leased { id: id.to_owned(), until })
     }
 }

@@ -35,7 +35,7 @@ pub use event::{AdmitSpec, Change, Event, InviteSpec, Placed, Revoked, Send, Sto
 pub use judge::{Clock, MEMBERS_MAX, STALE_AFTER, WORKLOADS_MAX, judge};
 pub use names::NameRecord;
 pub use overlay::{Counts, Overlay};
-pub use owner::{Founding, Owner, found};
+pub use owner::{AdminRevoked, Founding, Owner, found};
 pub use plan::{FIRST_HOST, Plan, RESOLVER_HOST, Subnets};
 pub use policy::{End, Explanation, Mismatch, Warning, check, explain};
 pub use policy::{
