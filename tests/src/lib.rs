@@ -25,6 +25,7 @@ pub mod cli;
 pub mod impair;
 pub mod lab;
 pub mod ns;
+pub mod privileges;
 pub mod process;
 pub mod requirements;
 pub mod sinewd;

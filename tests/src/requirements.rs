@@ -25,6 +25,7 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     ("sysctl", "procps"),
     ("setpriv", "util-linux"),
     ("setsid", "util-linux"),
+    ("nsenter", "util-linux"),
 ];
 
 /// Programs of [`PROGRAMS`] that are not installed, with their packages.
