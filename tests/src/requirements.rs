@@ -28,6 +28,7 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     ("pgbench", "postgresql"),
     ("redis-server", "redis-server"),
     ("redis-benchmark", "redis-tools"),
+    ("nsenter", "util-linux"),
 ];
 
 /// Programs of [`PROGRAMS`] that are not installed, with their packages.
