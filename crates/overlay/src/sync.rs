@@ -267,6 +267,8 @@ impl Overlay {
         let mut all: std::collections::BTreeMap<_, _> = tried.map(|(node, since)| (*node, *since)).collect();
         all.extend(lasting);
         let new: Vec<NodeId> = all.keys().filter(|node| !state.wanted.contains_key(*node)).copied().collect();
+        // Those still on their way count too: what happens as they come is pushed to them.
+        partners.extend(wanted);
         (state.wanted, state.partners) = (all, partners);
         for peer in new {
             let endpoints =
