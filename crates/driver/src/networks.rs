@@ -223,7 +223,7 @@ pub(crate) fn change<T>(
     now: Instant,
     act: impl FnOnce(&mut Overlay) -> Result<T, Refusal>,
 ) -> Result<T, ApiError> {
-    node.with_overlay(now, act).map_err(|refusal| refused(&refusal))
+    node.with_overlay(now, |overlay, _| act(overlay)).map_err(|refusal| refused(&refusal))
 }
 
 /// A refusal as the command line shows it.

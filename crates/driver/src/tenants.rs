@@ -89,7 +89,7 @@ impl Tenants {
         now: Instant,
     ) {
         match finished {
-            Finished::Stored(token) => node.with_overlay(now, |overlay| overlay.stored(token, now)),
+            Finished::Stored(token) => node.with_overlay(now, |overlay, now| overlay.stored(token, now)),
             Finished::JoinPatience(network) => self.networks.on_patience(node, network, now),
             Finished::Workload(finished) => {
                 let (workloads, mut parts) = self.parts(node, interfaces);

@@ -109,7 +109,7 @@ pub(crate) fn give_back(
 ) {
     if !keyed && let Ok(name) = Label::parse(workload) {
         // The network may be gone with all its places.
-        let _ = node.with_overlay(now, |overlay| overlay.remove(*network, &name, now));
+        let _ = node.with_overlay(now, |overlay, now| overlay.remove(*network, &name, now));
     }
 }
 
