@@ -88,7 +88,8 @@ impl Networks {
     }
 
     fn join(&mut self, node: &mut Node, request: &JoinRequest, reply: Reply<Joined>, now: Instant) {
-        let ticket = Ticket::from_text(request.ticket.trim()).map_err(|error| refused(&error.into()));
+        let ticket = request.ticket.parse::<Ticket>();
+        let ticket = ticket.map_err(|reason| refused(&Refusal::BadTicket { reason }));
         let begun = ticket.and_then(|ticket| {
             change(node, now, |overlay| overlay.join(ticket, request.name.as_deref(), now))
         });

@@ -73,7 +73,9 @@ mod sync;
 mod view;
 mod workload;
 
-pub use document::{DocumentId, Draft, Flaw, KeyRing, LEASE_MAX, Lease, NO_GRANT, Signed, Unverified};
+pub use document::{
+    DocumentId, Draft, Flaw, KeyRing, LEASE_MAX, Lease, NO_GRANT, Signed, Unverified, network_of,
+};
 pub use event::WorkloadSpec;
 pub use event::{AdmitSpec, Change, Event, InviteSpec, Placed, Revoked, Send, StoredNetwork, TicketKind};
 pub use judge::{Clock, MEMBERS_MAX, STALE_AFTER, WORKLOADS_MAX, judge};

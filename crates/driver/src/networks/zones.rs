@@ -31,7 +31,7 @@ pub(crate) fn zones(node: &Node, domain: &str) -> Result<Zones, BadName> {
 }
 
 fn zone(id: &NetworkId, name: &str, state: &State) -> Result<NetworkZone, BadName> {
-    let v4 = state.plan.range().map(|range| Prefix { address: range.network.into(), length: range.len });
+    let v4 = state.plan.range().map(|range| Prefix { address: range.first.into(), length: range.len });
     let v6 = Prefix { address: state.plan.prefix().into(), length: 48 };
     let ranges = v4.into_iter().chain([v6]).collect();
     let mut zone = NetworkZone::new(*id.key().as_bytes(), name, ranges)?;
