@@ -9,7 +9,6 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -20,6 +19,7 @@ use sinew_platform::seqpacket::Seqpacket;
 use sinew_tests::lab::{Lab, run_lab};
 use sinew_tests::ns::Namespace;
 use sinew_tests::privileges::{descriptors, mounts, network_sockets, status};
+use sinew_tests::process::{command, run_ok};
 use sinew_tests::requirements::Bins;
 
 use sinew_tun::{Tun as _, TunDevice};
@@ -261,12 +261,31 @@ fn a_hundred_workloads_come_and_go_and_leave_nothing() {
 }
 
 /// A helper with the raw end of the connection, as somebody has it who has taken over the daemon.
-fn raw_helper(lab: &Lab) -> Result<(Seqpacket, std::process::Child)> {
+/// `before`: words of a command line that starts it.
+fn raw_helper(lab: &Lab, before: &[&str]) -> Result<(Seqpacket, std::process::Child)> {
+    raw_helper_below(lab.dir(), before)
+}
+
+/// As a service unit with `User=` and `AmbientCapabilities=` starts it.
+const AS_A_USER: [&str; 8] = [
+    "setpriv",
+    "--reuid=65534",
+    "--regid=65534",
+    "--clear-groups",
+    "--inh-caps=-all,+sys_admin,+net_admin,+net_bind_service",
+    "--ambient-caps=-all,+sys_admin,+net_admin,+net_bind_service",
+    "--bounding-set=-all,+sys_admin,+net_admin,+net_bind_service",
+    "--",
+];
+
+fn raw_helper_below(folder: &Path, before: &[&str]) -> Result<(Seqpacket, std::process::Child)> {
     let (end, other) = Seqpacket::pair()?;
-    let child = Command::new(&Bins::get()?.sinewd)
-        .arg0("sinewd-helper")
+    let bin = Bins::get()?.sinewd.to_string_lossy().into_owned();
+    let words: Vec<_> = before.iter().copied().chain([bin.as_str()]).collect();
+    let child = Command::new(words[0])
+        .args(&words[1..])
         .arg("--helper")
-        .arg(lab.dir().join("sinew.sock"))
+        .arg(folder.join("sinew.sock"))
         .arg("folder-found")
         .stdin(Stdio::from(OwnedFd::from(other)))
         .stderr(Stdio::piped())
@@ -284,7 +303,7 @@ fn a_daemon_that_was_taken_over_gets_nothing_but_the_verbs() {
         for (message, descriptor) in
             [(&garbage, false), (&empty, false), (&vec![1; 5000], false), (&list, true)]
         {
-            let (end, mut child) = raw_helper(lab)?;
+            let (end, mut child) = raw_helper(lab, &[])?;
             let descriptors: Vec<_> = descriptor.then(|| file.as_fd()).into_iter().collect();
             end.send(message, &descriptors)?;
             let answer = end.receive(&mut [0; 4096])?;
@@ -294,12 +313,12 @@ fn a_daemon_that_was_taken_over_gets_nothing_but_the_verbs() {
             ensure!(child.wait()?.code() == Some(1) && said.contains("makes no sense"), "{said}");
         }
         // The same with nothing wrong is answered: it is the wrongness that ends it.
-        let (end, mut child) = raw_helper(lab)?;
+        let (end, mut child) = raw_helper(lab, &[])?;
         end.send(&list, &[])?;
         ensure!(end.receive(&mut [0; 4096])?.len > 0, "no answer");
         // Names of others: an id is a name below its own folder, and nothing else.
         for name in ["../sinew.sock", "/etc/passwd", ".", "a/b", ""] {
-            let (end, mut child) = raw_helper(lab)?;
+            let (end, mut child) = raw_helper(lab, &[])?;
             let mut detach = vec![1, 4, 1, 0, 0, 0, u8::try_from(name.len())?];
             detach.extend(name.as_bytes());
             end.send(&detach, &[])?;
@@ -313,6 +332,58 @@ fn a_daemon_that_was_taken_over_gets_nothing_but_the_verbs() {
             asked.reattach(&workload("nobody", 1)?).await,
             Err(HelperError::Refused { why: Why::Unknown, .. })
         ));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_helper_of_another_user_with_three_capabilities_is_enough() {
+    lab("user", async |lab| {
+        lab.node("w1")?;
+        let (user, folder) = (65_534, lab.dir().join("theirs"));
+        std::fs::create_dir(&folder)?;
+        std::os::unix::fs::chown(&folder, Some(user), Some(user))?;
+        // The device's node as udev has it; here it may be root's.
+        let node = lab.dir().join("tun");
+        run_ok(command("mknod").arg("--mode=0666").arg(&node).args(["c", "10", "200"]), DEADLINE)?;
+        let script = format!("mount --bind {} /dev/net/tun && exec \"$@\"", node.display());
+        let mut before = vec!["unshare", "--mount", "--", "sh", "-c", &script, "sh"];
+        before.extend(AS_A_USER);
+        let (end, mut child) = raw_helper_below(&folder, &before)?;
+        let asked = Helper::new(Connection::over(end))?;
+        let target = namespace(lab.ns("w1"))?;
+        let attached = asked.attach(&workload("web", 1)?, Some(target.as_fd())).await?;
+        ensure!(attached.dns.len() == 1);
+        ensure!(status(child.id(), "Uid")?.starts_with("65534"), "{}", status(child.id(), "Uid")?);
+        let shown = lab.ns("w1").run(&["ip", "addr"])?;
+        ensure!(shown.contains("10.20.1.2/32"), "{shown}");
+        drop(attached);
+        drop(asked.reattach(&workload("web", 1)?).await?);
+        drop(asked.new_namespace(&id("job")?).await?);
+        for id in asked.list().await? {
+            asked.detach(&id).await?;
+        }
+        drop(asked);
+        ensure!(child.wait()?.code() == Some(0));
+        Ok(())
+    });
+}
+
+#[test]
+fn without_the_capability_the_refusal_names_it() {
+    lab("lacks", async |lab| {
+        lab.node("w1")?;
+        let without = ["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin"];
+        let (end, _child) = raw_helper(lab, &without)?;
+        let asked = Helper::new(Connection::over(end))?;
+        let target = namespace(lab.ns("w1"))?;
+        match asked.attach(&workload("web", 1)?, Some(target.as_fd())).await {
+            Err(HelperError::Refused { why: Why::NotPermitted, text }) => {
+                ensure!(text.contains("CAP_SYS_ADMIN"), "{text}");
+            }
+            other => bail!("{other:?}"),
+        }
+        ensure!(asked.list().await?.is_empty() && !lab.dir().join("netns").exists());
         Ok(())
     });
 }
