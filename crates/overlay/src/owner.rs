@@ -1,291 +1,334 @@
-//! What the owner's key signs: founding a network, making and unmaking admins.
-//!
-//! The key belongs on a machine that is never online, so nothing here needs a node: documents go in,
-//! documents come out, and a node takes them like any others. Each step ends with a HEAD, so that
-//! nobody can be shown the state before it.
+//! What the owner's key signs. The key belongs in a drawer, not on a node: these are functions from
+//! documents to documents, for the command line to call where the key is.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sinew_types::{Identity, Label, NetworkId, NodeId};
-use sinew_wire::document::{Body, Head, Member as MemberBody, Net, Revoke, kind};
-pub use sinew_wire::document::{Grant, Range4};
+use sinew_wire::document::{Body, Grant, Member as MemberBody, Net, PolicySpec, Range4, Revoke, kind};
 
-use crate::document::{Draft, Flaw, KeyRing, NO_GRANT, Signed, Unverified};
-use crate::judge::{Clock, judge, revocations};
+use crate::admin::head_body;
+use crate::document::{Draft, KeyRing, NO_GRANT, Signed, Unverified};
+use crate::judge::{Clock, judge};
 use crate::plan::Plan;
+use crate::refusal::Refusal;
 use crate::set::DocumentSet;
-use crate::state::{Admin, Member, State};
+use crate::state::{Member, State};
 
-/// The first era.
-const FIRST_ERA: u16 = 1;
-
-/// A network to be.
+/// A network to be founded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Founding {
-    /// What the owner calls it.
+    /// What it is called.
     pub name: Label,
-    /// The IPv4 range; `None` for IPv6 only.
+    /// Its IPv4 range; `None` for IPv6 only.
     pub range: Option<Range4>,
-    /// Without a fresh HEAD nothing passes.
+    /// Whether nothing passes without a fresh HEAD.
     pub strict: bool,
-    /// The first admin and member.
+    /// The first member, which is also the first admin.
     pub admin: NodeId,
-    /// Subnets the admin may give to members, first and last number; the first becomes its own.
-    pub numbers: (u16, u16),
+    /// What people call that node.
+    pub admin_name: Option<Label>,
+    /// Its groups.
+    pub groups: Vec<Label>,
+    /// Which numbers it may give to members; the lower half if `None`.
+    pub numbers: Option<(u16, u16)>,
 }
 
-/// Why the owner's key was not used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OwnerError {
-    /// The documents do not say what the network is.
-    #[error("the documents do not hold the network's own (NET)")]
-    NoNetwork,
-    /// The key is not that of the network.
-    #[error("this key is not the owner's of that network")]
-    NotOwner,
-    /// A document among them is broken.
-    #[error("a document among them is broken: {0}")]
-    Flaw(#[from] Flaw),
-    /// Numbers that the range does not have, or none.
-    #[error("subnets {0} to {1} are not all in the network's range")]
-    BadNumbers(u16, u16),
-    /// Another admin has some of these subnets.
-    #[error("{0} may give out some of these subnets already")]
-    Overlap(NodeId),
-    /// Nothing is left to give.
-    #[error("no subnets are left for another admin")]
-    NothingLeft,
-    /// The node is no admin.
-    #[error("{0} is no admin of this network")]
-    NoAdmin(NodeId),
-}
-
-/// What revoking an admin does.
-#[derive(Clone, Debug)]
-pub struct Revoked {
-    /// To be handed to a node.
-    pub documents: Vec<Signed>,
-    /// Members that the admin had admitted, and that stay by the owner's word.
-    pub kept: Vec<NodeId>,
-    /// Members that go, because their place was the admin's to give.
-    pub lost: Vec<NodeId>,
-    /// Whether the policy was the admin's, and stays by the owner's word.
-    pub policy: bool,
-}
-
-/// Founds a network: what it is, its first admin, that admin's membership, and a HEAD over them.
+/// Makes a network: NET, a GRANT and a MEMBER for the first node, and the first HEAD. `unix` in seconds.
 ///
 /// # Errors
-/// [`OwnerError::BadNumbers`].
-pub fn found(owner: &Identity, founding: &Founding, now: u64) -> Result<Vec<Signed>, OwnerError> {
+/// [`Refusal::BadRange`].
+pub fn found(owner: &Identity, founding: &Founding, unix: u64) -> Result<Vec<Vec<u8>>, Refusal> {
     let network = NetworkId::new(owner.node_id());
+    if let Some(range) = founding.range.filter(|range| !range.is_sound()) {
+        let reason = "a range has 8 to 28 bits and no host bits, subnets of it at most 30 bits and at \
+                      most 65,536 of them";
+        let range = format!("{}/{} in /{}", range.first, range.len, range.member_len);
+        return Err(Refusal::BadRange { range, reason });
+    }
     let plan = Plan::new(&network, founding.range);
-    let (first, last) = founding.numbers;
-    check_numbers(&plan, founding.numbers)?;
-    let member = plan.subnets(first).ok_or(OwnerError::BadNumbers(first, last))?;
-    let whole = *network.as_bytes();
-    let node = *founding.admin.as_bytes();
-    let (era, one) = (u32::from(FIRST_ERA) << 16, u32::from(FIRST_ERA) << 16 | 1);
+    let last = plan.last_number();
+    let numbers = founding.numbers.unwrap_or((1, (last / 2).max(1)));
+    if numbers.0 == 0 || numbers.0 > numbers.1 || numbers.1 > last {
+        let range = format!("{} to {}", numbers.0, numbers.1);
+        return Err(Refusal::BadRange {
+            range,
+            reason: "numbers of members begin at 1 and end with the range",
+        });
+    }
+    let mut owner = Owner::new(owner, &DocumentSet::default(), unix);
     let net = Net { name: founding.name.clone(), range: founding.range, strict: founding.strict };
-    let grant = Grant { scopes: Grant::ALL, numbers: founding.numbers, longest: None };
+    owner.say(*network.as_bytes(), 0, Body::Net(net));
+    let grant = Grant { scopes: Grant::ALL, numbers, longest: None };
+    owner.say(*founding.admin.as_bytes(), 0, Body::Grant(grant));
+    let subnet = plan.subnets(numbers.0).and_then(|subnets| subnets.v4);
+    let groups: BTreeSet<Label> = founding.groups.iter().cloned().collect();
     let member = MemberBody {
-        number: first,
-        subnet: member.v4,
-        groups: Vec::new(),
-        since: now,
+        number: numbers.0,
+        subnet,
+        groups: groups.into_iter().collect(),
+        since: unix,
         ticket: None,
-        name: None,
+        name: founding.admin_name.clone(),
     };
-    let mut papers = Papers { network, set: DocumentSet::default(), state: State::nothing(&network), now };
-    let documents = [
-        papers.draft(whole, era, 0, Body::Net(net)),
-        papers.draft(node, one, 0, Body::Grant(grant)),
-        papers.draft(node, one, 0, Body::Member(member)),
-    ];
-    Ok(papers.conclude(owner, documents.into()))
+    owner.say(*founding.admin.as_bytes(), 0, Body::Member(member));
+    owner.say_head();
+    Ok(owner.signed.iter().map(|signed| signed.bytes.to_vec()).collect())
 }
 
-/// The documents of a network, as the owner reads them before signing.
+/// An admin less.
+#[derive(Clone, Debug)]
+pub struct AdminRevoked {
+    /// What was signed.
+    pub documents: Vec<Signed>,
+    /// Members that it had admitted and that the owner keeps.
+    pub kept: Vec<NodeId>,
+    /// Those that the owner does not keep.
+    pub lost: Vec<NodeId>,
+}
+
+/// The owner at work: what is in force, and what was signed to change it.
 #[derive(Debug)]
-pub struct Papers {
+pub struct Owner<'a> {
+    key: &'a Identity,
     network: NetworkId,
     set: DocumentSet,
     state: State,
-    now: u64,
+    unix: u64,
+    signed: Vec<Arc<Signed>>,
 }
 
-impl Papers {
-    /// Reads and judges documents.
+impl<'a> Owner<'a> {
+    /// Reads the documents of the owner's network, as `sinew network export` gives them.
     ///
     /// # Errors
-    /// [`OwnerError::Flaw`], [`OwnerError::NoNetwork`].
-    pub fn read<'a>(
-        network: NetworkId,
-        documents: impl IntoIterator<Item = &'a [u8]>,
-        now: u64,
-    ) -> Result<Self, OwnerError> {
-        let (mut set, mut keys) = (DocumentSet::default(), KeyRing::default());
-        for bytes in documents {
-            set.insert(Arc::new(Unverified::parse(bytes, &network)?.verify(&mut keys)?));
+    /// [`Refusal::BadDocument`].
+    pub fn read(key: &'a Identity, documents: &[Vec<u8>], unix: u64) -> Result<Self, Refusal> {
+        let (network, mut keys) = (NetworkId::new(key.node_id()), KeyRing::default());
+        let mut set = DocumentSet::default();
+        for (bytes, index) in documents.iter().zip(1..) {
+            let signed = Unverified::parse(bytes, &network).and_then(|document| document.verify(&mut keys));
+            let signed = signed.map_err(|flaw| Refusal::BadDocument { index, reason: flaw.describe() })?;
+            set.insert(Arc::new(signed));
         }
-        let state = judged(&set, &network, now);
-        if state.net.is_none() {
-            return Err(OwnerError::NoNetwork);
-        }
-        Ok(Self { network, set, state, now })
+        Ok(Self::new(key, &set, unix))
     }
 
-    /// What the documents amount to.
+    pub(crate) fn new(key: &'a Identity, set: &DocumentSet, unix: u64) -> Self {
+        let network = NetworkId::new(key.node_id());
+        let set = set.clone();
+        let state = judge(&set, &network, clock(unix));
+        Self { key, network, set, state, unix, signed: Vec::new() }
+    }
+
+    /// What is in force.
     pub const fn state(&self) -> &State {
         &self.state
     }
 
-    /// Makes `node` an admin, or changes what it may do. Without `numbers` it gets the upper half of
-    /// the largest run of subnets that no admin has.
-    ///
-    /// # Errors
-    /// The key or the numbers are not right.
-    pub fn grant(
-        mut self,
-        owner: &Identity,
-        node: NodeId,
-        scopes: u16,
-        numbers: Option<(u16, u16)>,
-        longest: Option<u32>,
-    ) -> Result<Vec<Signed>, OwnerError> {
-        self.check_owner(owner)?;
-        let numbers = match numbers {
-            Some(numbers) => numbers,
-            None => self.free_numbers(&node).ok_or(OwnerError::NothingLeft)?,
-        };
-        check_numbers(&self.state.plan, numbers)?;
-        let overlaps =
-            |admin: &Admin| numbers.0 <= admin.grant.numbers.1 && admin.grant.numbers.0 <= numbers.1;
-        if let Some((other, _)) =
-            self.state.admins.iter().find(|(other, admin)| **other != node && overlaps(admin))
-        {
-            return Err(OwnerError::Overlap(*other));
-        }
-        let old = self.state.admin(&node).map(|admin| admin.generation);
-        let revoked = self.state.revoked(kind::GRANT, node.as_bytes());
-        let era = u32::from(self.state.era) << 16;
-        let generation = old.max(revoked).unwrap_or(0).max(era) + 1;
-        let body = Body::Grant(Grant { scopes, numbers, longest });
-        let draft = self.draft(*node.as_bytes(), generation, 0, body);
-        Ok(self.conclude(owner, vec![draft]))
+    fn name(&self) -> Label {
+        self.state.name.clone().unwrap_or_else(|| Label::parse("network").expect("a label"))
     }
 
-    /// Ends an admin's rights. All that it admitted would be void with them, since a thief can
-    /// backdate; those in `keep` and the policy are signed again by the owner in the same step.
-    ///
-    /// # Errors
-    /// The key is not the owner's, or the node is no admin.
-    pub fn revoke(
-        mut self,
-        owner: &Identity,
-        node: NodeId,
-        keep: impl Fn(&Member) -> bool,
-    ) -> Result<Revoked, OwnerError> {
-        self.check_owner(owner)?;
-        let admin = *self.state.admin(&node).ok_or(OwnerError::NoAdmin(node))?;
-        let revoke = Body::Revoke(Revoke { target: kind::GRANT });
-        let mut drafts = vec![self.draft(*node.as_bytes(), admin.generation, 0, revoke)];
-        let admitted =
-            self.state.members.values().filter(|member| member.is_valid() && member.author == node);
-        let (kept, lost): (Vec<_>, Vec<_>) = admitted.partition(|member| keep(member));
-        for member in &kept {
-            drafts.extend(self.set.get(&member.id).and_then(|signed| self.again(signed)));
-        }
-        let policy = self.state.policy.as_ref().filter(|(signed, _)| signed.author == node);
-        drafts.extend(policy.and_then(|(signed, _)| self.again(signed)));
-        let policy = policy.is_some();
-        let ids = |members: Vec<&Member>| members.iter().map(|member| member.node).collect();
-        let (kept, lost) = (ids(kept), ids(lost));
-        Ok(Revoked { documents: self.conclude(owner, drafts), kept, lost, policy })
+    fn era(&self) -> u32 {
+        u32::from(self.state.era) << 16
     }
 
-    fn check_owner(&self, owner: &Identity) -> Result<(), OwnerError> {
-        if owner.node_id() == self.network.key() { Ok(()) } else { Err(OwnerError::NotOwner) }
+    /// Signs one more document.
+    fn say(&mut self, subject: [u8; 32], generation: u32, body: Body) {
+        self.say_until(subject, generation, 0, body);
     }
 
-    /// The same statement by the owner: of one generation its word goes before an admin's.
-    fn again(&self, signed: &Signed) -> Option<Draft> {
-        let document = &signed.document;
-        let body = signed.body.clone()?;
-        Some(self.draft(document.subject, document.generation, document.expires, body))
-    }
-
-    fn draft(&self, subject: [u8; 32], generation: u32, expires: u64, body: Body) -> Draft {
-        let own = |signed: &&Arc<Signed>| signed.author == self.network.key();
-        let last = self.set.about(body.kind(), subject).filter(own).map(|signed| signed.document.seq).max();
-        Draft {
+    fn say_until(&mut self, subject: [u8; 32], generation: u32, expires: u64, body: Body) {
+        let kind = body.kind();
+        let own = |signed: &&Arc<Signed>| signed.author == self.key.node_id();
+        let last = self.set.about(kind, subject).filter(own).map(|signed| signed.document.seq).max();
+        let seq = last.map_or(0, |last| last.saturating_add(1)).max(self.unix.saturating_mul(1_000_000));
+        let draft = Draft {
             network: self.network,
             grant: NO_GRANT,
             subject,
             generation,
-            seq: last.unwrap_or(0) + 1,
-            issued: self.now,
+            seq,
+            issued: self.unix,
             expires,
             body,
-        }
+        };
+        self.add(draft.sign(self.key));
     }
 
-    /// Signs the drafts, and a HEAD over what is in force with them.
-    fn conclude(&mut self, owner: &Identity, drafts: Vec<Draft>) -> Vec<Signed> {
-        let mut documents: Vec<_> = drafts.into_iter().map(|draft| draft.sign(owner)).collect();
-        for signed in &documents {
-            self.set.insert(Arc::new(signed.clone()));
-        }
-        self.state = judged(&self.set, &self.network, self.now);
-        let era = self.state.era;
-        let counter =
-            self.state.head.as_ref().filter(|head| head.pair.0 == era).map_or(0, |head| head.pair.1);
-        let mut revocations: Vec<_> = revocations(&self.state).collect();
-        revocations.sort_unstable();
-        revocations.dedup();
-        let body = Body::Head(Head { digest: self.state.digest, revocations });
-        let mut head = self.draft(*self.network.as_bytes(), u32::from(era) << 16, 0, body);
-        head.seq = counter + 1;
-        documents.push(head.sign(owner));
-        documents
+    fn add(&mut self, signed: Signed) {
+        let signed = Arc::new(signed);
+        self.set.insert(Arc::clone(&signed));
+        self.signed.push(signed);
     }
 
-    /// The upper half of the largest run of numbers that no other admin has.
-    fn free_numbers(&self, node: &NodeId) -> Option<(u16, u16)> {
-        let others = self.state.admins.iter().filter(|(other, _)| *other != node);
-        let mut taken: Vec<_> = others.map(|(_, admin)| admin.grant.numbers).collect();
-        taken.sort_unstable();
-        let end = u32::from(self.state.plan.last_number()) + 1;
-        let (mut from, mut best) = (1, (0, 0));
-        for (first, last) in taken.iter().map(|&(a, b)| (u32::from(a), u32::from(b))).chain([(end, end)]) {
-            if first > from && first - from > best.1 - best.0 {
-                best = (from, first);
+    fn say_head(&mut self) {
+        self.state = judge(&self.set, &self.network, clock(self.unix));
+        let highest = self.state.head.as_ref().map_or((0, 0), |head| head.pair);
+        let counter = if highest.0 >= self.state.era { highest.1.saturating_add(1) } else { 1 };
+        let draft = Draft {
+            network: self.network,
+            grant: NO_GRANT,
+            subject: *self.network.as_bytes(),
+            generation: u32::from(self.state.era.max(highest.0)) << 16,
+            seq: counter,
+            issued: self.unix,
+            expires: 0,
+            body: Body::Head(head_body(&self.state)),
+        };
+        self.add(draft.sign(self.key));
+    }
+
+    fn finish(mut self) -> Vec<Signed> {
+        self.say_head();
+        self.signed.into_iter().map(Arc::unwrap_or_clone).collect()
+    }
+
+    /// Above what is there and what was revoked.
+    fn next_generation(&self, kind: u8, subject: &[u8; 32]) -> u32 {
+        let there = self.set.about(kind, *subject).map(|signed| signed.document.generation + 1).max();
+        let revoked = self.state.revoked(kind, subject).map(|revoked| revoked + 1);
+        [Some(self.era()), there, revoked].into_iter().flatten().max().unwrap_or(0)
+    }
+
+    /// Makes a key an admin, or changes what it may. Sub-ranges of different admins must not overlap: that
+    /// is what keeps them from giving out one subnet twice while they cannot hear each other.
+    ///
+    /// # Errors
+    /// [`Refusal::OverlappingSubnets`], [`Refusal::BadRange`].
+    pub fn grant(mut self, admin: NodeId, grant: Grant, lasts: Option<u64>) -> Result<Vec<Signed>, Refusal> {
+        let (first, last) = grant.numbers;
+        if first == 0 || first > last || last > self.state.plan.last_number() {
+            let (range, reason) = (format!("{first} to {last}"), "numbers begin at 1 and end with the range");
+            return Err(Refusal::BadRange { range, reason });
+        }
+        let others = self.state.admins.iter().filter(|(node, _)| **node != admin);
+        for (by, other) in others {
+            let (from, to) = other.grant.numbers;
+            if first <= to && from <= last {
+                let subnet = format!("{first} to {last}");
+                return Err(Refusal::OverlappingSubnets { network: self.name(), subnet, by: *by });
             }
-            from = from.max(last + 1);
         }
-        let (first, end) = best;
-        let half = first + (end - first) / 2;
-        (end > first).then(|| Some((u16::try_from(half).ok()?, u16::try_from(end - 1).ok()?))).flatten()
+        let generation = self.next_generation(kind::GRANT, admin.as_bytes());
+        let expires = lasts.map_or(0, |seconds| self.unix + seconds);
+        self.say_until(*admin.as_bytes(), generation, expires, Body::Grant(grant));
+        Ok(self.finish())
+    }
+
+    /// A sub-range for another admin: half of the largest that nobody has.
+    pub fn free_numbers(&self) -> Option<(u16, u16)> {
+        let mut ranges: Vec<(u16, u16)> =
+            self.state.admins.values().map(|admin| admin.grant.numbers).collect();
+        ranges.sort_unstable();
+        let last = u32::from(self.state.plan.last_number());
+        let (mut from, mut best) = (1u32, None::<(u32, u32)>);
+        for (first, to) in
+            ranges.into_iter().map(|(a, b)| (u32::from(a), u32::from(b))).chain([(last + 1, 0)])
+        {
+            if first > from && best.is_none_or(|(a, b)| first - from > b - a) {
+                best = Some((from, first));
+            }
+            from = from.max(to + 1);
+        }
+        let (from, end) = best?;
+        let to = from + (end - from).div_ceil(2) - 1;
+        Some((u16::try_from(from).ok()?, u16::try_from(to).ok()?))
+    }
+
+    /// Takes back an admin's right and all that it granted. Members that it admitted and that are to
+    /// `keep` are signed again by the owner in the same step; so is its policy.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownMember`] if the key is no admin.
+    pub fn revoke_admin(
+        mut self,
+        admin: &NodeId,
+        keep: impl Fn(&Member) -> bool,
+    ) -> Result<AdminRevoked, Refusal> {
+        let known = self.state.admins.get(admin).copied();
+        let unknown = || Refusal::UnknownMember { network: self.name(), node: *admin };
+        let generation = known.ok_or_else(unknown)?.generation.max(self.era());
+        let by = |member: &&Member| {
+            let ticket = self.state.tickets.get(member.author.as_bytes()).map(|ticket| ticket.author);
+            member.author == *admin || ticket == Some(*admin)
+        };
+        let members = self.state.members.values().filter(|member| member.is_valid()).filter(by);
+        let (kept, lost): (Vec<Member>, Vec<Member>) = members.cloned().partition(|member| keep(member));
+        let policy = self.state.policy.clone().filter(|(signed, _)| signed.author == *admin);
+        for member in &kept {
+            self.renew(member, member.generation);
+        }
+        if let Some((signed, policy)) = policy {
+            self.say(*self.network.as_bytes(), signed.document.generation, Body::Policy(policy));
+        }
+        self.say(*admin.as_bytes(), generation, Body::Revoke(Revoke { target: kind::GRANT }));
+        let nodes = |members: Vec<Member>| members.iter().map(|member| member.node).collect();
+        Ok(AdminRevoked { documents: self.finish(), kept: nodes(kept), lost: nodes(lost) })
+    }
+
+    /// Signs a member again as the owner.
+    fn renew(&mut self, member: &Member, generation: u32) {
+        let body = MemberBody {
+            number: member.number,
+            subnet: member.subnets.v4,
+            groups: member.groups.clone(),
+            since: member.since,
+            ticket: member.ticket,
+            name: member.name.clone(),
+        };
+        self.say_until(*member.node.as_bytes(), generation, member.expires, Body::Member(body));
+    }
+
+    /// Begins the next era: what is in force is signed again above everything an admin could have signed,
+    /// members that somebody revoked and that are listed in `readmit` come back, and admins not listed in
+    /// `keep` lose their right.
+    ///
+    /// # Errors
+    /// [`Refusal::EraUsedUp`] after 65,535 eras.
+    pub fn next_era(mut self, keep: &[NodeId], readmit: &[Member]) -> Result<Vec<Signed>, Refusal> {
+        let era = self.state.era.checked_add(1).ok_or(Refusal::EraUsedUp { network: self.name() })?;
+        let Some(Body::Net(net)) = self.state.net.as_ref().and_then(|net| net.body.clone()) else {
+            let reason = "the document that says what the network is, is missing";
+            return Err(Refusal::BadDocument { index: 0, reason });
+        };
+        let members: Vec<Member> =
+            self.state.members.values().filter(|member| member.is_valid()).cloned().collect();
+        let admins = self.state.admins.clone();
+        let policy = self.state.policy.clone();
+        for (admin, old) in admins.iter().filter(|(admin, _)| !keep.contains(admin)) {
+            let generation = old.generation.max(self.era());
+            self.say(*admin.as_bytes(), generation, Body::Revoke(Revoke { target: kind::GRANT }));
+        }
+        let network = *self.network.as_bytes();
+        let generation = u32::from(era) << 16;
+        self.say(network, generation, Body::Net(net));
+        for (admin, old) in admins.iter().filter(|(admin, _)| keep.contains(admin)) {
+            self.say_until(*admin.as_bytes(), generation, old.expires, Body::Grant(old.grant));
+        }
+        for member in members.iter().chain(readmit) {
+            let generation = self.next_generation(kind::MEMBER, member.node.as_bytes()).max(generation);
+            self.renew(member, generation);
+        }
+        if let Some((_, policy)) = policy {
+            self.say(network, generation, Body::Policy(policy));
+        }
+        Ok(self.finish())
+    }
+
+    /// Puts a policy in force.
+    pub fn set_policy(mut self, policy: PolicySpec) -> Vec<Signed> {
+        let network = *self.network.as_bytes();
+        let generation = self.next_generation(kind::POLICY, &network);
+        self.say(network, generation, Body::Policy(policy));
+        if generation > 0 {
+            self.say(network, generation - 1, Body::Revoke(Revoke { target: kind::POLICY }));
+        }
+        self.finish()
     }
 }
 
-fn judged(set: &DocumentSet, network: &NetworkId, now: u64) -> State {
-    judge(set, network, Clock { own: now, floor: 0, synchronised: true })
+fn clock(unix: u64) -> Clock {
+    Clock { own: unix, floor: 0, synchronised: true }
 }
-
-fn check_numbers(plan: &Plan, (first, last): (u16, u16)) -> Result<(), OwnerError> {
-    if first == 0 || first > last || last > plan.last_number() {
-        return Err(OwnerError::BadNumbers(first, last));
-    }
-    Ok(())
-}
-
-impl State {
-    /// What no documents amount to.
-    fn nothing(network: &NetworkId) -> Self {
-        judge(&DocumentSet::default(), network, Clock::default())
-    }
-}
-
-#[cfg(test)]
-mod tests;

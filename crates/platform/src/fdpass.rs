@@ -16,6 +16,9 @@ use tokio::io::Interest;
 
 /// Bytes read at once.
 const CHUNK: usize = 16 * 1024;
+/// Room for as many descriptors as one message can carry (SCM_MAX_FD): of a list that is cut, those
+/// that fit would stay open with nobody to know them.
+const DESCRIPTORS: usize = 253;
 
 /// Sends `message` with `fds` to the socket at `path`, and reads the answer, at most `limit` bytes.
 /// Waits at most `patience` for each step.
@@ -77,11 +80,10 @@ pub async fn question(
 
 fn read_some(socket: RawFd, message: &mut Vec<u8>, fds: &mut Vec<OwnedFd>) -> io::Result<usize> {
     let mut chunk = [0; CHUNK];
-    let mut control = nix::cmsg_space!([RawFd; 16]);
+    let mut control = nix::cmsg_space!([RawFd; DESCRIPTORS]);
     let mut room = [IoSliceMut::new(&mut chunk)];
     let flags = MsgFlags::MSG_CMSG_CLOEXEC;
     let received = recvmsg::<UnixAddr>(socket, &mut room, Some(&mut control), flags)?;
-    // What did not fit was closed by the kernel; what fits is ours to close.
     for part in received.cmsgs()? {
         if let ControlMessageOwned::ScmRights(raw) = part {
             // SAFETY: the kernel has just made these descriptors for us; nobody else has them.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use sinew_control::api::{Hex, Key, NetworkCreate, NetworkCreated};
 use sinew_control::{ApiError, Exit, paths};
-use sinew_overlay::owner::{Founding, Range4, found};
+use sinew_overlay::{Founding, Range4, found};
 use sinew_platform::keyfile;
 use sinew_platform::{KeyFileError, clock};
 use sinew_types::{Identity, Label, NodeId};
@@ -50,11 +50,19 @@ pub(super) async fn run(client: &Client, out: Out, args: CreateArgs) -> Result<E
         None => default_key_file(client, &args.name).await?,
     };
     let (owner, made) = owner_key(&file)?;
-    let founding = Founding { name, range: Some(range), strict: args.strict, admin, numbers };
+    let founding = Founding {
+        name,
+        range: Some(range),
+        strict: args.strict,
+        admin,
+        admin_name: None,
+        groups: Vec::new(),
+        numbers: Some(numbers),
+    };
     let now = clock::unix() / 1_000_000;
     let created = match found(&owner, &founding, now) {
-        Ok(documents) => hand_in(client, args.name, &documents).await,
-        Err(error) => Err(refused(error)),
+        Ok(documents) => hand_in(client, args.name, documents).await,
+        Err(refusal) => Err(refused(&refusal)),
     };
     if created.is_err() && made {
         // A key of nothing would only raise questions.
@@ -72,9 +80,9 @@ pub(super) async fn run(client: &Client, out: Out, args: CreateArgs) -> Result<E
 async fn hand_in(
     client: &Client,
     name: String,
-    documents: &[sinew_overlay::Signed],
+    documents: Vec<Vec<u8>>,
 ) -> Result<NetworkCreated, ApiError> {
-    let documents = documents.iter().map(|signed| Hex(signed.bytes.to_vec())).collect();
+    let documents = documents.into_iter().map(Hex).collect();
     client
         .post(paths::NETWORKS_CREATE, &NetworkCreate { name, documents }, CHANGE_PATIENCE.max(PATIENCE))
         .await

@@ -11,10 +11,9 @@ use serde::Serialize;
 use sinew_control::api::{Documents, DocumentsImport, Hex, LoadedConfig, NetworkChanged};
 use sinew_control::config::ConfigFile;
 use sinew_control::{ApiError, Exit, paths};
-use sinew_overlay::Signed;
-use sinew_overlay::owner::{Grant, OwnerError, Papers, Range4};
+use sinew_overlay::{Grant, Owner, Range4, Refusal, RefusalKind, Signed};
 use sinew_platform::{clock, keyfile};
-use sinew_types::{Identity, NetworkId, NodeId};
+use sinew_types::{Identity, NodeId};
 
 use super::create::MEMBER_PREFIX;
 use super::{CHANGE_PATIENCE, documents};
@@ -51,9 +50,13 @@ pub(super) async fn run(client: &Client, out: Out, verb: AdminVerb) -> Result<Ex
 async fn grant(client: &Client, args: GrantArgs) -> Result<Done, ApiError> {
     let node = node_id(&args.node)?;
     let desk = Desk::open(client, args.network, &args.owner).await?;
-    let numbers = match (args.range, desk.papers.state().plan.range()) {
-        (None, _) => None,
-        (Some(share), Some(range)) => Some(numbers(&range, share)?),
+    let owner = desk.owner()?;
+    let numbers = match (args.range, owner.state().plan.range()) {
+        (None, _) => owner.free_numbers().ok_or_else(|| {
+            let hint = "revoke an admin, or give this one a part of another's --range";
+            ApiError::new("nothing_left", Exit::Usage, "every subnet may be shared out by some admin", hint)
+        })?,
+        (Some(share), Some(range)) => numbers(&range, share)?,
         (Some(_), None) => {
             return Err(ApiError::invalid("this network has no IPv4 range", "leave --range out"));
         }
@@ -67,27 +70,26 @@ async fn grant(client: &Client, args: GrantArgs) -> Result<Done, ApiError> {
             Scope::Head => Grant::HEAD,
         }
     });
-    let Desk { owner, papers, source, .. } = desk;
-    let signed = papers.grant(&owner, node, bits, numbers, longest).map_err(refused)?;
-    deliver(client, &source, &args.owner, node, &signed).await
+    let grant = Grant { scopes: bits, numbers, longest };
+    let signed = owner.grant(node, grant, None).map_err(|refusal| refused(&refusal))?;
+    deliver(client, &desk.source, &args.owner, node, &signed).await
 }
 
 async fn revoke(client: &Client, args: AdminRevokeArgs) -> Result<Done, ApiError> {
     let node = node_id(&args.node)?;
     let drop = args.drop.iter().map(|text| node_id(text)).collect::<Result<Vec<_>, _>>()?;
-    let Desk { owner, papers, source, .. } = Desk::open(client, args.network, &args.owner).await?;
+    let desk = Desk::open(client, args.network, &args.owner).await?;
     let keep = |member: &sinew_overlay::Member| !args.drop_all && !drop.contains(&member.node);
-    let revoked = papers.revoke(&owner, node, keep).map_err(refused)?;
-    let mut done = deliver(client, &source, &args.owner, node, &revoked.documents).await?;
+    let revoked = desk.owner()?.revoke_admin(&node, keep).map_err(|refusal| refused(&refusal))?;
+    let mut done = deliver(client, &desk.source, &args.owner, node, &revoked.documents).await?;
     done.kept = revoked.kept.iter().map(NodeId::to_string).collect();
     done.lost = revoked.lost.iter().map(NodeId::to_string).collect();
     Ok(done)
 }
 
-/// What is needed to sign: the network's papers and the owner's key.
+/// What is needed to sign: the network's documents and the owner's key.
 struct Desk {
-    owner: Identity,
-    papers: Papers,
+    key: Identity,
     source: Documents,
 }
 
@@ -110,11 +112,18 @@ impl Desk {
         };
         let seed = keyfile::load(&file)
             .map_err(|error| ApiError::invalid(error.to_string(), "--owner-key FILE names another"))?;
-        let id: NetworkId =
-            source.network.parse().map_err(|_| ApiError::invalid("the documents name no network", ""))?;
-        let bytes = source.documents.iter().map(|hex| hex.0.as_slice());
-        let papers = Papers::read(id, bytes, clock::unix() / 1_000_000).map_err(refused)?;
-        Ok(Self { owner: Identity::from_seed(*seed), papers, source })
+        let key = Identity::from_seed(*seed);
+        if key.node_id().to_string() != source.network {
+            let message = format!("{} is not the key of {}'s owner", file.display(), source.name);
+            let hint = "--owner-key FILE names another";
+            return Err(ApiError::new("not_owner", Exit::Denied, message, hint));
+        }
+        Ok(Self { key, source })
+    }
+
+    fn owner(&self) -> Result<Owner<'_>, ApiError> {
+        let documents: Vec<_> = self.source.documents.iter().map(|hex| hex.0.clone()).collect();
+        Owner::read(&self.key, &documents, clock::unix() / 1_000_000).map_err(|refusal| refused(&refusal))
     }
 }
 
@@ -205,20 +214,14 @@ fn node_id(text: &str) -> Result<NodeId, ApiError> {
     })
 }
 
-pub(super) fn refused(error: OwnerError) -> ApiError {
-    let (exit, hint) = match &error {
-        OwnerError::NotOwner => (Exit::Denied, "--owner-key FILE names another"),
-        OwnerError::Overlap(_) => (Exit::Usage, "choose another --range, or leave it out"),
-        OwnerError::NothingLeft => {
-            (Exit::Usage, "revoke an admin, or give this one a part of another's --range")
-        }
-        OwnerError::NoAdmin(_) => (Exit::Unknown, "`sinew network members NETWORK` lists who is"),
-        OwnerError::NoNetwork | OwnerError::Flaw(_) => {
-            (Exit::Usage, "`sinew network documents export` writes them all")
-        }
-        OwnerError::BadNumbers(..) => (Exit::Usage, ""),
+pub(super) fn refused(refusal: &Refusal) -> ApiError {
+    let exit = match refusal.kind() {
+        RefusalKind::Usage => Exit::Usage,
+        RefusalKind::Unreachable => Exit::Unreachable,
+        RefusalKind::Unknown => Exit::Unknown,
+        RefusalKind::Denied => Exit::Denied,
     };
-    ApiError::new("not_signed", exit, error.to_string(), hint)
+    ApiError::new(refusal.code(), exit, refusal.to_string(), "")
 }
 
 #[cfg(test)]
