@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 
 use sinew_control::ApiError;
 use sinew_control::api::{Documents, Hex, Invitation, LoadedConfig, NetworkCreate, TicketMode};
-use sinew_overlay::owner::Papers;
-use sinew_types::{Identity, NetworkId};
+use sinew_overlay::{Owner, State};
+use sinew_types::Identity;
 
 use crate::support::{Answer, Fake, answer, finished, fresh_dir, run, samples};
 
@@ -29,14 +29,15 @@ fn at_home(dir: &Path) -> Vec<Answer> {
     all
 }
 
-/// The network that a key file stands for.
-fn network_of(key: &Path) -> NetworkId {
-    let seed = sinew_platform::keyfile::load(key).expect("a key file");
-    NetworkId::new(Identity::from_seed(*seed).node_id())
+/// The owner's identity.
+fn owner(key: &Path) -> Identity {
+    Identity::from_seed(*sinew_platform::keyfile::load(key).expect("a key file"))
 }
 
-fn papers(network: NetworkId, documents: &[Hex]) -> Papers {
-    Papers::read(network, documents.iter().map(|hex| hex.0.as_slice()), now()).expect("sound documents")
+/// What documents amount to.
+fn judged(owner: &Identity, documents: &[Hex]) -> State {
+    let bytes: Vec<_> = documents.iter().map(|hex| hex.0.clone()).collect();
+    Owner::read(owner, &bytes, now()).expect("sound documents").state().clone()
 }
 
 fn now() -> u64 {
@@ -60,13 +61,12 @@ fn a_new_network_is_signed_by_a_key_that_only_its_owner_can_read() {
     assert_eq!(std::fs::metadata(&key).expect("it was made").permissions().mode() & 0o777, 0o600);
     let sent = fake.sent_to("POST /v1/networks/create");
     let request: NetworkCreate = serde_json::from_str(&sent[0]).expect("a request");
-    let papers = papers(network_of(&key), &request.documents);
-    let state = papers.state();
+    let state = judged(&owner(&key), &request.documents);
     // The samples' daemon has the first key.
     let admin = state.admin(&samples::node(1)).expect("this node is its admin");
     assert_eq!(admin.grant.numbers, (1, 127));
     assert!(state.member(&samples::node(1)).is_some_and(|member| member.is_valid()));
-    assert_eq!(state.head.as_ref().map(|head| (head.pair, head.digest)), Some(((1, 1), state.digest)));
+    assert_eq!(state.head.as_ref().map(|head| (head.pair, head.digest)), Some(((0, 1), state.digest)));
     std::fs::remove_dir_all(dir).expect("the directory is ours");
 }
 
@@ -95,12 +95,12 @@ fn an_admin_is_made_and_unmade_on_a_machine_without_a_daemon() {
     let fake = Fake::start(at_home(&dir));
     assert_eq!(fake.run(&["network", "create", "shop"]).exit, 0);
     let key = dir.join("networks/shop.owner.key");
-    let network = network_of(&key);
+    let owner = owner(&key);
     let documents = sent_documents(&fake, "POST /v1/networks/create");
     let exported = dir.join("shop.documents");
     let file = |documents: &[Hex]| {
         let name = "shop".to_owned();
-        samples::json(Documents { network: network.to_string(), name, documents: documents.to_vec() })
+        samples::json(Documents { network: owner.node_id().to_string(), name, documents: documents.to_vec() })
     };
     std::fs::write(&exported, file(&documents)).expect("the directory is ours");
     let (signed, second) = (dir.join("signed"), samples::node(2).to_string());
@@ -116,8 +116,8 @@ fn an_admin_is_made_and_unmade_on_a_machine_without_a_daemon() {
         serde_json::from_str::<sinew_control::Versioned<Documents>>(&text).expect("documents").body
     };
     let all = [documents, read(&signed).documents].concat();
-    let admin = papers(network, &all).state().admin(&samples::node(2)).copied().expect("an admin");
-    assert_eq!((admin.grant.scopes, admin.grant.numbers), (1, (192, 255)));
+    let admin = judged(&owner, &all).admin(&samples::node(2)).copied().expect("an admin");
+    assert_eq!((admin.grant.scopes, admin.grant.numbers), (1, (128, 191)));
 
     let imported = fake.run(&["network", "documents", "import", "shop", text(&signed)]);
     assert_eq!(imported.exit, 0, "{}", imported.err);
@@ -127,7 +127,7 @@ fn an_admin_is_made_and_unmade_on_a_machine_without_a_daemon() {
     let revoke = [&["network", "admin", "revoke", "shop", &second][..], &offline].concat();
     assert_eq!(run(&nowhere, &revoke).exit, 0);
     let all = [all, read(&signed).documents].concat();
-    assert!(papers(network, &all).state().admin(&samples::node(2)).is_none());
+    assert!(judged(&owner, &all).admin(&samples::node(2)).is_none());
 
     let other = dir.join("other.key");
     sinew_platform::keyfile::create(&other).expect("room for a key");

@@ -250,12 +250,7 @@ pub(super) fn everything() -> Vec<Answer> {
         acceptors: vec![id(1)],
         note: "one acceptor counts: strictly single use".to_owned(),
     };
-    let pending = PendingMember {
-        node_id: id(3),
-        address: address(3),
-        groups: vec!["web".to_owned()],
-        asked_at: AT.to_owned(),
-    };
+    let pending = PendingMember { node_id: id(3), address: address(3) };
     let in_force = PolicyInForce { network: id(9), policy: policy(), author: Some(id(1)), issued: name(AT) };
     let documents =
         Documents { network: id(9), name: "shop".to_owned(), documents: vec![Hex(vec![1, 2, 0xff])] };
