@@ -189,7 +189,7 @@ pub(crate) fn absent(socket: &Path, error: &io::Error) -> ApiError {
         io::ErrorKind::PermissionDenied => {
             return ApiError::denied(format!("this user may not open {socket}"));
         }
-        io::ErrorKind::WouldBlock => {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
             let hint = "it is busy or stuck; its log says more";
             let message = format!("the daemon at {socket} gives no answer");
             return ApiError::new("daemon_silent", Exit::Unreachable, message, hint);

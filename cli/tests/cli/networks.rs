@@ -134,7 +134,7 @@ fn an_admin_is_made_and_unmade_on_a_machine_without_a_daemon() {
     let with = ["--owner-key", text(&other), "--documents", text(&exported), "--sign-to", text(&signed)];
     let refused = run(&nowhere, &[&["network", "admin", "grant", "shop", &second][..], &with].concat());
     assert_eq!(refused.exit, 5);
-    assert!(refused.err.contains("not the owner's of that network"), "{}", refused.err);
+    assert!(refused.err.contains("is not the key of shop's owner"), "{}", refused.err);
     std::fs::remove_dir_all(dir).expect("the directory is ours");
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sinew_control::ApiError;
-use sinew_control::api::LeaseTerms;
+use sinew_control::api::{LeaseTerms, Leased};
 use sinew_overlay::Lease;
 use sinew_types::{Identity, NetworkId};
 
@@ -237,6 +237,15 @@ fn a_workload_with_a_key_signs_a_lease_for_this_host_and_no_other_terms() {
     let read = sinew_overlay::Unverified::parse(&bytes.0, &network).expect("an ATTACH");
     let signed = read.verify(&mut sinew_overlay::KeyRing::default()).expect("signed by both");
     assert_eq!((signed.author, signed.document.seq), (workload.node_id(), 4));
+    assert!(fake.sent_to("POST /v1/workloads/lease").is_empty(), "nothing to renew yet");
+    // A lease of three seconds is renewed after one.
+    let renewed =
+        answer("POST /v1/workloads/lease", 200, samples::json(Leased { id: "w1".into(), until: "t".into() }));
+    let fake = Fake::start([samples::everything(), vec![terms(&workload, 3), renewed]].concat());
+    let path = file.to_str().expect("text");
+    let ran = fake.run(&["workload", "run", "web", "--network", "shop", "--key", path, "--", "sleep", "2.5"]);
+    assert_eq!((ran.exit, ran.err.as_str()), (0, ""));
+    assert!(!fake.sent_to("POST /v1/workloads/lease").is_empty(), "the lease was not renewed");
     for (terms, why) in [
         (terms(&workload, 601), "they last too long"),
         (terms(&Identity::from_seed([7; 32]), 600), "they are for another key"),

@@ -55,7 +55,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     // binaries
     ("daemon", &["types", "node", "driver", "helper", "control", "platform"]),
-    ("cli", &["types", "control", "platform"]),
+    ("cli", &["types", "control", "platform", "overlay"]),
+    ("cni", &["types", "control", "platform"]),
 ];
 
 /// What the tests of a crate may use beyond that.

@@ -3,6 +3,7 @@
 //! The key stays here; the host gets documents that say "I am with you, for ten minutes" and
 //! nothing that would let it say so itself. Each lease begins with the host's consent.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,15 +19,19 @@ use crate::client::{Client, PATIENCE};
 pub(super) struct Leases {
     identity: Identity,
     networks: Vec<String>,
+    /// How long the shortest of the last leases runs, seconds.
+    life: Cell<u64>,
 }
 
 impl Leases {
-    /// A third of a lease: two renewals may fail before it ends.
-    pub(super) const INTERVAL: Duration = Duration::from_secs(200);
+    /// When to renew: after a third of a lease, so that two renewals may fail before it ends.
+    pub(super) fn interval(&self) -> Duration {
+        Duration::from_secs((self.life.get() / 3).max(1))
+    }
 
     pub(super) fn new(file: &Path, networks: Vec<String>) -> Result<Self, ApiError> {
         let seed = keyfile::load(file).map_err(|error| ApiError::invalid(error.to_string(), ""))?;
-        Ok(Self { identity: Identity::from_seed(*seed), networks })
+        Ok(Self { identity: Identity::from_seed(*seed), networks, life: Cell::new(LEASE_MAX) })
     }
 
     /// The workload's public key.
@@ -37,11 +42,14 @@ impl Leases {
     /// A lease for each network, with this host.
     pub(super) async fn sign(&self, client: &Client) -> Result<Vec<Hex>, ApiError> {
         let mut leases = Vec::with_capacity(self.networks.len());
+        let mut life = LEASE_MAX;
         for network in &self.networks {
             let query = LeaseQuery { network: network.clone(), key: self.key() };
             let terms: LeaseTerms = client.post(paths::WORKLOADS_LEASE_TERMS, &query, PATIENCE).await?;
             leases.push(attach(&self.identity, &terms)?);
+            life = life.min(terms.expires.saturating_sub(terms.issued));
         }
+        self.life.set(life);
         Ok(leases)
     }
 

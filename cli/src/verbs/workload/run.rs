@@ -93,7 +93,7 @@ async fn supervise(
 async fn renew(client: &Client, id: &str, leases: Option<Leases>) {
     let Some(leases) = leases else { return std::future::pending().await };
     loop {
-        tokio::time::sleep(Leases::INTERVAL).await;
+        tokio::time::sleep(leases.interval()).await;
         if let Err(error) = leases.renew(client, id).await {
             output::note(&format!("the lease was not renewed: {error}"));
         }

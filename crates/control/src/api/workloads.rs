@@ -33,8 +33,8 @@ pub fn pinned_namespace(control: &Path, id: &str) -> PathBuf {
     control.with_file_name("netns").join(id)
 }
 
-/// Where a plugin leaves word of an attachment it could not detach because no daemon ran: a file
-/// named by the attachment's tag, encoded as [`Hex`]. The daemon detaches and removes each at start.
+/// Where a plugin leaves word of an attachment it could not detach because no daemon ran: an empty
+/// file named by the attachment's tag. The daemon detaches and removes each at start.
 pub fn tombstones(control: &Path) -> PathBuf {
     control.with_file_name("detached")
 }
