@@ -17,6 +17,7 @@
 //! | [`impair`] | silent cuts, loss, filtered ICMP, shaped links, long lines |
 //! | [`capture`] | what an eavesdropper on a link sees |
 //! | [`workload`] | nginx, curl, iperf3, ping, sshd: the programs that people run |
+//! | [`podman`] | containers on the machines, with our CNI plugin |
 //! | [`tenant`] | private networks, workloads in them, and the servers that tenants run |
 //!
 //! The labs need root. Where they cannot run they say so and pass, except in CI (`CI=true`),
@@ -28,6 +29,7 @@ pub mod impair;
 pub mod interrupt;
 pub mod lab;
 pub mod ns;
+pub mod podman;
 pub mod privileges;
 pub mod process;
 pub mod requirements;

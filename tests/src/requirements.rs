@@ -32,17 +32,30 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     ("redis-server", "redis-server"),
     ("redis-benchmark", "redis-tools"),
     ("nsenter", "util-linux"),
+    // A container runtime that speaks CNI, as the plugin's labs need one: Debian's podman 4 does (5
+    // does not any more). crun refuses hybrid cgroups, so runc; pods want catatonit as their init;
+    // a static busybox is all of a container's root; host-local stands for the stock plugins, with
+    // which ours is chained.
+    ("podman", "podman"),
+    ("runc", "runc"),
+    ("catatonit", "catatonit"),
+    ("busybox", "busybox-static"),
+    ("host-local", "containernetworking-plugins"),
 ];
+
+/// Where Debian puts the stock CNI plugins.
+pub const CNI_PLUGINS: &str = "/usr/lib/cni";
 
 /// Programs of [`PROGRAMS`] that are not installed, with their packages.
 pub fn missing_programs() -> Vec<(&'static str, &'static str)> {
     PROGRAMS.iter().copied().filter(|(program, _)| find_program(program).is_none()).collect()
 }
 
-/// Where a program is, looking also into the `sbin` folders that `PATH` may lack.
+/// Where a program is, looking also into the `sbin` folders that `PATH` may lack and among the
+/// stock CNI plugins.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let usual = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    let usual = ["/usr/local/sbin", "/usr/sbin", "/sbin", CNI_PLUGINS].map(PathBuf::from);
     std::env::split_paths(&path).chain(usual).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
@@ -71,6 +84,8 @@ pub struct Bins {
     pub sinewd: PathBuf,
     /// The command.
     pub sinew: PathBuf,
+    /// The CNI plugin; older folders of binaries do not have it.
+    pub sinew_cni: PathBuf,
 }
 
 impl Bins {
@@ -87,7 +102,8 @@ impl Bins {
             Some(folder) => PathBuf::from(folder),
             None => build()?,
         };
-        let bins = Self { sinewd: folder.join("sinewd"), sinew: folder.join("sinew") };
+        let [sinewd, sinew, sinew_cni] = ["sinewd", "sinew", "sinew-cni"].map(|name| folder.join(name));
+        let bins = Self { sinewd, sinew, sinew_cni };
         for file in [&bins.sinewd, &bins.sinew] {
             if !file.is_file() {
                 bail!("{} is missing: cargo build --release -p sinew-daemon -p sinew-cli", file.display());
@@ -110,7 +126,7 @@ fn build() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .current_dir(&root)
-        .args(["build", "--quiet", "--release", "-p", "sinew-daemon", "-p", "sinew-cli"])
+        .args(["build", "--quiet", "--release", "-p", "sinew-daemon", "-p", "sinew-cli", "-p", "sinew-cni"])
         .status()
         .context("cannot run cargo")?;
     if !status.success() {
