@@ -17,7 +17,7 @@ use crate::requirements::{Bins, CNI_PLUGINS, find_program};
 /// How long a container may take to start, or to be removed.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// What containers find in /bin.
-const APPLETS: [&str; 10] = ["sh", "cat", "grep", "httpd", "ip", "nslookup", "ping", "sleep", "wget", "true"];
+const APPLETS: [&str; 10] = ["sh", "cat", "grep", "httpd", "ip", "nc", "nslookup", "ping", "sleep", "true"];
 
 /// The containers of one machine; all are removed on drop.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Podman {
         // No limits beyond our own, and no systemd to ask for cgroups, in a test's container either.
         let conf = format!(
             "[engine]\nruntime = \"runc\"\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\n\n\
-             [containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=4096:4096\"]\n\n\
+             [containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=4096:4096\"]\nhttp_proxy = false\n\n\
              [network]\nnetwork_backend = \"cni\"\ncni_plugin_dirs = [\"{d}/plugins\", \"{CNI_PLUGINS}\"]\n\
              network_config_dir = \"{d}/networks\"\n"
         );
