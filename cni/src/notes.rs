@@ -24,6 +24,8 @@ pub(crate) fn remember(socket: &Path, tag: &str, answer: &AttachAnswer) {
     let note = Note { id: answer.id.clone(), interfaces };
     let text = serde_json::to_string(&note).expect("a plain struct with string keys");
     let path = place(socket, tag);
+    // Word of an earlier end would end this one, at the daemon's next start.
+    let _ = std::fs::remove_file(tombstones(socket).join(tag));
     let _ = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(path, text));
 }
 
@@ -40,21 +42,27 @@ pub(crate) fn clean_up(socket: &Path, tag: &str, netns: Option<&Path>) -> io::Re
     let note = std::fs::read(place(socket, tag)).ok();
     let note = note.and_then(|text| serde_json::from_slice::<Note>(&text).ok());
     if let Some(note) = note.filter(|note| is_id(&note.id)) {
-        let pin = pinned_namespace(socket, &note.id);
-        // The pin leads there even where the runtime has taken its own name for it away.
-        for path in netns.into_iter().chain([pin.as_path()]) {
+        let pins: Vec<_> = (0..note.interfaces.len().max(1)).map(|at| pin(socket, &note.id, at)).collect();
+        // A pin leads there even where the runtime has taken its own name for it away.
+        for path in netns.into_iter().chain(pins.iter().map(PathBuf::as_path)) {
             if let Ok(namespace) = inside::open(path) {
                 let _ = inside::remove(&namespace, &note.interfaces);
                 break;
             }
         }
-        inside::unpin(&pin);
+        pins.iter().for_each(|pin| inside::unpin(pin));
     }
     let word = tombstones(socket);
     std::fs::create_dir_all(&word)?;
     std::fs::write(word.join(tag), "")?;
     forget(socket, tag);
     Ok(())
+}
+
+/// Each interface of an attachment has a pin of its own.
+fn pin(socket: &Path, id: &str, at: usize) -> PathBuf {
+    let first = pinned_namespace(socket, id);
+    if at == 0 { first } else { first.with_file_name(format!("{id}.{at}")) }
 }
 
 /// An id becomes part of a path.
@@ -93,6 +101,9 @@ mod tests {
         // Again, and of what never was: word is left all the same.
         clean_up(&socket, "cni:n:c2:eth0", Some(Path::new("/nonexistent"))).unwrap();
         assert!(tombstones(&socket).join("cni:n:c2:eth0").exists());
+        // A new life takes the word of the last one's end back.
+        remember(&socket, tag, &answer);
+        assert!(!tombstones(&socket).join(tag).exists());
     }
 
     #[test]

@@ -119,6 +119,9 @@ fn a_container_can_be_removed_while_no_daemon_runs() {
         wait::until("the workload is forgotten", SOON, || {
             names(lab, "a").is_ok_and(|names| names.is_empty())
         })?;
+        let word = lab.dir().join("a/detached");
+        let left = std::fs::read_dir(&word)?.count();
+        ensure!(left == 0, "{left} words in {} were not taken", word.display());
         at_a.start("web", "pods", &SERVER)
     });
 }

@@ -23,8 +23,8 @@ use sinew_types::{Identity, MeshAddr};
 use tokio::sync::mpsc;
 use tracing::info;
 
-use crate::confine::confine;
 use crate::attach;
+use crate::confine::confine;
 use crate::error::RunError;
 use crate::interfaces::Interfaces;
 use crate::names::Names;
@@ -84,7 +84,8 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
         config.listen.tcp.iter().map(|&addr| tcp.listen(addr)).collect::<Result<_, _>>()?;
     let group = socket::group_id(OPERATORS).map(|_| OPERATORS);
     let (control, guard) = socket::unix_listener(&config.control.socket, SOCKET_MODE, group)?;
-    let (door, door_guard) = socket::unix_listener(&attach_socket(&config.control.socket), SOCKET_MODE, group)?;
+    let (door, door_guard) =
+        socket::unix_listener(&attach_socket(&config.control.socket), SOCKET_MODE, group)?;
     let address = identity.node_id().address();
     let mut tun = match config.tun.enabled {
         true => Some(open_tun(config, &udp, address).await?),
@@ -110,6 +111,7 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     let host_names = bind_names(config, address);
     let (state_dir, dns) = (config.node.state_dir.clone(), config.dns.clone());
     let socket = config.control.socket.clone();
+    let ended = crate::workloads::ended_meanwhile(&socket);
     let gaps = confine(&file)?;
     // Threads of their own, which must have given up as much: from here on.
     let (persist, kept) = Persist::open(&state_dir)?;
@@ -117,7 +119,7 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     if let Some((udp, tcp)) = host_names {
         names.serve_host(udp, tcp);
     }
-    let tenants = Tenants::new(helper, persist, names, Surroundings { offloads, mtu, socket });
+    let tenants = Tenants::new(helper, persist, names, Surroundings { offloads, mtu, socket, ended });
     let operations = Operations::new(file, listeners, summary, offload, key, gaps);
     let interfaces = Interfaces::new(tun.map(|(device, _)| device));
     let mut shell = Shell::new(node, udp, tcp, interfaces, requests, operations, tenants);

@@ -32,6 +32,8 @@ pub(crate) struct Surroundings {
     pub(crate) mtu: Option<u16>,
     /// The control socket; the helper pins namespaces beside it.
     pub(crate) socket: PathBuf,
+    /// Tags of workloads that were ended while no daemon ran.
+    pub(crate) ended: Vec<String>,
 }
 
 pub(crate) struct Tenants {

@@ -9,6 +9,7 @@
 //! after a restart the helper takes hold again of what stayed in the pinned namespaces.
 
 mod list;
+mod meanwhile;
 mod record;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ use crate::names::Names;
 use crate::networks::{self, Placed};
 use crate::persist::Persist;
 use crate::tenants::{Finished as Report, Surroundings};
+pub(crate) use meanwhile::ended_meanwhile;
 pub(crate) use record::{InterfaceRecord, Record};
 
 /// MTU of workloads on a node without a device of its own: it fits UDP over IPv6 on Ethernet
@@ -88,10 +90,16 @@ pub(crate) struct Workloads {
     mtu: u16,
     /// Where the helper pins namespaces.
     control: PathBuf,
+    /// Tags of workloads that were ended while no daemon ran.
+    ended: Vec<String>,
 }
 
 impl Workloads {
-    pub(crate) fn new(helper: Arc<Helper>, reports: mpsc::UnboundedSender<Report>, around: Surroundings) -> Self {
+    pub(crate) fn new(
+        helper: Arc<Helper>,
+        reports: mpsc::UnboundedSender<Report>,
+        around: Surroundings,
+    ) -> Self {
         Self {
             helper,
             reports,
@@ -100,6 +108,7 @@ impl Workloads {
             offloads: around.offloads,
             mtu: around.mtu.unwrap_or(DEFAULT_MTU),
             control: around.socket,
+            ended: around.ended,
         }
     }
 
@@ -113,7 +122,8 @@ impl Workloads {
                 drop(reply.send(networks::lease_terms(parts.node, &query, now)));
             }
             WorkloadCommand::Lease(renewal, reply) => {
-                let result = self.find(&renewal.workload).and_then(|id| self.renew(parts, &id, &renewal, now));
+                let result =
+                    self.find(&renewal.workload).and_then(|id| self.renew(parts, &id, &renewal, now));
                 drop(reply.send(result));
             }
         }
@@ -148,13 +158,7 @@ impl Workloads {
 
     // --- attaching ---
 
-    fn attach(
-        &mut self,
-        parts: &mut Parts<'_>,
-        attach: Attach,
-        reply: Reply<AttachAnswer>,
-        now: Instant,
-    ) {
+    fn attach(&mut self, parts: &mut Parts<'_>, attach: Attach, reply: Reply<AttachAnswer>, now: Instant) {
         let Attach { request, netns, watch } = attach;
         let record = match self.check(&request).and_then(|()| self.place(parts, &request, now)) {
             Ok(record) => record,
@@ -252,7 +256,8 @@ impl Workloads {
         }
         let id = record.id.clone();
         let networks: Vec<_> = record.interfaces.iter().filter_map(InterfaceRecord::network_id).collect();
-        let sockets = sockets.into_iter().map(|pair| (UdpSocket::from(pair.udp), TcpListener::from(pair.tcp)));
+        let sockets =
+            sockets.into_iter().map(|pair| (UdpSocket::from(pair.udp), TcpListener::from(pair.tcp)));
         parts.names.serve(&id, &record.name, &networks, sockets);
         let running = Running { record, interfaces, pending: false, broken: false };
         let running = &*self.running.entry(id.clone()).insert_entry(running).into_mut();
@@ -408,8 +413,13 @@ impl Workloads {
         let of_network = |record: &Record| {
             record.interfaces.iter().any(|interface| interface.network_id().as_ref() == Some(network))
         };
-        let ids: Vec<_> =
-            self.running.values().map(|r| &r.record).filter(|r| of_network(r)).map(|r| r.id.clone()).collect();
+        let ids: Vec<_> = self
+            .running
+            .values()
+            .map(|r| &r.record)
+            .filter(|r| of_network(r))
+            .map(|r| r.id.clone())
+            .collect();
         for id in ids {
             self.let_go(parts, &id, None, now);
         }
@@ -420,10 +430,12 @@ impl Workloads {
     /// Takes up again what an earlier run attached, and lets go what it began and nobody remembers.
     pub(crate) fn restore(&mut self, records: Vec<Record>) {
         for record in &records {
-            let running = Running { record: record.clone(), interfaces: vec![], pending: true, broken: false };
+            let running =
+                Running { record: record.clone(), interfaces: vec![], pending: true, broken: false };
             self.running.insert(record.id.clone(), running);
         }
         let (helper, reports) = (Arc::clone(&self.helper), self.reports.clone());
+        let without_us = std::mem::take(&mut self.ended);
         tokio::spawn(async move {
             let known: Vec<_> = records.iter().flat_map(Record::helper_ids).collect();
             match helper.list().await {
@@ -438,7 +450,8 @@ impl Workloads {
                 Err(error) => warn!(%error, "the helper's list"),
             }
             for record in records {
-                let ended = record.watch.is_some_and(|w| !process::is_running(w.pid, w.start_ticks));
+                let died = record.watch.is_some_and(|w| !process::is_running(w.pid, w.start_ticks));
+                let ended = died || record.tag.as_ref().is_some_and(|tag| without_us.contains(tag));
                 let result = make_interfaces(&helper, &record, None).await;
                 let id = record.id.clone();
                 tell(&reports, Finished::Attached { record, result, asker: Asker::Restart });
@@ -453,9 +466,8 @@ impl Workloads {
 
     /// The attachment that a name, id or tag means.
     pub(crate) fn find(&self, text: &str) -> Result<String, ApiError> {
-        let fits = |record: &Record| {
-            record.name == text || record.id == text || record.tag.as_deref() == Some(text)
-        };
+        let fits =
+            |record: &Record| record.name == text || record.id == text || record.tag.as_deref() == Some(text);
         let found = self.running.values().find(|running| fits(&running.record));
         found.map(|running| running.record.id.clone()).ok_or_else(|| ApiError::unknown_workload(text))
     }

@@ -28,7 +28,8 @@ pub fn attach_socket(control: &Path) -> PathBuf {
     control.with_file_name("attach.sock")
 }
 
-/// Where the daemon pins the namespace of an attachment, beside the control socket.
+/// Where the daemon pins the namespace of an attachment, beside the control socket. This is the pin of
+/// its first interface; the others have `.1`, `.2` and so on behind the id.
 pub fn pinned_namespace(control: &Path, id: &str) -> PathBuf {
     control.with_file_name("netns").join(id)
 }
