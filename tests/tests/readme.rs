@@ -1,5 +1,6 @@
 //! The README's first page works when it is pasted: its `sh` blocks are run as they stand, one
-//! after the other, in one shell that stops at the first failure.
+//! after the other, in one shell that stops at the first failure. So does the guide of private
+//! networks, which goes on where that page stands before it takes everything down.
 //!
 //! ```text
 //!   alice ───── relay ───── bob
@@ -19,22 +20,52 @@ const MACHINES: [&str; 3] = ["alice", "relay", "bob"];
 const FOLDER: &str = "/tmp/first-mesh";
 const DEADLINE: Duration = Duration::from_secs(600);
 
-/// The text of all fenced blocks marked `sh`.
-fn blocks(page: &str) -> String {
+/// The text of each fenced block marked `sh`.
+fn blocks(page: &str) -> Vec<String> {
     let mut inside = false;
-    let mut script = String::new();
+    let mut blocks = Vec::new();
     for line in page.lines() {
         match (inside, line.trim()) {
-            (false, "```sh") => inside = true,
-            (true, "```") => inside = false,
-            (true, _) => {
-                script.push_str(line);
-                script.push('\n');
+            (false, "```sh") => {
+                inside = true;
+                blocks.push(String::new());
             }
+            (true, "```") => inside = false,
+            (true, _) => blocks.last_mut().into_iter().for_each(|block: &mut String| {
+                block.push_str(line);
+                block.push('\n');
+            }),
             _ => {}
         }
     }
-    script
+    blocks
+}
+
+fn page(path: &str) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(workspace_root().join(path))?;
+    let blocks = blocks(&text);
+    ensure!(blocks.iter().any(|block| block.contains("sinew --socket")), "{path} has no sh blocks");
+    Ok(blocks)
+}
+
+/// Runs a script of blocks on machines of its own; what it printed.
+fn paste(script: &str) -> Result<String> {
+    if Path::new(FOLDER).exists() {
+        drop(Cleanup);
+    }
+    for name in MACHINES {
+        ensure!(!ns::exists(name), "a namespace `{name}` that is not ours exists");
+    }
+    let _cleanup = Cleanup;
+    let mut shell = process::command("bash");
+    shell.current_dir(workspace_root()).args(["-euo", "pipefail", "-c", script]);
+    let output = process::run(&mut shell, DEADLINE)?;
+    ensure!(output.code == Some(0), "exit {:?}:\n{}", output.code, output.text());
+    for name in MACHINES {
+        ensure!(!ns::exists(name), "the page leaves `{name}` behind");
+    }
+    ensure!(!Path::new(FOLDER).exists(), "the page leaves {FOLDER} behind");
+    Ok(output.text())
 }
 
 struct Cleanup;
@@ -49,25 +80,21 @@ impl Drop for Cleanup {
 #[test]
 fn the_first_page_works_when_pasted() {
     run_lab("readme", |_| {
-        if Path::new(FOLDER).exists() {
-            drop(Cleanup);
+        let said = paste(&page("README.md")?.concat())?;
+        check(&said).with_context(|| said.clone())
+    });
+}
+
+#[test]
+fn the_guide_of_private_networks_works_when_pasted() {
+    run_lab("guide", |_| {
+        let mut first = page("README.md")?;
+        let last = first.pop().context("the page takes nothing down")?;
+        let guide = page("docs/guide/private-networks.md")?;
+        let said = paste(&[first, guide, vec![last]].concat().concat())?;
+        for promise in ["hello from web", "default = \"deny\"", "tcp/22\nverdict  denied"] {
+            ensure!(said.contains(promise), "the guide does not show `{promise}`:\n{said}");
         }
-        for name in MACHINES {
-            ensure!(!ns::exists(name), "a namespace `{name}` that is not ours exists");
-        }
-        let page = std::fs::read_to_string(workspace_root().join("README.md"))?;
-        let script = blocks(&page);
-        ensure!(script.contains("sinew --socket"), "the page has no sh blocks");
-        let _cleanup = Cleanup;
-        let mut shell = process::command("bash");
-        shell.current_dir(workspace_root()).args(["-euo", "pipefail", "-c", &script]);
-        let output = process::run(&mut shell, DEADLINE)?;
-        ensure!(output.code == Some(0), "exit {:?}:\n{}", output.code, output.text());
-        check(&output.stdout).with_context(|| output.text())?;
-        for name in MACHINES {
-            ensure!(!ns::exists(name), "the page leaves `{name}` behind");
-        }
-        ensure!(!Path::new(FOLDER).exists(), "the page leaves {FOLDER} behind");
         Ok(())
     });
 }
@@ -85,5 +112,5 @@ fn check(output: &str) -> Result<()> {
 #[test]
 fn only_sh_blocks_are_taken_from_the_page() {
     let page = "a\n```sh\none\ntwo\n```\n```console\nno\n```\n```sh\nthree\n```\n";
-    assert_eq!(blocks(page), "one\ntwo\nthree\n");
+    assert_eq!(blocks(page), ["one\ntwo\n", "three\n"]);
 }
