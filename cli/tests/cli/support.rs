@@ -49,7 +49,8 @@ impl Fake {
                 serve(stream, &answers, &record);
             }
         });
-        let attach = UnixListener::bind(dir.join("attach.sock")).expect("there is room for another");
+        let attach = UnixListener::bind(sinew_control::api::attach_socket(&socket))
+            .expect("there is room for another");
         let record = Arc::clone(&seen);
         std::thread::spawn(move || {
             for stream in attach.incoming() {
