@@ -103,7 +103,7 @@ async fn change(
 
 async fn invite(client: &Client, out: Out, args: NetworkInviteArgs) -> Result<Exit, ApiError> {
     let request = InviteRequest {
-        network: args.network,
+        network: args.network.clone(),
         for_node: args.for_node,
         uses: args.uses,
         expires_ms: millis(args.expires.as_secs_f64()),
@@ -114,26 +114,26 @@ async fn invite(client: &Client, out: Out, args: NetworkInviteArgs) -> Result<Ex
     let invitation: Invitation = client.post(paths::NETWORKS_INVITE, &request, CHANGE_PATIENCE).await?;
     out.object(&invitation, || format!("{}\n", invitation.ticket))?;
     if out.format == Format::Table {
-        remark(&invitation);
+        remark(&args.network, &invitation);
     }
     Ok(Exit::Ok)
 }
 
 /// What the ticket can promise, beside it: stdout holds the ticket alone.
-fn remark(invitation: &Invitation) {
+fn remark(network: &str, invitation: &Invitation) {
     let uses = match (invitation.mode, invitation.uses) {
         (TicketMode::Pinned, _) => "for that node only".to_owned(),
         (_, 1) => "for one node".to_owned(),
         (_, uses) => format!("for {uses} nodes"),
     };
     let mode = invitation.mode.as_str();
-    output::note(&format!("{mode} ticket for {}, {uses}, until {}", invitation.network, invitation.expires));
+    output::note(&format!("{mode} ticket for {network}, {uses}, until {}", invitation.expires));
     if !invitation.note.is_empty() {
         output::note(&invitation.note);
     }
     if invitation.mode != TicketMode::Pinned {
         output::note(
-            "it is a secret: send it over a channel that you trust, and join with `sinew network join -`",
+            "send it over a channel that you trust; `sinew network join -` on the other node reads it",
         );
     }
 }

@@ -143,8 +143,11 @@ fn an_invitation_leaves_the_ticket_alone_on_stdout() {
     let fake = Fake::start(samples::everything());
     let run = fake.run(&["network", "invite", "shop", "--uses", "1", "--expires", "2h", "--group", "web"]);
     assert_eq!((run.exit, run.out.as_str()), (0, "sinewnet1example\n"));
-    for said in ["counted ticket for shop, for one node, until 2026", "strictly single use", "it is a secret"]
-    {
+    for said in [
+        "counted ticket for shop, for one node, until 2026",
+        "strictly single use",
+        "a channel that you trust",
+    ] {
         assert!(run.err.contains(said), "{}", run.err);
     }
     let asked = r#"{"network":"shop","for":null,"uses":1,"expires_ms":7200000,"groups":["web"],"approval":false,"bearer":false}"#;
@@ -167,7 +170,7 @@ fn a_pinned_ticket_is_not_called_a_secret() {
     };
     let fake = Fake::start(vec![answer("POST /v1/networks/invite", 200, samples::json(pinned))]);
     let run = fake.run(&["network", "invite", "shop", "--for", &samples::node(2).to_string()]);
-    assert!(run.err.contains("for that node only") && !run.err.contains("secret"), "{}", run.err);
+    assert!(run.err.contains("for that node only") && !run.err.contains("a channel"), "{}", run.err);
 }
 
 #[test]
