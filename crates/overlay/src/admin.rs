@@ -225,7 +225,7 @@ impl Overlay {
             }
             Revoked::Admin(node) => {
                 let owner = crate::owner::Owner::new(&self.identity, &state.set, self.seconds(now));
-                let signed = owner.revoke_admin(&node)?;
+                let signed = owner.revoke_admin(&node, |_| true)?.documents;
                 self.publish(&network, signed, now);
                 self.finish(now);
                 return Ok(());
