@@ -23,8 +23,8 @@ use sinew_types::{Identity, MeshAddr};
 use tokio::sync::mpsc;
 use tracing::info;
 
-use crate::confine::confine;
 use crate::attach;
+use crate::confine::confine;
 use crate::error::RunError;
 use crate::interfaces::Interfaces;
 use crate::names::Names;
@@ -84,7 +84,8 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
         config.listen.tcp.iter().map(|&addr| tcp.listen(addr)).collect::<Result<_, _>>()?;
     let group = socket::group_id(OPERATORS).map(|_| OPERATORS);
     let (control, guard) = socket::unix_listener(&config.control.socket, SOCKET_MODE, group)?;
-    let (door, door_guard) = socket::unix_listener(&attach_socket(&config.control.socket), SOCKET_MODE, group)?;
+    let (door, door_guard) =
+        socket::unix_listener(&attach_socket(&config.control.socket), SOCKET_MODE, group)?;
     let address = identity.node_id().address();
     let mut tun = match config.tun.enabled {
         true => Some(open_tun(config, &udp, address).await?),

@@ -91,7 +91,11 @@ pub(crate) struct Workloads {
 }
 
 impl Workloads {
-    pub(crate) fn new(helper: Arc<Helper>, reports: mpsc::UnboundedSender<Report>, around: Surroundings) -> Self {
+    pub(crate) fn new(
+        helper: Arc<Helper>,
+        reports: mpsc::UnboundedSender<Report>,
+        around: Surroundings,
+    ) -> Self {
         Self {
             helper,
             reports,
@@ -113,7 +117,8 @@ impl Workloads {
                 drop(reply.send(networks::lease_terms(parts.node, &query, now)));
             }
             WorkloadCommand::Lease(renewal, reply) => {
-                let result = self.find(&renewal.workload).and_then(|id| self.renew(parts, &id, &renewal, now));
+                let result =
+                    self.find(&renewal.workload).and_then(|id| self.renew(parts, &id, &renewal, now));
                 drop(reply.send(result));
             }
         }
@@ -148,13 +153,7 @@ impl Workloads {
 
     // --- attaching ---
 
-    fn attach(
-        &mut self,
-        parts: &mut Parts<'_>,
-        attach: Attach,
-        reply: Reply<AttachAnswer>,
-        now: Instant,
-    ) {
+    fn attach(&mut self, parts: &mut Parts<'_>, attach: Attach, reply: Reply<AttachAnswer>, now: Instant) {
         let Attach { request, netns, watch } = attach;
         let record = match self.check(&request).and_then(|()| self.place(parts, &request, now)) {
             Ok(record) => record,
@@ -252,7 +251,8 @@ impl Workloads {
         }
         let id = record.id.clone();
         let networks: Vec<_> = record.interfaces.iter().filter_map(InterfaceRecord::network_id).collect();
-        let sockets = sockets.into_iter().map(|pair| (UdpSocket::from(pair.udp), TcpListener::from(pair.tcp)));
+        let sockets =
+            sockets.into_iter().map(|pair| (UdpSocket::from(pair.udp), TcpListener::from(pair.tcp)));
         parts.names.serve(&id, &record.name, &networks, sockets);
         let running = Running { record, interfaces, pending: false, broken: false };
         let running = &*self.running.entry(id.clone()).insert_entry(running).into_mut();
@@ -408,8 +408,13 @@ impl Workloads {
         let of_network = |record: &Record| {
             record.interfaces.iter().any(|interface| interface.network_id().as_ref() == Some(network))
         };
-        let ids: Vec<_> =
-            self.running.values().map(|r| &r.record).filter(|r| of_network(r)).map(|r| r.id.clone()).collect();
+        let ids: Vec<_> = self
+            .running
+            .values()
+            .map(|r| &r.record)
+            .filter(|r| of_network(r))
+            .map(|r| r.id.clone())
+            .collect();
         for id in ids {
             self.let_go(parts, &id, None, now);
         }
@@ -420,7 +425,8 @@ impl Workloads {
     /// Takes up again what an earlier run attached, and lets go what it began and nobody remembers.
     pub(crate) fn restore(&mut self, records: Vec<Record>) {
         for record in &records {
-            let running = Running { record: record.clone(), interfaces: vec![], pending: true, broken: false };
+            let running =
+                Running { record: record.clone(), interfaces: vec![], pending: true, broken: false };
             self.running.insert(record.id.clone(), running);
         }
         let (helper, reports) = (Arc::clone(&self.helper), self.reports.clone());
@@ -453,9 +459,8 @@ impl Workloads {
 
     /// The attachment that a name, id or tag means.
     pub(crate) fn find(&self, text: &str) -> Result<String, ApiError> {
-        let fits = |record: &Record| {
-            record.name == text || record.id == text || record.tag.as_deref() == Some(text)
-        };
+        let fits =
+            |record: &Record| record.name == text || record.id == text || record.tag.as_deref() == Some(text);
         let found = self.running.values().find(|running| fits(&running.record));
         found.map(|running| running.record.id.clone()).ok_or_else(|| ApiError::unknown_workload(text))
     }

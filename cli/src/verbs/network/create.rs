@@ -77,11 +77,7 @@ pub(super) async fn run(client: &Client, out: Out, args: CreateArgs) -> Result<E
     Ok(Exit::Ok)
 }
 
-async fn hand_in(
-    client: &Client,
-    name: String,
-    documents: Vec<Vec<u8>>,
-) -> Result<NetworkCreated, ApiError> {
+async fn hand_in(client: &Client, name: String, documents: Vec<Vec<u8>>) -> Result<NetworkCreated, ApiError> {
     let documents = documents.into_iter().map(Hex).collect();
     client
         .post(paths::NETWORKS_CREATE, &NetworkCreate { name, documents }, CHANGE_PATIENCE.max(PATIENCE))

@@ -105,7 +105,7 @@ fn what_a_thief_backdates_is_void_and_what_the_honest_admin_did_is_signed_again(
     let (network, ids) = members(&mut world, 3);
     world.with(ids[0], |overlay, now| overlay.revoke(network, Revoked::Member(ids[2]), now)).unwrap();
     let grant = stolen(&world, network, ids[0]);
-    owner_does(&mut world, ids[1], network, |owner| owner.revoke_admin(&ids[0]).unwrap());
+    owner_does(&mut world, ids[1], network, |owner| owner.revoke_admin(&ids[0], |_| true).unwrap().documents);
     let thief = identity(1);
     let accomplice = identity(66).node_id();
     let backdated =
@@ -580,7 +580,7 @@ fn a_moving_workload_is_where_its_newest_lease_says_and_nowhere_when_that_runs_o
     world.with(ids[1], |overlay, now| overlay.attach_lease(network, first.clone(), now)).unwrap();
     world.run(SOON);
     assert_eq!(at(&world, ids[2]), Some(ids[1].address()));
-    assert_eq!(world.overlay(ids[1]).hosted(&network, &key.node_id()).unwrap().1, placed.ipv6);
+    assert_eq!(world.overlay(ids[1]).hosted(&network, &key.node_id()).unwrap().ipv6, placed.ipv6);
     // It moves on; the old lease still runs and counts no more, however often it is repeated.
     let second = lease(&mut world, ids[2], 100);
     world.with(ids[2], |overlay, now| overlay.attach_lease(network, second, now)).unwrap();
