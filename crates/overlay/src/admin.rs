@@ -65,7 +65,10 @@ impl Network {
     pub(crate) fn free_number(&self, rights: &Rights) -> Result<u16, Refusal> {
         let members = self.state.members.values().map(|member| member.number);
         let tickets = self.state.tickets.values().filter_map(|ticket| ticket.invite.number);
-        let journal = self.journal.values().map(|entry| entry.number);
+        // Who was revoked has used the ticket for good, and its number no longer.
+        let revoked = |node: &[u8; 32]| self.state.revoked(kind::MEMBER, node).is_some();
+        let journal = self.journal.iter().filter(|((_, node), _)| !revoked(node));
+        let journal = journal.map(|(_, entry)| entry.number);
         let (first, last) = rights.numbers;
         let last = last.min(self.state.plan.last_number());
         let within = |number: &u16| (first..=last).contains(number);

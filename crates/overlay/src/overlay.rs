@@ -330,7 +330,10 @@ impl Overlay {
         {
             outcome.then(state.judge(&self.own, clock, now));
         }
-        let Outcome { news, changes, faults, changed, retry } = outcome;
+        let Outcome { news, mut changes, faults, changed, retry } = outcome;
+        if let Some(state) = self.networks.get_mut(network) {
+            changes.extend(state.prune_journal());
+        }
         self.snapshot_stale |= changed;
         if retry && let Some(state) = self.networks.get_mut(network) {
             state.summary_at = state.summary_at.min(now + Duration::from_secs(1));

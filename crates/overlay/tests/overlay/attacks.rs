@@ -9,7 +9,7 @@ use sinew_overlay::{
     Revoked, Signed, Standing, State, WorkloadSpec,
 };
 use sinew_types::{Identity, NetworkId, NodeId};
-use sinew_wire::document::{Body, Member, Revoke, Workload, kind};
+use sinew_wire::document::{Body, Invite, InviteMode, Member, Revoke, Workload, kind};
 use sinew_wire::request::{Bind, BindRefusal, Redeem, Request};
 use sinew_wire::sync::SyncMessage;
 
@@ -114,6 +114,29 @@ fn of_one_generation_the_owner_s_word_comes_first() {
     let newer = Draft { grant, ..draft(network, *node.as_bytes(), 6, member_body(62, EPOCH)) };
     bring(&mut world, ids[1], network, &[newer.sign(&identity(1))]);
     assert_eq!(state(&world, ids[1], network).members[&node].number, 62);
+    // But a ticket's own word comes last, under whatever generation the ticket was issued.
+    let ticket = identity(700);
+    let subnet = Plan::new(&network, Some(range())).subnets(63).and_then(|subnets| subnets.v4);
+    let invite = Body::Invite(Invite {
+        mode: InviteMode::Bearer,
+        uses: 1,
+        groups: vec![],
+        acceptors: vec![],
+        approval: false,
+        number: Some(63),
+        subnet,
+    });
+    let invite = draft(network, *ticket.node_id().as_bytes(), 9, invite).sign(&identity(OWNER));
+    let mut body = member_body(63, EPOCH);
+    if let Body::Member(member) = &mut body {
+        member.ticket = Some(*ticket.node_id().as_bytes());
+    }
+    let own = Draft { grant: invite.id, ..draft(network, *node.as_bytes(), 9, body) }.sign(&ticket);
+    let id = own.id;
+    bring(&mut world, ids[1], network, &[invite, own]);
+    let after = state(&world, ids[1], network);
+    assert_eq!(after.members[&node].number, 62);
+    assert_eq!(after.fates[&id], Fate::Idle("a newer one is in force"));
 }
 
 #[test]
@@ -144,6 +167,48 @@ fn what_a_thief_backdates_is_void_and_what_the_honest_admin_did_is_signed_again(
     let known = world.overlay(ids[0]).export(&network).unwrap();
     world.with(ids[1], |overlay, now| overlay.import(network, known, now)).unwrap();
     assert!(state(&world, ids[1], network).member(&ids[2]).is_none());
+}
+
+#[test]
+fn what_became_narrower_leaves_no_old_document_to_show() {
+    let mut world = World::new();
+    let (network, ids) = members(&mut world, 3);
+    let admit = |world: &mut World, groups: &[&str]| {
+        let spec = AdmitSpec { node: ids[1], groups: labels(groups), name: None, lasts: None };
+        world.with(ids[0], |overlay, now| overlay.admit(network, spec, now)).unwrap();
+    };
+    let policy = |world: &mut World, default_allow| {
+        let policy = PolicySpec { default_allow, rules: vec![] };
+        world.with(ids[0], |overlay, now| overlay.set_policy(network, policy, now)).unwrap();
+    };
+    admit(&mut world, &["db", "web"]);
+    policy(&mut world, true);
+    world.run(Duration::from_secs(30));
+    let old = world.overlay(ids[0]).export(&network).unwrap();
+    admit(&mut world, &["web"]);
+    policy(&mut world, false);
+    world.run(Duration::from_secs(30));
+    // Somebody new is shown the old set, and of the new one the HEAD alone: it cannot be left out, since
+    // the ticket names it.
+    let node = identity(20).node_id();
+    let kind = sinew_overlay::TicketKind::Pinned(node);
+    let spec = sinew_overlay::InviteSpec { kind, groups: vec![], name: None, lasts: None, contacts: vec![] };
+    let ticket = world.with(ids[0], |overlay, now| overlay.invite(network, spec, now)).unwrap();
+    let new = world.overlay(ids[0]).export(&network).unwrap();
+    let joiner = world.add(20);
+    world.node(joiner).side = 1;
+    world.with(joiner, |overlay, now| overlay.join(ticket, None, now)).unwrap();
+    let head: Vec<_> = new.iter().filter(|bytes| bytes[5] == kind::HEAD).cloned().collect();
+    let shown = [old, head].concat();
+    world.with(joiner, |overlay, now| overlay.import(network, shown, now)).unwrap();
+    let held = state(&world, joiner, network).head.clone().expect("the HEAD");
+    assert_eq!(held.missing, 2, "the old membership and the old policy");
+    assert!(!world.overlay(joiner).networks()[0].open);
+    world.with(joiner, |overlay, now| overlay.import(network, new, now)).unwrap();
+    assert!(world.overlay(joiner).networks()[0].open);
+    let after = state(&world, joiner, network);
+    assert_eq!(after.member(&ids[1]).unwrap().groups, labels(&["web"]));
+    assert!(!after.policy.as_ref().unwrap().1.default_allow);
 }
 
 #[test]
@@ -402,8 +467,16 @@ fn a_tag_of_no_network_and_one_of_another_session_are_answered_alike() {
     world.connect(ids[0], ids[1]);
     world.connect(ids[0], stranger);
     world.run(SOON);
-    let overheard = world.tag(&network, ids[0], ids[1]);
+    // As it stands in a message to the other member.
     let now = world.now;
+    world.node(ids[0]).overlay.place(network, workload("web"), now).unwrap();
+    let sent = outgoing(&mut world, ids[0]);
+    let overheard = sent.iter().find_map(|send| match SyncMessage::parse(&send.bytes) {
+        Ok(SyncMessage::Documents { tag, .. }) => Some(tag),
+        _ => None,
+    });
+    let overheard = overheard.expect("the document was sent");
+    assert_eq!(overheard, world.tag(&network, ids[0], ids[1]));
     for tag in [[9; 16], overheard] {
         let bind = Request::Bind(Bind { handle: 1, tag, member: [3; 32], head: (0, 0) });
         world.node(ids[0]).overlay.handle_request(&stranger, bind, now);

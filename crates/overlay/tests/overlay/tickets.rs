@@ -354,3 +354,31 @@ fn numbers_run_out_with_the_sub_range() {
     let full = world.with(first, |overlay, now| overlay.admit(network, spec, now));
     assert_eq!(full, Err(Refusal::NoFreeSubnet { network: label("lab") }));
 }
+
+#[test]
+fn who_came_and_was_revoked_leaves_its_number_and_not_its_use() {
+    let mut world = World::new();
+    let first = world.add(1);
+    let mut founding = crate::world::founding(first);
+    founding.numbers = Some((1, 3));
+    let documents = sinew_overlay::found(&identity(1000), &founding, world.seconds()).unwrap();
+    let network = world.with(first, |overlay, now| overlay.adopt("lab", documents, now)).unwrap();
+    let ticket = invite(&mut world, first, network, counted(6));
+    for n in 20..26 {
+        let node = world.add(n);
+        join(&mut world, node, &ticket).unwrap();
+        world.run(SOON);
+        assert_eq!(ended(&mut world, node), Some(Ok(())), "node {n}");
+        world.with(first, |overlay, now| overlay.revoke(network, Revoked::Member(node), now)).unwrap();
+        world.run(SOON);
+    }
+    let late = world.add(30);
+    join(&mut world, late, &ticket).unwrap();
+    world.run(SOON);
+    assert_eq!(ended(&mut world, late), Some(Err(Refusal::TicketUsed { network: label("lab") })));
+    // With the ticket its entries go.
+    assert_eq!(world.node(first).disk.0[&network].journal.len(), 6);
+    let key = world.overlay(first).networks()[0].tickets[0].key;
+    world.with(first, |overlay, now| overlay.revoke(network, Revoked::Ticket(key), now)).unwrap();
+    assert!(world.node(first).disk.0[&network].journal.is_empty());
+}
