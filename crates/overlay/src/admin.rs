@@ -179,8 +179,11 @@ impl Overlay {
         if known.is_none() && state.state.members.len() >= MEMBERS_MAX {
             return Err(Refusal::Quota { network: state.name(), what: "members", limit: MEMBERS_MAX });
         }
-        let narrower =
-            known.as_ref().is_some_and(|old| !old.groups.iter().all(|group| groups.contains(group)));
+        let ends = self.expires(spec.lasts, rights.longest, now);
+        let narrower = known.as_ref().is_some_and(|old| {
+            let shorter = ends != 0 && (old.expires == 0 || ends < old.expires);
+            shorter || !old.groups.iter().all(|group| groups.contains(group))
+        });
         let current = known.as_ref().map_or(0, |old| old.generation + u32::from(narrower));
         let generation = state.generation(kind::MEMBER, &subject, current, &rights)?;
         let keeps =

@@ -61,6 +61,9 @@ pub struct Clock {
     pub synchronised: bool,
 }
 
+/// Of what an admin revoked.
+const REVOKED: Fate = Fate::Idle("revoked");
+
 /// A clock so far ahead of the owner's last word is not believed unless something vouches for it.
 const FAR_AHEAD: u64 = 400 * 86_400;
 
@@ -94,6 +97,8 @@ struct Judge<'a> {
     skip: &'a BTreeSet<DocumentId>,
     network: NetworkId,
     now: u64,
+    /// What the owner revoked.
+    by_owner: BTreeMap<(u8, [u8; 32]), u32>,
     state: State,
 }
 
@@ -144,7 +149,7 @@ impl<'a> Judge<'a> {
             digest: [0; 32],
             net,
         };
-        Self { set, skip, network: *network, now, state }
+        Self { set, skip, network: *network, now, by_owner: BTreeMap::new(), state }
     }
 
     fn finish(mut self) -> State {
@@ -299,7 +304,8 @@ impl<'a> Judge<'a> {
                 continue;
             }
             let count = counts.entry((signed.author, key.kind)).or_default();
-            *count += 1;
+            // A member that was revoked is no longer its admin's number, only the network's size.
+            *count += usize::from(fate != REVOKED || key.kind != kind::MEMBER);
             if *count > limit(key.kind) {
                 surplus.push(signed.id);
                 continue;

@@ -35,12 +35,13 @@ impl Judge<'_> {
 
     fn workload_fate(&self, signed: &Signed, body: &WorkloadBody) -> Fate {
         let document = &signed.document;
-        if self.is_revoked(kind::WORKLOAD, &document.subject, document.generation)
-            || self.is_forgotten(signed)
-        {
+        if self.is_forgotten(signed) {
             return Fate::Void;
         }
         let Some(member) = self.state.members.get(&signed.author) else { return Fate::Orphan };
+        if let Some(fate) = self.revoked_fate(kind::WORKLOAD, &document.subject, document.generation) {
+            return fate;
+        }
         if !member.is_valid() {
             return Fate::Idle("its member does not count now");
         }
@@ -101,8 +102,9 @@ impl Judge<'_> {
         let mut places = BTreeMap::new();
         for (key, signed) in self.of_kind(kind::ATTACH) {
             let Some(host) = signed.host else { continue };
-            let fate = if self.is_revoked(kind::WORKLOAD, &key.subject, signed.document.generation) {
-                Fate::Void
+            let revoked = self.revoked_fate(kind::WORKLOAD, &key.subject, signed.document.generation);
+            let fate = if let Some(fate) = revoked {
+                fate
             } else if keyed.contains(&key.subject) {
                 Fate::Live
             } else {

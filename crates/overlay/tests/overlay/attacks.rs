@@ -73,6 +73,8 @@ fn an_admin_that_outbids_the_owner_loses_to_the_next_era() {
         rogue(top, Body::Policy(policy), *network.as_bytes()),
         rogue(top, Body::Revoke(Revoke { target: kind::MEMBER }), *ids[1].as_bytes()),
         rogue(era(7, 7), member_body(50, EPOCH), *identity(66).node_id().as_bytes()),
+        // Nor does one beyond the era drive out its own that counts.
+        rogue(era(9, 0), Body::Revoke(Revoke { target: kind::MEMBER }), *ids[1].as_bytes()),
     ];
     bring(&mut world, ids[2], network, &signed);
     let before = state(&world, ids[2], network);
@@ -374,6 +376,29 @@ fn a_member_that_floods_documents_keeps_its_quota_and_harms_nobody_else() {
         state.workloads.values().filter(|w| w.home == ids[1]).map(|w| w.subject).collect()
     };
     assert_eq!(own(here), own(there), "the same ones everywhere");
+}
+
+#[test]
+fn a_stranger_s_documents_are_not_passed_on_whatever_they_are_about() {
+    let mut world = World::new();
+    let (network, ids) = members(&mut world, 3);
+    world.with(ids[0], |overlay, now| overlay.revoke(network, Revoked::Member(ids[2]), now)).unwrap();
+    let before = world.shared(ids[1], &network).len();
+    let revoked = world.overlay(ids[0]).export(&network).unwrap();
+    world.with(ids[1], |overlay, now| overlay.import(network, revoked, now)).unwrap();
+    let known = world.shared(ids[1], &network);
+    assert_eq!(known.len(), before + 1, "the revocation; what it voids is kept, in case it falls");
+    let flood: Vec<Signed> = (0u16..600)
+        .map(|n| {
+            let mut grant = [7; 32];
+            grant[..2].copy_from_slice(&n.to_le_bytes());
+            let body = member_body(9, EPOCH);
+            Draft { grant, ..draft(network, *ids[2].as_bytes(), 0, body) }.sign(&identity(90))
+        })
+        .collect();
+    bring(&mut world, ids[1], network, &flood);
+    assert_eq!(world.shared(ids[1], &network), known);
+    assert!(state(&world, ids[1], network).fates.len() <= known.len() + 256);
 }
 
 #[test]
