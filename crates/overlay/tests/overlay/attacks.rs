@@ -157,7 +157,11 @@ fn what_a_thief_backdates_is_void_and_what_the_honest_admin_did_is_signed_again(
     assert!(!after.members.contains_key(&accomplice));
     assert!(after.member(&ids[1]).is_some_and(|member| member.author == identity(OWNER).node_id()));
     assert!(after.member(&ids[0]).is_some(), "a member it stays");
-    // Nor when the key is trusted again: what rests on the old grant is void for good.
+    // What the admin revoked stays revoked.
+    let known = world.overlay(ids[0]).export(&network).unwrap();
+    world.with(ids[1], |overlay, now| overlay.import(network, known, now)).unwrap();
+    assert!(state(&world, ids[1], network).member(&ids[2]).is_none());
+    // What it granted does not come back when the key is trusted again.
     owner_does(&mut world, ids[1], network, |owner| {
         let grant = Grant { scopes: Grant::ALL, numbers: (1, 20), longest: None };
         owner.grant(ids[0], grant, None).unwrap()
@@ -165,10 +169,30 @@ fn what_a_thief_backdates_is_void_and_what_the_honest_admin_did_is_signed_again(
     assert!(state(&world, ids[1], network).admin(&ids[0]).is_some());
     bring(&mut world, ids[1], network, &[Draft { seq: 9, ..backdated }.sign(&thief)]);
     assert!(!state(&world, ids[1], network).members.contains_key(&accomplice));
-    // What the admin revoked stays revoked.
-    let known = world.overlay(ids[0]).export(&network).unwrap();
-    world.with(ids[1], |overlay, now| overlay.import(network, known, now)).unwrap();
+    // Nor does its say on whom to revoke grow when a later right is taken back in a later era.
+    owner_does(&mut world, ids[1], network, |owner| owner.next_era(&[ids[0]], &[]).unwrap());
+    owner_does(&mut world, ids[1], network, |owner| owner.revoke_admin(&ids[0], |_| true).unwrap().documents);
+    let revoke = Body::Revoke(Revoke { target: kind::MEMBER });
+    let late = Draft { grant, ..draft(network, *ids[1].as_bytes(), era(1, 0xffff), revoke) };
+    bring(&mut world, ids[1], network, &[late.sign(&thief)]);
+    assert!(state(&world, ids[1], network).member(&ids[1]).is_some());
     assert!(state(&world, ids[1], network).member(&ids[2]).is_none());
+}
+
+#[test]
+fn a_membership_made_shorter_leaves_no_longer_one_to_show() {
+    let mut world = World::new();
+    let (network, ids) = members(&mut world, 2);
+    let old = world.overlay(ids[0]).export(&network).unwrap();
+    let lasts = Some(Duration::from_secs(600));
+    let spec = AdmitSpec { node: ids[1], groups: vec![], name: None, lasts };
+    world.with(ids[0], |overlay, now| overlay.admit(network, spec, now)).unwrap();
+    assert!(state(&world, ids[0], network).member(&ids[1]).is_some());
+    // Long after it has expired and was forgotten.
+    world.run(Duration::from_secs(40 * 86_400));
+    assert!(!state(&world, ids[0], network).members.contains_key(&ids[1]), "forgotten");
+    world.with(ids[0], |overlay, now| overlay.import(network, old, now)).unwrap();
+    assert!(state(&world, ids[0], network).member(&ids[1]).is_none());
 }
 
 #[test]
