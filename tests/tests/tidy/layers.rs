@@ -55,7 +55,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     // binaries
     ("daemon", &["types", "node", "driver", "helper", "control", "platform"]),
-    ("cli", &["types", "control", "platform"]),
+    ("cli", &["types", "control", "platform", "overlay"]),
 ];
 
 /// What the tests of a crate may use beyond that.
