@@ -34,10 +34,10 @@ mod stream;
 pub use batch::RecordBatch;
 pub use connection::CloseReason;
 
+use crate::ready::ReadySet;
 use batch::Pool;
 use connection::{Connection, Step};
 use half_open::HalfOpen;
-use crate::ready::ReadySet;
 use stream::Stream;
 
 /// Connections the kernel holds for us until they are accepted.

@@ -67,7 +67,10 @@ fn router(commands: Loop) -> Router {
                 act(&l, &b, |q: RouteQuery, reply| NodeCommand::RouteGet(q.target, reply)).await
             }),
         )
-        .route(paths::SESSIONS, get(|State(l): State<Loop>| async move { ask(&l, NodeCommand::Sessions).await }))
+        .route(
+            paths::SESSIONS,
+            get(|State(l): State<Loop>| async move { ask(&l, NodeCommand::Sessions).await }),
+        )
         .route(paths::DROPS, get(|State(l): State<Loop>| async move { ask(&l, NodeCommand::Drops).await }))
         .route(paths::GRAPH, get(|State(l): State<Loop>| async move { ask(&l, NodeCommand::Graph).await }))
         .route(paths::KEY, get(|State(l): State<Loop>| async move { ask(&l, NodeCommand::Key).await }))
@@ -89,10 +92,7 @@ fn router(commands: Loop) -> Router {
         .with_state(commands)
 }
 
-async fn ask<T: Serialize, C: Into<Command>>(
-    commands: &Loop,
-    make: impl FnOnce(Reply<T>) -> C,
-) -> Response {
+async fn ask<T: Serialize, C: Into<Command>>(commands: &Loop, make: impl FnOnce(Reply<T>) -> C) -> Response {
     match request(commands, make).await {
         Ok(answer) => Json(Versioned::new(answer)).into_response(),
         Err(error) => failure(&error),

@@ -83,9 +83,9 @@ fn request(message: &[u8], mut descriptors: Vec<OwnedFd>) -> Result<Attach, ApiE
     let request: Versioned<AttachRequest> = serde_json::from_slice(message).map_err(wrong)?;
     let request = request.body;
     let watch = if descriptors.len() > 1 { descriptors.pop() } else { None };
-    let netns = descriptors.pop().ok_or_else(|| {
-        ApiError::bad_namespace("the request brought no descriptor of a network namespace")
-    })?;
+    let netns = descriptors
+        .pop()
+        .ok_or_else(|| ApiError::bad_namespace("the request brought no descriptor of a network namespace"))?;
     if request.watch.is_some() != watch.is_some() {
         return Err(ApiError::bad_request("`watch` and the descriptor of its process come together"));
     }

@@ -40,19 +40,12 @@ struct Served {
 impl Names {
     /// Starts the name server, or none.
     pub(crate) fn start(enabled: bool, domain: &str) -> Result<Self, String> {
-        let mut names = Self {
-            dns: None,
-            domain: domain.to_owned(),
-            host: None,
-            by: "none",
-            workloads: BTreeMap::new(),
-        };
+        let mut names =
+            Self { dns: None, domain: domain.to_owned(), host: None, by: "none", workloads: BTreeMap::new() };
         if enabled {
             let zones = Zones::new(domain).map_err(|error| error.to_string())?;
-            let upstream = Upstream {
-                servers: Servers::ResolvConf(PathBuf::from(RESOLV_CONF)),
-                ..Upstream::default()
-            };
+            let upstream =
+                Upstream { servers: Servers::ResolvConf(PathBuf::from(RESOLV_CONF)), ..Upstream::default() };
             let dns = Dns::start(upstream, Arc::new(zones)).map_err(|error| error.to_string())?;
             names.dns = Some(Arc::new(dns));
         }

@@ -19,8 +19,8 @@ use sinew_control::api::{
 use sinew_control::time;
 use sinew_node::Node;
 use sinew_node::overlay::{
-    AdmitSpec, Change, Fault, Health, InviteSpec, Overlay, Refusal, RefusalKind, Revoked, StoredNetwork, Ticket,
-    TicketKind,
+    AdmitSpec, Change, Fault, Health, InviteSpec, Overlay, Refusal, RefusalKind, Revoked, StoredNetwork,
+    Ticket, TicketKind,
 };
 use sinew_store::{Batch, Table};
 use sinew_types::{Instant, Label, NetworkId, NodeId};
@@ -134,12 +134,7 @@ impl Networks {
     }
 
     /// An attempt to join has ended.
-    pub(crate) fn on_joined(
-        &mut self,
-        node: &Node,
-        id: NetworkId,
-        result: Result<(), Refusal>,
-    ) {
+    pub(crate) fn on_joined(&mut self, node: &Node, id: NetworkId, result: Result<(), Refusal>) {
         match &result {
             Ok(()) => info!(network = %id, "joined"),
             Err(refusal) => warn!(network = %id, "not joined: {refusal}"),
@@ -290,12 +285,14 @@ fn invite(node: &mut Node, request: &api::InviteRequest, now: Instant) -> Result
     let uses = u16::try_from(request.uses).unwrap_or(u16::MAX);
     let (kind, mode, note) = match (&request.for_node, request.bearer) {
         (Some(text), _) => {
-            let node = text.parse().map_err(|error| ApiError::invalid(format!("--for: {error}"), "a node id"))?;
+            let node =
+                text.parse().map_err(|error| ApiError::invalid(format!("--for: {error}"), "a node id"))?;
             let note = "no secret: only this node can use it, also with every admin offline";
             (TicketKind::Pinned(node), TicketMode::Pinned, note)
         }
         (None, true) => {
-            let note = "a secret: whoever holds it is in, with nobody online; when two use it, both are suspended";
+            let note =
+                "a secret: whoever holds it is in, with nobody online; when two use it, both are suspended";
             (TicketKind::Bearer, TicketMode::Bearer, note)
         }
         (None, false) => {
@@ -414,11 +411,7 @@ fn import(node: &mut Node, import: api::DocumentsImport, now: Instant) -> Result
 }
 
 /// What became of a change.
-fn changed(
-    node: &Node,
-    id: &NetworkId,
-    subject: Option<&NodeId>,
-) -> Result<NetworkChanged, ApiError> {
+fn changed(node: &Node, id: &NetworkId, subject: Option<&NodeId>) -> Result<NetworkChanged, ApiError> {
     let network = show::one(node, id)?;
     let others = network.members.iter().filter(|member| !member.this);
     let (members, up) = others.fold((0, 0), |(all, up), member| (all + 1, up + u64::from(member.up)));

@@ -60,12 +60,15 @@ impl Network {
         Ok(generation)
     }
 
-    /// A number that nobody has: the next one after the highest in use, so that a number comes back as
-    /// late as possible.
+    /// A number that nobody has: the next one after the highest in use and the last one given, so that a
+    /// number comes back as late as possible.
     pub(crate) fn free_number(&self, rights: &Rights) -> Result<u16, Refusal> {
         let members = self.state.members.values().map(|member| member.number);
         let tickets = self.state.tickets.values().filter_map(|ticket| ticket.invite.number);
-        let journal = self.journal.values().map(|entry| entry.number);
+        // Who was revoked has used the ticket for good, and its number no longer.
+        let revoked = |node: &[u8; 32]| self.state.revoked(kind::MEMBER, node).is_some();
+        let journal = self.journal.iter().filter(|((_, node), _)| !revoked(node));
+        let journal = journal.map(|(_, entry)| entry.number);
         let (first, last) = rights.numbers;
         let last = last.min(self.state.plan.last_number());
         let within = |number: &u16| (first..=last).contains(number);
@@ -75,7 +78,9 @@ impl Network {
             let mut ranges = self.state.admins.values().map(|admin| admin.grant.numbers);
             rights.owner && ranges.any(|(first, last)| (first..=last).contains(&number))
         };
-        let start = used.last().map_or(first.max(1), |highest| highest.saturating_add(1));
+        let given = Some(self.meta.last_number).filter(within);
+        let highest = used.last().copied().max(given);
+        let start = highest.map_or(first.max(1), |highest| highest.saturating_add(1));
         let mut order = (start..=last).chain(first.max(1)..start.min(last.saturating_add(1)));
         order
             .find(|number| within(number) && !used.contains(number) && !granted(*number))
@@ -174,8 +179,11 @@ impl Overlay {
         if known.is_none() && state.state.members.len() >= MEMBERS_MAX {
             return Err(Refusal::Quota { network: state.name(), what: "members", limit: MEMBERS_MAX });
         }
-        let narrower =
-            known.as_ref().is_some_and(|old| !old.groups.iter().all(|group| groups.contains(group)));
+        let ends = self.expires(spec.lasts, rights.longest, now);
+        let narrower = known.as_ref().is_some_and(|old| {
+            let shorter = ends != 0 && (old.expires == 0 || ends < old.expires);
+            shorter || !old.groups.iter().all(|group| groups.contains(group))
+        });
         let current = known.as_ref().map_or(0, |old| old.generation + u32::from(narrower));
         let generation = state.generation(kind::MEMBER, &subject, current, &rights)?;
         let keeps =
@@ -200,6 +208,7 @@ impl Overlay {
         if let Some((rights, old)) = old_revocation {
             signed.push(self.sign_revocation(&network, &rights, (kind::MEMBER, subject, old), now)?);
         }
+        self.network_mut(&network)?.meta.last_number = number;
         self.publish(&network, signed, now);
         self.finish(now);
         Ok(subnets)
@@ -372,6 +381,9 @@ impl Overlay {
         let body = Body::Invite(Invite { mode, uses, groups, acceptors, approval, number, subnet });
         let signed = self.speak(&network, &rights, (*key.as_bytes(), generation, expires), body, now)?;
         let id = signed.id;
+        if let Some(number) = number {
+            self.network_mut(&network)?.meta.last_number = number;
+        }
         self.publish(&network, vec![signed], now);
         Ok((secret, id))
     }

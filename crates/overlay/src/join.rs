@@ -109,6 +109,19 @@ impl Network {
             .collect()
     }
 
+    /// Entries of tickets that are gone: nobody can ask by them any more.
+    pub(crate) fn prune_journal(&mut self) -> Vec<Change> {
+        let state = &self.state;
+        if state.net.is_none() {
+            return Vec::new();
+        }
+        let gone = |key: &[u8; 32]| !state.tickets.contains_key(key);
+        let (old, kept) = std::mem::take(&mut self.journal).into_iter().partition(|((key, _), _)| gone(key));
+        self.journal = kept;
+        let old: BTreeMap<([u8; 32], [u8; 32]), Entry> = old;
+        old.keys().map(|(key, node)| Change::DropJournal { key: [*key, *node].concat() }).collect()
+    }
+
     /// How often a ticket was used, as far as this node knows.
     fn uses(&self, ticket: &[u8; 32]) -> usize {
         let mut nodes: Vec<[u8; 32]> =
@@ -418,6 +431,7 @@ impl Overlay {
     fn reserve(&mut self, network: &NetworkId, key: &[u8; 32], node: &NodeId, number: u16) {
         let Some(state) = self.networks.get_mut(network) else { return };
         state.journal.insert((*key, *node.as_bytes()), Entry { number });
+        state.meta.last_number = number;
         self.tokens += 1;
         let token = self.tokens;
         self.reserved.insert(token, Reserved { network: *network, ticket: *key, node: *node });

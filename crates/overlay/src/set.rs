@@ -27,8 +27,10 @@ pub struct SlotKey {
     pub author: [u8; 32],
     /// By what right.
     pub grant: DocumentId,
-    /// GRANT: the generation, since revocations refer to grants of old. REVOKE: the target.
-    extra: u32,
+    /// GRANT: the generation, since revocations refer to grants of old. REVOKE: the target and the era,
+    /// since one of an era in which its author has no say must not drive out one that counts; of a GRANT
+    /// the whole generation, since the era in which a right was taken back first goes on to count.
+    extra: u64,
 }
 
 impl SlotKey {
@@ -36,8 +38,11 @@ impl SlotKey {
     pub fn of(signed: &Signed) -> Self {
         let document = &signed.document;
         let extra = match &signed.body {
-            Some(Body::Grant(_)) => document.generation,
-            Some(Body::Revoke(revoke)) => u32::from(revoke.target),
+            Some(Body::Grant(_)) => u64::from(document.generation),
+            Some(Body::Revoke(revoke)) if revoke.target == kind::GRANT => {
+                u64::from(revoke.target) << 32 | u64::from(document.generation)
+            }
+            Some(Body::Revoke(revoke)) => u64::from(revoke.target) << 32 | u64::from(signed.era()),
             _ => 0,
         };
         let (kind, subject, author, grant) =

@@ -277,11 +277,7 @@ impl Overlay {
     ///
     /// # Errors
     /// A [`Refusal`].
-    pub fn hosted(
-        &self,
-        network: &NetworkId,
-        workload: &NodeId,
-    ) -> Result<Placed, Refusal> {
+    pub fn hosted(&self, network: &NetworkId, workload: &NodeId) -> Result<Placed, Refusal> {
         let state = self.network(network)?;
         let me = state.me(&self.own)?;
         let subject = *workload.as_bytes();

@@ -100,13 +100,7 @@ fn is_of(document: &[u8], network: &NetworkId) -> bool {
 
 /// Gives a place back. One that is gone already is as good. A workload with a key of its own keeps
 /// its place for wherever it goes on, until it is revoked.
-pub(crate) fn give_back(
-    node: &mut Node,
-    network: &NetworkId,
-    workload: &str,
-    keyed: bool,
-    now: Instant,
-) {
+pub(crate) fn give_back(node: &mut Node, network: &NetworkId, workload: &str, keyed: bool, now: Instant) {
     if !keyed && let Ok(name) = Label::parse(workload) {
         // The network may be gone with all its places.
         let _ = node.with_overlay(now, |overlay, now| overlay.remove(*network, &name, now));

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use sinew_control::ApiError;
 use sinew_control::api::{
-    self, Action, FlowEnd, FlowVerdict, PolicyInForce, PolicyTrace, PolicyVerdicts,
-    PolicyWarning, Selector, Service,
+    self, Action, FlowEnd, FlowVerdict, PolicyInForce, PolicyTrace, PolicyVerdicts, PolicyWarning, Selector,
+    Service,
 };
 use sinew_node::overlay::{
     self, Explanation, NetworkStatus, PolicySpec, ProtocolSpec, RuleSpec, SelectorSpec, State, Warning,
@@ -92,7 +92,10 @@ pub(super) fn in_force(network: &NetworkId, state: &State) -> PolicyInForce {
     let signed = state.policy.as_ref().map(|(signed, _)| signed);
     PolicyInForce {
         network: network.to_string(),
-        policy: api::Policy { default: action(spec.default_allow), rules: spec.rules.iter().map(rule).collect() },
+        policy: api::Policy {
+            default: action(spec.default_allow),
+            rules: spec.rules.iter().map(rule).collect(),
+        },
         author: signed.map(|signed| signed.author.to_string()),
         issued: signed.map(|signed| rfc3339(signed.document.issued)),
     }
@@ -158,9 +161,8 @@ fn verdict(
 ) -> Result<FlowVerdict, ApiError> {
     let (from, to) = (end(state, &flow.from)?, end(state, &flow.to)?);
     let asked = (flow.protocol, flow.port);
-    let found: Explanation =
-        overlay::explain((&status.id, &status.name), state, other, (&from, &to), asked)
-            .map_err(|error| refused(&error))?;
+    let found: Explanation = overlay::explain((&status.id, &status.name), state, other, (&from, &to), asked)
+        .map_err(|error| refused(&error))?;
     let port = flow.port.map(|port| (port, port));
     let side = |node: NodeId, side: &str| FlowEnd {
         node_id: node.to_string(),
@@ -212,4 +214,3 @@ fn warning(warning: &Warning) -> PolicyWarning {
     };
     PolicyWarning { rule: u32::try_from(rule).unwrap_or(u32::MAX), text: warning.to_string() }
 }
-

@@ -6,7 +6,9 @@ use sinew_control::api::{
     PolicySummary, PolicyTrace, PolicyVerdicts, Role, Severity,
 };
 use sinew_node::Node;
-use sinew_node::overlay::{Fault, Health as Standing, MemberStatus, Standing as Membership, NetworkStatus, WorkloadStatus};
+use sinew_node::overlay::{
+    Fault, Health as Standing, MemberStatus, NetworkStatus, Standing as Membership, WorkloadStatus,
+};
 use sinew_platform::clock;
 use sinew_types::{NetworkId, NodeId};
 
@@ -160,10 +162,9 @@ pub(super) fn fault(fault: &Fault) -> (String, &'static str) {
             format!("{node} was given the subnet of {by} and has none"),
             "admit it again on one admin; two admins may share out one range",
         ),
-        Fault::NameTwice { name, node, by } => (
-            format!("{node} claims the name `{name}`, which {by} has"),
-            "rename one of the two workloads",
-        ),
+        Fault::NameTwice { name, node, by } => {
+            (format!("{node} claims the name `{name}`, which {by} has"), "rename one of the two workloads")
+        }
         Fault::GrantsOverlap { one, other } => (
             format!("{one} and {other} may share out the same subnets"),
             "`sinew network admin grant` one of them another range",

@@ -5,21 +5,22 @@ use std::sync::Arc;
 use sinew_types::NodeId;
 use sinew_wire::document::{Body, Grant, Revoke, kind};
 
-use super::{AHEAD_MAX, GRANTS_MAX, Judge, Right};
+use super::{AHEAD_MAX, GRANTS_MAX, Judge, REVOKED, Right};
 use crate::document::Signed;
 use crate::state::{Admin, Authority, Fate, Fault, Ticket};
 
 impl Judge<'_> {
     /// Grants and the owner's revocations, which nothing but the owner's word decides.
     pub(super) fn grants(&mut self) {
-        for (_, signed) in self.set.of_kind(kind::REVOKE) {
+        for (_, signed) in self.of_kind(kind::REVOKE) {
             if let Some(Body::Revoke(revoke)) = &signed.body
                 && signed.author == self.network.key()
             {
                 self.revoke(signed, *revoke);
             }
         }
-        for (_, signed) in self.set.of_kind(kind::GRANT) {
+        self.by_owner.clone_from(&self.state.revoked);
+        for (_, signed) in self.of_kind(kind::GRANT) {
             let (Some(node), Some(Body::Grant(grant))) = (signed.subject, &signed.body) else { continue };
             let generation = signed.document.generation;
             if self.is_revoked(kind::GRANT, &signed.document.subject, generation) {
@@ -65,14 +66,25 @@ impl Judge<'_> {
         self.fate(signed, Fate::Live);
     }
 
-    pub(super) fn is_revoked(&self, kind: u8, subject: &[u8; 32], generation: u32) -> bool {
+    /// What becomes of a document that was revoked. The owner's word is final. An admin's is not: it falls
+    /// if the admin turns out to have been a thief, so what it revoked is kept.
+    pub(super) fn revoked_fate(&self, kind: u8, subject: &[u8; 32], generation: u32) -> Option<Fate> {
+        let by_owner = self.by_owner.get(&(kind, *subject)).is_some_and(|&revoked| generation <= revoked);
+        match self.is_revoked(kind, subject, generation) {
+            true if by_owner => Some(Fate::Void),
+            true => Some(REVOKED),
+            false => None,
+        }
+    }
+
+    fn is_revoked(&self, kind: u8, subject: &[u8; 32], generation: u32) -> bool {
         self.state.revoked(kind, subject).is_some_and(|revoked| generation <= revoked)
     }
 
     /// The admins' revocations. They outlive the grant, within its era: a thief's are a nuisance until
     /// the owner begins the next one, while an honest admin's must not be undone by revoking the admin.
     pub(super) fn revocations(&mut self) {
-        for (_, signed) in self.set.of_kind(kind::REVOKE) {
+        for (_, signed) in self.of_kind(kind::REVOKE) {
             let Some(Body::Revoke(revoke)) = signed.body else { continue };
             if signed.author == self.network.key() {
                 continue;
@@ -87,14 +99,11 @@ impl Judge<'_> {
 
     fn admin_revocation(&self, signed: &Signed, revoke: Revoke) -> Fate {
         let Some(grant) = self.grant_of(signed) else { return Fate::Orphan };
-        let (scopes, era) = match self.state.revoked(kind::GRANT, &signed.document.author) {
-            Some(revoked) if grant.document.generation <= revoked => {
-                if signed.era() > (revoked >> 16) as u16 {
-                    return Fate::Void;
-                }
-                (grant_body(grant).map_or(0, |grant| grant.scopes), self.state.era)
-            }
-            _ => {
+        let (scopes, era) = match self.end_of(grant) {
+            // Only ever falls as documents come, so what is void stays void.
+            Some(end) if signed.era() > end => return Fate::Void,
+            Some(_) => (grant_body(grant).map_or(0, |grant| grant.scopes), self.state.era),
+            None => {
                 (self.state.admins.get(&signed.author).map_or(0, |admin| admin.grant.scopes), self.state.era)
             }
         };
@@ -107,6 +116,17 @@ impl Judge<'_> {
         } else {
             Fate::Live
         }
+    }
+
+    /// The era in which the owner took a grant back, the first time.
+    fn end_of(&self, grant: &Signed) -> Option<u16> {
+        let revocations = self.set.about(kind::REVOKE, grant.document.subject);
+        let ends = revocations.filter(|signed| {
+            let target = matches!(signed.body, Some(Body::Revoke(Revoke { target: kind::GRANT })));
+            let owner = signed.author == self.network.key();
+            target && owner && signed.document.generation >= grant.document.generation
+        });
+        ends.map(|signed| signed.era()).min()
     }
 
     /// The GRANT that a document names, if it is its author's.
@@ -143,22 +163,21 @@ impl Judge<'_> {
     /// Whether a document that speaks for the network counts, by whose word. If not, its fate is noted.
     pub(super) fn entitled(&mut self, signed: &Signed, scope: u16) -> Option<Authority> {
         let kind = signed.document.kind;
-        let fate = if self.is_revoked(kind, &signed.document.subject, signed.document.generation)
-            || self.is_forgotten(signed)
-        {
-            Fate::Void
-        } else {
-            match self.right(signed) {
-                Right::Owner => return Some(Authority::Owner),
-                Right::Admin(admin) => match self.admin_bounds(signed, &admin, scope) {
-                    None => return Some(Authority::Admin),
-                    Some(why) => Fate::Idle(why),
-                },
-                Right::Ticket(_) if kind == kind::MEMBER => return Some(Authority::Ticket),
-                Right::Expired => Fate::Idle("its author's grant has expired"),
-                Right::Void => Fate::Void,
-                Right::Ticket(_) | Right::Unknown => Fate::Orphan,
-            }
+        let revoked = self.revoked_fate(kind, &signed.document.subject, signed.document.generation);
+        let fate = match (self.right(signed), revoked) {
+            _ if self.is_forgotten(signed) => Fate::Void,
+            (Right::Void, _) => Fate::Void,
+            // Strangers are not heard, on whatever subject.
+            (Right::Unknown, _) => Fate::Orphan,
+            (Right::Ticket(_), revoked) if kind != kind::MEMBER || revoked.is_some() => Fate::Orphan,
+            (_, Some(fate)) => fate,
+            (Right::Owner, None) => return Some(Authority::Owner),
+            (Right::Admin(admin), None) => match self.admin_bounds(signed, &admin, scope) {
+                None => return Some(Authority::Admin),
+                Some(why) => Fate::Idle(why),
+            },
+            (Right::Ticket(_), None) => return Some(Authority::Ticket),
+            (Right::Expired, None) => Fate::Idle("its author's grant has expired"),
         };
         self.fate(signed, fate);
         None
@@ -189,7 +208,7 @@ impl Judge<'_> {
     }
 
     pub(super) fn invites(&mut self) {
-        for (_, signed) in self.set.of_kind(kind::INVITE) {
+        for (_, signed) in self.of_kind(kind::INVITE) {
             let (Some(key), Some(Body::Invite(invite))) = (signed.subject, &signed.body) else { continue };
             if self.entitled(signed, Grant::ADMIT).is_none() {
                 continue;
