@@ -473,7 +473,8 @@ impl Overlay {
                 Ours::Asked(when) | Ours::Refused(when) => Some(when),
                 Ours::None | Ours::Agreed => None,
             });
-            at(link.summary);
+            // One that is due already waits for room in the stream, not for time.
+            at(link.summary.filter(|due| *due > now));
         }
         self.deadline = next;
     }
