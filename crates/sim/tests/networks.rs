@@ -1,4 +1,6 @@
 //! Private networks over a whole mesh: partitions, many workloads, crashes, and who may read what.
+//! What was measured on the way is printed, for `--nocapture`.
+#![allow(clippy::print_stdout)]
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
