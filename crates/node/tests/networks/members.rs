@@ -8,7 +8,7 @@ use sinew_node::overlay::{
 };
 use sinew_node::overlay::{StoredNetwork, WorkloadSpec, found};
 use sinew_node::{Accept, Config, Event, Interface, Offloads, PeerConfig};
-use sinew_types::{DropReason, Identity, InterfaceId, Label, Metric, NetworkId};
+use sinew_types::{Class, DropReason, Identity, InterfaceId, Label, Metric, NetworkId};
 use sinew_wire::virtio::VirtioNetHdr;
 
 use crate::common::Net;
@@ -104,8 +104,16 @@ fn joined(net: &Net, at: usize) -> bool {
 
 /// A line of nodes; the first and the last are members, each with a workload.
 fn line_with_ends(count: usize) -> (Net, NetworkId, [(InterfaceId, Placed); 2]) {
+    line_with_ends_of(count, Class::Router)
+}
+
+/// As [`line_with_ends`]; `class` is the last one's.
+fn line_with_ends_of(count: usize, class: Class) -> (Net, NetworkId, [(InterfaceId, Placed); 2]) {
     let links: Vec<_> = (1..count).map(|i| (i, i - 1)).collect();
-    let mut net = Net::new(count, &links);
+    let mut net = Net::with(count, &links, |i, config| Config {
+        class: if i + 1 == count { class } else { Class::Router },
+        ..config
+    });
     net.run(SETTLE);
     let network = create(&mut net, 0);
     let last = count - 1;
@@ -138,6 +146,21 @@ fn a_newcomer_with_a_pinned_ticket_is_pinged_over_a_relay_that_is_no_member() {
             assert!(net.nodes[relay].overlay().state(&network).is_err());
         }
     }
+}
+
+#[test]
+fn a_stub_that_knows_no_route_finds_a_member_by_its_documents() {
+    let (mut net, _, [(a, alpha), (b, beta)]) = line_with_ends_of(3, Class::Stub);
+    // It has no session with the member, and nobody tells it whose an address is.
+    let uri = format!("sinew://{}@10.0.0.99:1?via=udp", net.ids[0]).parse().expect("a URI");
+    let (now, far) = (net.now, net.ids[0]);
+    net.nodes[2].add_peer(PeerConfig { uri, cost: Metric::ZERO }, now);
+    assert!(net.nodes[2].remove_peer(&far, now));
+    net.drain(2);
+    let packet = echo(beta.ipv6, alpha.ipv6, false);
+    send(&mut net, 2, b, &packet);
+    net.run(SECOND);
+    assert_eq!(taken(&mut net, 0), [(a, packet)]);
 }
 
 #[test]
