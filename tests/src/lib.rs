@@ -17,6 +17,7 @@
 //! | [`impair`] | silent cuts, loss, filtered ICMP, shaped links, long lines |
 //! | [`capture`] | what an eavesdropper on a link sees |
 //! | [`workload`] | nginx, curl, iperf3, ping, sshd: the programs that people run |
+//! | [`tenant`] | private networks, workloads in them, and the servers that tenants run |
 //!
 //! The labs need root. Where they cannot run they say so and pass, except in CI (`CI=true`),
 //! where that is a failure.
@@ -27,9 +28,11 @@ pub mod impair;
 pub mod interrupt;
 pub mod lab;
 pub mod ns;
+pub mod privileges;
 pub mod process;
 pub mod requirements;
 pub mod sinewd;
+pub mod tenant;
 pub mod wait;
 pub mod workload;
 

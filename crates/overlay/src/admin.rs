@@ -60,8 +60,8 @@ impl Network {
         Ok(generation)
     }
 
-    /// A number that nobody has: the next one after the highest in use, so that a number comes back as
-    /// late as possible.
+    /// A number that nobody has: the next one after the highest in use and the last one given, so that a
+    /// number comes back as late as possible.
     pub(crate) fn free_number(&self, rights: &Rights) -> Result<u16, Refusal> {
         let members = self.state.members.values().map(|member| member.number);
         let tickets = self.state.tickets.values().filter_map(|ticket| ticket.invite.number);
@@ -75,7 +75,9 @@ impl Network {
             let mut ranges = self.state.admins.values().map(|admin| admin.grant.numbers);
             rights.owner && ranges.any(|(first, last)| (first..=last).contains(&number))
         };
-        let start = used.last().map_or(first.max(1), |highest| highest.saturating_add(1));
+        let given = Some(self.meta.last_number).filter(within);
+        let highest = used.last().copied().max(given);
+        let start = highest.map_or(first.max(1), |highest| highest.saturating_add(1));
         let mut order = (start..=last).chain(first.max(1)..start.min(last.saturating_add(1)));
         order
             .find(|number| within(number) && !used.contains(number) && !granted(*number))
@@ -200,6 +202,7 @@ impl Overlay {
         if let Some((rights, old)) = old_revocation {
             signed.push(self.sign_revocation(&network, &rights, (kind::MEMBER, subject, old), now)?);
         }
+        self.network_mut(&network)?.meta.last_number = number;
         self.publish(&network, signed, now);
         self.finish(now);
         Ok(subnets)
@@ -222,7 +225,7 @@ impl Overlay {
             }
             Revoked::Admin(node) => {
                 let owner = crate::owner::Owner::new(&self.identity, &state.set, self.seconds(now));
-                let signed = owner.revoke_admin(&node)?;
+                let signed = owner.revoke_admin(&node, |_| true)?.documents;
                 self.publish(&network, signed, now);
                 self.finish(now);
                 return Ok(());
@@ -372,6 +375,9 @@ impl Overlay {
         let body = Body::Invite(Invite { mode, uses, groups, acceptors, approval, number, subnet });
         let signed = self.speak(&network, &rights, (*key.as_bytes(), generation, expires), body, now)?;
         let id = signed.id;
+        if let Some(number) = number {
+            self.network_mut(&network)?.meta.last_number = number;
+        }
         self.publish(&network, vec![signed], now);
         Ok((secret, id))
     }

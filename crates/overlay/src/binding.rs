@@ -163,7 +163,11 @@ impl Overlay {
     fn on_bind_refused(&mut self, peer: &NodeId, tag: &BlindTag, refusal: BindRefusal, now: Instant) {
         let Some(network) = self.network_of(peer, tag) else { return };
         let Some(state) = self.networks.get(&network) else { return };
-        let chain = state.state.member(&self.own).map(|me| state.chain(me)).unwrap_or_default();
+        // Either the peer does not know what makes us a member, or not what makes itself one: it was
+        // admitted again while it was out.
+        let (own, theirs) = (state.state.member(&self.own), state.state.member(peer));
+        let ignorant = if refusal == BindRefusal::SendDocuments { own } else { theirs };
+        let chain = ignorant.map(|member| state.chain(member)).unwrap_or_default();
         let Some(link) = self.peers.get_mut(peer).and_then(|peer| peer.links.get_mut(&network)) else {
             return;
         };
@@ -171,11 +175,8 @@ impl Overlay {
             return;
         }
         link.ours = Ours::Refused(now + link.next_pause());
-        if refusal == BindRefusal::SendDocuments {
-            // The peer grants what we asked as soon as it has read these.
-            let documents = chain.iter().map(|signed| (priority(signed.document.kind), signed.id));
-            link.push.extend(documents);
-        }
+        // The peer grants what we asked as soon as it has read these.
+        link.push.extend(chain.iter().map(|signed| (priority(signed.document.kind), signed.id)));
     }
 
     fn on_unbind(&mut self, peer: &NodeId, tag: &BlindTag, now: Instant) {

@@ -105,6 +105,11 @@ impl KeyRing {
     }
 }
 
+/// The network that a document names, whether or not it is any good.
+pub fn network_of(bytes: &[u8]) -> Option<[u8; 32]> {
+    Document::parse(bytes).ok().map(|document| document.network)
+}
+
 /// The id of a document: SHA-256 over tag and signed bytes.
 pub(crate) fn id_of(document: &Document) -> DocumentId {
     let hash = Sha256::new().chain_update(Domain::DOCUMENT.tag()).chain_update(document.signed_bytes());

@@ -1,5 +1,6 @@
 //! What goes into the machine and comes out of it, as values.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -24,8 +25,8 @@ pub struct Send {
     pub bytes: Vec<u8>,
 }
 
-/// Something to be written down, in this order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Something to be written down, in this order. Its `Debug` shows no content: it may hold a secret.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Change {
     /// Keep a document.
     PutDocument {
@@ -56,8 +57,20 @@ pub enum Change {
     },
 }
 
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PutDocument { bytes, .. } => write!(f, "PutDocument({} bytes)", bytes.len()),
+            Self::DropDocument { .. } => f.write_str("DropDocument"),
+            Self::PutMeta(bytes) => write!(f, "PutMeta({} bytes)", bytes.len()),
+            Self::PutJournal { .. } => f.write_str("PutJournal"),
+            Self::DropJournal { .. } => f.write_str("DropJournal"),
+        }
+    }
+}
+
 /// All that was written down of one network.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct StoredNetwork {
     /// Of the last [`Change::PutMeta`].
     pub meta: Vec<u8>,
@@ -65,6 +78,12 @@ pub struct StoredNetwork {
     pub documents: Vec<Vec<u8>>,
     /// The journal, in any order.
     pub journal: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl fmt::Debug for StoredNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StoredNetwork({} documents)", self.documents.len())
+    }
 }
 
 /// What the machine tells. Read all events before sending anything: what is sent may say that the

@@ -418,6 +418,7 @@ impl Overlay {
     fn reserve(&mut self, network: &NetworkId, key: &[u8; 32], node: &NodeId, number: u16) {
         let Some(state) = self.networks.get_mut(network) else { return };
         state.journal.insert((*key, *node.as_bytes()), Entry { number });
+        state.meta.last_number = number;
         self.tokens += 1;
         let token = self.tokens;
         self.reserved.insert(token, Reserved { network: *network, ticket: *key, node: *node });

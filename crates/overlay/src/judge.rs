@@ -13,7 +13,7 @@ mod members;
 mod rights;
 mod workloads;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -22,7 +22,7 @@ use sinew_wire::document::{Body, Revocation, kind};
 
 use crate::document::{DocumentId, Signed};
 use crate::plan::Plan;
-use crate::set::DocumentSet;
+use crate::set::{DocumentSet, SlotKey};
 use crate::state::{Authority, Fate, Fault, HeadState, State};
 
 /// Most members of a network.
@@ -43,6 +43,8 @@ const GRANT_DOCUMENTS_MAX: usize = 256;
 const INVITES_MAX: usize = 256;
 /// How far ahead an admin's clock may be where what it signs must not live long, seconds.
 const AHEAD_MAX: u64 = 86_400;
+/// At this age a HEAD is renewed by who may, seconds.
+pub(crate) const RENEW_AFTER: u64 = 86_400;
 /// From this age on a HEAD is stale, seconds.
 pub const STALE_AFTER: u64 = 7 * 86_400;
 /// What has expired so long ago is forgotten, seconds.
@@ -64,24 +66,32 @@ const FAR_AHEAD: u64 = 400 * 86_400;
 
 /// Judges the set.
 pub fn judge(set: &DocumentSet, network: &NetworkId, clock: Clock) -> State {
-    let mut judge = Judge::new(set, network, clock);
-    judge.grants();
-    judge.revocations();
-    judge.invites();
-    judge.members();
-    judge.policy();
-    judge.workloads();
-    judge.others();
-    judge.quotas();
-    judge.digest();
-    judge.head();
-    judge.state.faults.sort();
-    judge.state.faults.dedup();
-    judge.state
+    let mut skip = BTreeSet::new();
+    loop {
+        let mut judge = Judge::new(set, network, clock, &skip);
+        judge.grants();
+        judge.revocations();
+        judge.invites();
+        judge.members();
+        judge.policy();
+        judge.head();
+        judge.workloads();
+        judge.others();
+        let surplus = judge.quotas();
+        if surplus.is_empty() {
+            judge.digest();
+            return judge.finish();
+        }
+        // Authors that have more than they may: again without what is too much. Each round skips more,
+        // and honest authors never get here.
+        skip.extend(surplus);
+    }
 }
 
 struct Judge<'a> {
     set: &'a DocumentSet,
+    /// Documents above their author's number.
+    skip: &'a BTreeSet<DocumentId>,
     network: NetworkId,
     now: u64,
     state: State,
@@ -102,7 +112,7 @@ enum Right {
 }
 
 impl<'a> Judge<'a> {
-    fn new(set: &'a DocumentSet, network: &NetworkId, clock: Clock) -> Self {
+    fn new(set: &'a DocumentSet, network: &NetworkId, clock: Clock, skip: &'a BTreeSet<DocumentId>) -> Self {
         let owned = |(_, s): &(_, &Arc<Signed>)| s.document.author == *network.as_bytes();
         let floor = set.iter().filter(owned).map(|(_, s)| s.document.issued).max();
         let floor = floor.unwrap_or(0).max(clock.floor);
@@ -134,7 +144,28 @@ impl<'a> Judge<'a> {
             digest: [0; 32],
             net,
         };
-        Self { set, network: *network, now, state }
+        Self { set, skip, network: *network, now, state }
+    }
+
+    fn finish(mut self) -> State {
+        let mut refused: BTreeMap<NodeId, usize> = BTreeMap::new();
+        for id in self.skip {
+            self.state.fates.insert(*id, Fate::Surplus);
+            if let Some(signed) = self.set.get(id) {
+                *refused.entry(signed.author).or_default() += 1;
+            }
+        }
+        let faults = refused.into_iter().map(|(author, refused)| Fault::Surplus { author, refused });
+        self.state.faults.extend(faults);
+        self.state.faults.sort();
+        self.state.faults.dedup();
+        self.state
+    }
+
+    /// The documents of a kind that are looked at.
+    fn of_kind(&self, kind: u8) -> impl Iterator<Item = (&'a SlotKey, &'a Arc<Signed>)> + use<'a> {
+        let skip = self.skip;
+        self.set.of_kind(kind).filter(move |(_, signed)| !skip.contains(&signed.id))
     }
 
     fn fate(&mut self, signed: &Signed, fate: Fate) {
@@ -173,7 +204,7 @@ impl<'a> Judge<'a> {
 
     fn policy(&mut self) {
         let mut best: Option<(Authority, &Arc<Signed>)> = None;
-        for (_, signed) in self.set.of_kind(kind::POLICY) {
+        for (_, signed) in self.of_kind(kind::POLICY) {
             let scope = sinew_wire::document::Grant::POLICY;
             let Some(Body::Policy(policy)) = &signed.body else { continue };
             let Some(authority) = self.entitled(signed, scope) else { continue };
@@ -196,7 +227,7 @@ impl<'a> Judge<'a> {
 
     fn head(&mut self) {
         let mut best: Option<&Arc<Signed>> = None;
-        for (_, signed) in self.set.of_kind(kind::HEAD) {
+        for (_, signed) in self.of_kind(kind::HEAD) {
             let scope = sinew_wire::document::Grant::HEAD;
             if self.entitled(signed, scope).is_none() {
                 continue;
@@ -219,6 +250,7 @@ impl<'a> Judge<'a> {
         let missing = head.revocations.iter().filter(|line| !holds(line)).count();
         let issued = signed.document.issued;
         self.is_past(issued.saturating_add(STALE_AFTER));
+        self.is_past(issued.saturating_add(RENEW_AFTER));
         self.state.head = Some(HeadState {
             pair: (signed.era(), signed.document.seq),
             digest: head.digest,
@@ -235,7 +267,7 @@ impl<'a> Judge<'a> {
     /// Kinds of later versions: kept and passed on if somebody who belongs here signed them.
     fn others(&mut self) {
         for (_, signed) in self.set.iter() {
-            if self.state.fates.contains_key(&signed.id) {
+            if self.skip.contains(&signed.id) || self.state.fates.contains_key(&signed.id) {
                 continue;
             }
             let author = signed.author;
@@ -251,15 +283,14 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// An author over its number loses its highest slots; a network over its size those of whoever has
-    /// most (protocol A7.10).
-    fn quotas(&mut self) {
+    /// What is too much: of an author over its number the highest slots; of a network over its size the
+    /// highest of whoever has most; of orphans the highest ids (protocol A7.10).
+    fn quotas(&mut self) -> Vec<DocumentId> {
         let owner = self.network.key();
         let mut counts: BTreeMap<(NodeId, u8), usize> = BTreeMap::new();
-        let mut refused: BTreeMap<NodeId, usize> = BTreeMap::new();
         let mut bytes: BTreeMap<NodeId, (usize, Vec<DocumentId>)> = BTreeMap::new();
-        let (mut total, mut orphans) = (0, Vec::new());
-        for (key, signed) in self.set.iter() {
+        let (mut total, mut orphans, mut surplus) = (0, Vec::new(), Vec::new());
+        for (key, signed) in self.set.iter().filter(|(_, signed)| !self.skip.contains(&signed.id)) {
             let fate = self.state.fates.get(&signed.id).copied().unwrap_or(Fate::Orphan);
             if fate == Fate::Orphan {
                 orphans.push(signed.id);
@@ -270,8 +301,7 @@ impl<'a> Judge<'a> {
             let count = counts.entry((signed.author, key.kind)).or_default();
             *count += 1;
             if *count > limit(key.kind) {
-                *refused.entry(signed.author).or_default() += 1;
-                self.fate(signed, Fate::Surplus);
+                surplus.push(signed.id);
                 continue;
             }
             total += signed.bytes.len();
@@ -282,22 +312,16 @@ impl<'a> Judge<'a> {
             }
         }
         while total > BYTES_MAX {
-            let Some((author, (size, ids))) = bytes.iter_mut().max_by_key(|(author, own)| (own.0, **author))
-            else {
-                break;
-            };
+            let most = bytes.iter_mut().max_by_key(|(author, own)| (own.0, **author));
+            let Some((_, (size, ids))) = most else { break };
             let Some(id) = ids.pop() else { break };
             let len = self.set.get(&id).map_or(0, |signed| signed.bytes.len());
             (*size, total) = (*size - len, total - len);
-            *refused.entry(*author).or_default() += 1;
-            self.state.fates.insert(id, Fate::Surplus);
+            surplus.push(id);
         }
         orphans.sort_unstable();
-        for id in orphans.iter().skip(ORPHANS_MAX) {
-            self.state.fates.insert(*id, Fate::Surplus);
-        }
-        let faults = refused.into_iter().map(|(author, refused)| Fault::Surplus { author, refused });
-        self.state.faults.extend(faults);
+        surplus.extend(orphans.into_iter().skip(ORPHANS_MAX));
+        surplus
     }
 
     /// Over slot and id of what the owner and admins have in force.

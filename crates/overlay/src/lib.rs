@@ -73,13 +73,15 @@ mod sync;
 mod view;
 mod workload;
 
-pub use document::{DocumentId, Draft, Flaw, KeyRing, LEASE_MAX, Lease, NO_GRANT, Signed, Unverified};
+pub use document::{
+    DocumentId, Draft, Flaw, KeyRing, LEASE_MAX, Lease, NO_GRANT, Signed, Unverified, network_of,
+};
 pub use event::WorkloadSpec;
 pub use event::{AdmitSpec, Change, Event, InviteSpec, Placed, Revoked, Send, StoredNetwork, TicketKind};
 pub use judge::{Clock, MEMBERS_MAX, STALE_AFTER, WORKLOADS_MAX, judge};
 pub use names::NameRecord;
 pub use overlay::{Counts, Overlay};
-pub use owner::{Founding, Owner, found};
+pub use owner::{AdminRevoked, Founding, Owner, found};
 pub use plan::{FIRST_HOST, Plan, RESOLVER_HOST, Subnets};
 pub use policy::{End, Explanation, Mismatch, Warning, check, explain};
 pub use policy::{

@@ -65,6 +65,8 @@ pub(crate) struct Network {
     pub(crate) approved: BTreeSet<NodeId>,
     pub(crate) journal: BTreeMap<([u8; 32], [u8; 32]), Entry>,
     pub(crate) refused: Memory,
+    /// Whether some of them were only too many, or too early.
+    turned_away: bool,
     pub(crate) asked: BTreeMap<DocumentId, Instant>,
     /// What came since the last judgement, and from whom; `None` is ourselves.
     pub(crate) fresh: BTreeMap<DocumentId, Option<NodeId>>,
@@ -91,6 +93,8 @@ pub(crate) struct Outcome {
     pub(crate) faults: Vec<Fault>,
     /// Whether the fast path sees something new.
     pub(crate) changed: bool,
+    /// Whether documents were turned away that would be taken now.
+    pub(crate) retry: bool,
 }
 
 impl Outcome {
@@ -100,6 +104,7 @@ impl Outcome {
         self.changes.extend(next.changes);
         self.faults.extend(next.faults);
         self.changed |= next.changed;
+        self.retry |= next.retry;
     }
 }
 
@@ -124,6 +129,7 @@ impl Network {
             approved: BTreeSet::new(),
             journal: BTreeMap::new(),
             refused: Memory::new(REFUSED_MAX),
+            turned_away: false,
             asked: BTreeMap::new(),
             fresh: BTreeMap::new(),
             judge_at: None,
@@ -188,13 +194,15 @@ impl Network {
             .map(|(id, _)| *id)
             .collect();
         for id in gone {
+            let fate = self.state.fates.remove(&id);
             self.set.remove(&id);
-            self.state.fates.remove(&id);
             self.refused.insert(id);
+            self.turned_away |= fate == Some(Fate::Surplus);
         }
         self.state.faults.extend(self.equivocations.iter().cloned());
-        if self.rights_digest() != rights {
-            // Who had no right may have one now: what was not taken is worth asking for again.
+        // Who had no right may have one now: what was not taken is worth asking for again.
+        let retry = self.rights_digest() != rights && std::mem::take(&mut self.turned_away);
+        if retry {
             self.refused.clear();
         }
         self.summary = summary(self.state.shared());
@@ -210,7 +218,7 @@ impl Network {
         let untold = faults.difference(&self.told).cloned().collect();
         self.told = faults;
         let changed = self.rebuild(own);
-        Outcome { news, changes: self.changes(), faults: untold, changed }
+        Outcome { news, changes: self.changes(), faults: untold, changed, retry }
     }
 
     /// A hash of everything that decides who may speak.

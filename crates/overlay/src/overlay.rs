@@ -11,7 +11,7 @@ use sinew_wire::request::Request;
 use crate::document::{DocumentId, KeyRing, Signed, Unverified};
 use crate::event::{Change, Event, Placed, StoredNetwork};
 use crate::join::Reserved;
-use crate::judge::Clock;
+use crate::judge::{Clock, RENEW_AFTER};
 use crate::network::{Network, Outcome};
 use crate::peer::{Ours, Peer};
 use crate::refusal::Refusal;
@@ -27,8 +27,6 @@ const JUDGE_EVERY: Duration = Duration::from_millis(50);
 pub(crate) const SUMMARY_EVERY: Duration = Duration::from_secs(30);
 /// How often the choice of peers is looked at.
 const PARTNERS_EVERY: Duration = Duration::from_secs(5);
-/// A HEAD is renewed at this age, seconds.
-const HEAD_EVERY: u64 = 86_400;
 /// More news than this at once is not pushed; the sets are compared instead.
 const PUSH_MAX: usize = 64;
 
@@ -198,6 +196,7 @@ impl Overlay {
             head: (0, 0),
             required,
             ready: false,
+            last_number: 0,
             intents: Vec::new(),
             ticket: zeroize::Zeroizing::new(Vec::new()),
         };
@@ -331,8 +330,11 @@ impl Overlay {
         {
             outcome.then(state.judge(&self.own, clock, now));
         }
-        let Outcome { news, changes, faults, changed } = outcome;
+        let Outcome { news, changes, faults, changed, retry } = outcome;
         self.snapshot_stale |= changed;
+        if retry && let Some(state) = self.networks.get_mut(network) {
+            state.summary_at = state.summary_at.min(now + Duration::from_secs(1));
+        }
         if !changes.is_empty() {
             self.events.push_back(Event::Store { network: *network, changes, token: None });
         }
@@ -386,7 +388,7 @@ impl Overlay {
         let due = match &state.state.head {
             None => true,
             Some(head) => {
-                let old = state.state.at.saturating_sub(head.issued) >= HEAD_EVERY;
+                let old = state.state.at.saturating_sub(head.issued) >= RENEW_AFTER;
                 old || head.digest != state.state.digest
             }
         };

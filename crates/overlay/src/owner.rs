@@ -76,6 +76,17 @@ pub fn found(owner: &Identity, founding: &Founding, unix: u64) -> Result<Vec<Vec
     Ok(owner.signed.iter().map(|signed| signed.bytes.to_vec()).collect())
 }
 
+/// An admin less.
+#[derive(Clone, Debug)]
+pub struct AdminRevoked {
+    /// What was signed.
+    pub documents: Vec<Signed>,
+    /// Members that it had admitted and that the owner keeps.
+    pub kept: Vec<NodeId>,
+    /// Those that the owner does not keep.
+    pub lost: Vec<NodeId>,
+}
+
 /// The owner at work: what is in force, and what was signed to change it.
 #[derive(Debug)]
 pub struct Owner<'a> {
@@ -227,11 +238,15 @@ impl<'a> Owner<'a> {
     }
 
     /// Takes back an admin's right and all that it granted. Members that it admitted and that are to
-    /// stay are signed again by the owner in the same step; so is its policy.
+    /// `keep` are signed again by the owner in the same step; so is its policy.
     ///
     /// # Errors
     /// [`Refusal::UnknownMember`] if the key is no admin.
-    pub fn revoke_admin(mut self, admin: &NodeId) -> Result<Vec<Signed>, Refusal> {
+    pub fn revoke_admin(
+        mut self,
+        admin: &NodeId,
+        keep: impl Fn(&Member) -> bool,
+    ) -> Result<AdminRevoked, Refusal> {
         let known = self.state.admins.get(admin).copied();
         let unknown = || Refusal::UnknownMember { network: self.name(), node: *admin };
         let generation = known.ok_or_else(unknown)?.generation.max(self.era());
@@ -240,16 +255,17 @@ impl<'a> Owner<'a> {
             member.author == *admin || ticket == Some(*admin)
         };
         let members = self.state.members.values().filter(|member| member.is_valid()).filter(by);
-        let members: Vec<Member> = members.cloned().collect();
+        let (kept, lost): (Vec<Member>, Vec<Member>) = members.cloned().partition(|member| keep(member));
         let policy = self.state.policy.clone().filter(|(signed, _)| signed.author == *admin);
-        for member in members {
-            self.renew(&member, member.generation);
+        for member in &kept {
+            self.renew(member, member.generation);
         }
         if let Some((signed, policy)) = policy {
             self.say(*self.network.as_bytes(), signed.document.generation, Body::Policy(policy));
         }
         self.say(*admin.as_bytes(), generation, Body::Revoke(Revoke { target: kind::GRANT }));
-        Ok(self.finish())
+        let nodes = |members: Vec<Member>| members.iter().map(|member| member.node).collect();
+        Ok(AdminRevoked { documents: self.finish(), kept: nodes(kept), lost: nodes(lost) })
     }
 
     /// Signs a member again as the owner.

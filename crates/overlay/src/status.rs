@@ -151,6 +151,21 @@ pub struct TicketStatus {
 }
 
 impl Overlay {
+    /// This node.
+    pub const fn own(&self) -> NodeId {
+        self.own
+    }
+
+    /// Ids of all networks of this node.
+    pub fn ids(&self) -> Vec<NetworkId> {
+        self.networks.keys().copied().collect()
+    }
+
+    /// What this node calls a network.
+    pub fn name(&self, network: &NetworkId) -> Option<Label> {
+        self.networks.get(network).map(Network::name)
+    }
+
     /// All networks of this node.
     pub fn networks(&self) -> Vec<NetworkStatus> {
         self.networks.values().map(|network| self.describe(network)).collect()

@@ -3,6 +3,8 @@
 //! Our own format, read back by ourselves: a version byte and fields in order. What does not fit is
 //! refused whole; the network is then made anew from its documents.
 
+use std::fmt;
+
 use sinew_types::{Label, NodeId};
 use sinew_wire::document::Service;
 use zeroize::Zeroizing;
@@ -28,7 +30,7 @@ pub(crate) struct Intent {
 }
 
 /// The rest of a network.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Meta {
     pub(crate) name: Label,
     pub(crate) slot: Slot,
@@ -39,9 +41,18 @@ pub(crate) struct Meta {
     pub(crate) required: (u16, u64),
     /// Whether it was.
     pub(crate) ready: bool,
+    /// The last number given to a member: it comes back as late as possible, since whoever has not
+    /// heard of a revocation still takes it for the revoked one's.
+    pub(crate) last_number: u16,
     pub(crate) intents: Vec<Intent>,
     /// The ticket, while joining; erased from memory when dropped.
     pub(crate) ticket: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for Meta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Meta({}, slot {}, head {:?})", self.name, self.slot, self.head)
+    }
 }
 
 struct Out(Vec<u8>);
@@ -115,7 +126,8 @@ impl Meta {
         for pair in [self.head, self.required] {
             out.u64(u64::from(pair.0)).u64(pair.1);
         }
-        out.u64(u64::from(self.ready)).long(&self.ticket).u64(self.intents.len() as u64);
+        out.u64(u64::from(self.ready)).u64(u64::from(self.last_number)).long(&self.ticket);
+        out.u64(self.intents.len() as u64);
         self.intents.iter().for_each(|intent| intent.write(&mut out));
         out.0
     }
@@ -128,9 +140,11 @@ impl Meta {
         }
         let (name, slot, floor) = (r.label()?, u32::try_from(r.u64()?).ok()?, r.u64()?);
         let (head, required) = ((r.u16()?, r.u64()?), (r.u16()?, r.u64()?));
-        let (ready, ticket) = (r.u64()? != 0, Zeroizing::new(r.long()?.to_vec()));
+        let (ready, last_number) = (r.u64()? != 0, r.u16()?);
+        let ticket = Zeroizing::new(r.long()?.to_vec());
         let intents = r.list(Intent::read)?;
-        r.0.is_empty().then_some(Self { name, slot, floor, head, required, ready, intents, ticket })
+        let meta = Self { name, slot, floor, head, required, ready, last_number, intents, ticket };
+        r.0.is_empty().then_some(meta)
     }
 }
 
@@ -198,6 +212,7 @@ mod tests {
             head: (1, 2),
             required: (3, 4),
             ready: true,
+            last_number: 12,
             intents: vec![intent(spec), intent(bare)],
             ticket: Zeroizing::new(vec![1, 2, 3]),
         };

@@ -28,11 +28,16 @@ fn subject_of(intent: &Intent) -> [u8; 32] {
 impl Network {
     fn placed(&self, intent: &Intent, subnets: &Subnets) -> Placed {
         let (ipv4, ipv6) = subnets.host(intent.host);
+        self.place_of(intent.spec.name.clone(), (ipv4, ipv6), subnets)
+    }
+
+    /// A place on a member with these subnets, wherever the addresses are from.
+    fn place_of(&self, name: Label, (ipv4, ipv6): (Option<Ipv4Addr>, Ipv6Addr), subnets: &Subnets) -> Placed {
         let range = self.state.plan.range().map(|range| (IpAddr::V4(range.first), range.len));
         let routes = range.into_iter().chain([(IpAddr::V6(self.state.plan.prefix()), 48)]);
         Placed {
             slot: self.meta.slot,
-            name: intent.spec.name.clone(),
+            name,
             ipv4,
             ipv6,
             resolver: subnets.resolver(),
@@ -209,7 +214,8 @@ impl Overlay {
     }
 
     /// The lease by which a moving workload would come to this node, with this node's consent: for the
-    /// holder of the workload's key to sign ([`Lease::attach`]).
+    /// holder of the workload's key to sign ([`Lease::attach`]). The workload may be unknown yet: its
+    /// lease counts from when its document is there.
     ///
     /// # Errors
     /// A [`Refusal`].
@@ -226,11 +232,6 @@ impl Overlay {
         let state = self.network(network)?;
         state.me(&self.own)?;
         let subject = *workload.as_bytes();
-        let held = state.state.workloads.values().any(|known| known.keyed && known.subject == subject);
-        if !held {
-            let name = workload.to_string();
-            return Err(Refusal::UnknownName { network: state.name(), name });
-        }
         let last = state.set.about(kind::ATTACH, subject).map(|signed| signed.document.seq).max();
         let revoked = state.state.revoked(kind::WORKLOAD, &subject);
         let issued = self.seconds(now);
@@ -271,22 +272,20 @@ impl Overlay {
         self.attach_lease(network, signed.bytes.to_vec(), now)
     }
 
-    /// Addresses of a workload that this node hosts by a lease, though its home is elsewhere.
+    /// The place of a workload that this node hosts by a lease, though its home is elsewhere: addresses
+    /// from there, resolver from here.
     ///
     /// # Errors
     /// A [`Refusal`].
-    pub fn hosted(
-        &self,
-        network: &NetworkId,
-        workload: &NodeId,
-    ) -> Result<(Option<Ipv4Addr>, Ipv6Addr), Refusal> {
+    pub fn hosted(&self, network: &NetworkId, workload: &NodeId) -> Result<Placed, Refusal> {
         let state = self.network(network)?;
+        let me = state.me(&self.own)?;
         let subject = *workload.as_bytes();
         let here = |known: &&crate::state::Workload| {
             known.keyed && known.subject == subject && known.host == Some(self.own)
         };
         let unknown = || Refusal::UnknownName { network: state.name(), name: workload.to_string() };
         let known = state.state.workloads.values().find(here).ok_or_else(unknown)?;
-        Ok((known.ipv4, known.ipv6))
+        Ok(state.place_of(known.name.clone(), (known.ipv4, known.ipv6), &me.subnets))
     }
 }

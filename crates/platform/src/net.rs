@@ -21,9 +21,11 @@ use tokio::task::JoinHandle;
 
 mod changes;
 mod interfaces;
+mod links;
 
 pub use changes::{Changes, NetChange};
 pub use interfaces::InterfaceAddress;
+pub use links::{Link, LinkKind};
 
 /// The protocol number of our routes (`ip route` shows "proto 115"); free in rtnetlink.h.
 pub const ROUTE_PROTOCOL: u8 = 115;
@@ -162,6 +164,14 @@ impl Net {
             result => result.map_err(explain(|| format!("add a route for {destination}/{prefix}")))?,
         }
         Ok(Change::Route { ifindex, destination, prefix })
+    }
+
+    /// Removes an address, whoever added it; one that is gone is as good.
+    ///
+    /// # Errors
+    /// [`NetError`].
+    pub async fn remove_address(&self, ifindex: u32, address: IpAddr, prefix: u8) -> Result<(), NetError> {
+        self.remove(Change::Address { ifindex, address, prefix }).await
     }
 
     /// Undoes a change; what is gone already is as good.

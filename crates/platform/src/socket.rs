@@ -161,6 +161,16 @@ fn remove_stale(path: &Path, address: &UnixAddr) -> Result<(), SocketError> {
     }
 }
 
+/// Removes the name of a control socket if nobody answers there: what a daemon leaves that was
+/// killed. Anything else stays, and so does the name while another daemon starts.
+pub fn sweep(path: &Path) {
+    let Ok(address) = UnixAddr::new(path) else { return };
+    let Ok(directory) = File::open(directory_of(path)) else { return };
+    if let Ok(_turn) = Flock::lock(directory, FlockArg::LockExclusive) {
+        let _ = remove_stale(path, &address);
+    }
+}
+
 fn directory_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),

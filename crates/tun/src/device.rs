@@ -2,19 +2,21 @@
 //!
 //! The `tun` crate opens it; it can set IFF_VNET_HDR but does not ask for offloads, so
 //! TUNSETOFFLOAD is done here, stepping down from UDP segmentation (Linux 6.2) over TCP
-//! segmentation to nothing. Addresses, routes and "up" belong to the platform crate.
+//! segmentation to nothing. Addresses, routes and "up" belong to the platform crate. Devices of
+//! workloads are made elsewhere ([`crate::inside`]) and handed over.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::task::{Context, Poll};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::net::if_::if_nametoindex;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tun::AbstractDevice;
 
-use crate::{HEADER_LEN, Offload, Tun, TunError, invalid, without_header};
+use crate::{HEADER_LEN, Offload, Tun, TunError, inside, invalid, without_header};
 
 /// Longest interface name: IFNAMSIZ without its final zero.
 const NAME_MAX: usize = 15;
@@ -43,19 +45,27 @@ pub struct TunConfig {
     pub offload: bool,
 }
 
-/// The crate's device, lending its descriptor with a lifetime.
-struct Handle(tun::Device);
+/// Where the descriptor comes from.
+enum Handle {
+    /// The crate's device, lending its descriptor with a lifetime.
+    Made(tun::Device),
+    /// Handed over by whoever made the device.
+    Given(OwnedFd),
+}
 
 impl AsRawFd for Handle {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        match self {
+            Self::Made(device) => device.as_raw_fd(),
+            Self::Given(fd) => fd.as_raw_fd(),
+        }
     }
 }
 
 impl AsFd for Handle {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the device owns this descriptor, keeps it open until dropped and outlives the borrow.
-        unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
+        // SAFETY: both own this descriptor, keep it open until dropped and outlive the borrow.
+        unsafe { BorrowedFd::borrow_raw(self.as_raw_fd()) }
     }
 }
 
@@ -95,12 +105,41 @@ impl TunDevice {
         let offload = if vnet_hdr { request_offload(device.as_raw_fd()) } else { Offload::None };
         let ifindex = if_nametoindex(config.name.as_str())
             .map_err(|errno| failed("find the index of")(errno.into()))?;
-        // SAFETY: the handle owns its descriptor, always returns the same one and closes it only when
-        // the AsyncFd drops it.
-        let fd = unsafe { AsyncFd::register_with_interest(Handle(device), READ) }
-            .map_err(|e| failed("watch")(e.into()))?;
+        let fd = watch(Handle::Made(device)).map_err(failed("watch"))?;
         tracing::debug!(name = config.name, mtu = config.mtu, offload = offload.as_str(), "TUN device open");
         Ok(Self { fd, name: config.name.clone(), ifindex, vnet_hdr, offload, reading: offload })
+    }
+
+    /// Uses a device that somebody else made, perhaps in another network namespace, where it has
+    /// the index `ifindex`. `offload` as in [`TunConfig`]; a persistent device may have other
+    /// offloads from a former holder, which are replaced. Needs no capability.
+    ///
+    /// # Errors
+    /// [`TunError`]; a descriptor of anything but a TUN device is refused.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with IO enabled.
+    pub fn from_fd(fd: OwnedFd, ifindex: u32, offload: bool) -> Result<Self, TunError> {
+        let failed = |name: &str, action| {
+            let name = name.to_owned();
+            move |source| TunError::Io { action, name, source }
+        };
+        let unknown = "handed over";
+        let (name, vnet_hdr) = inside::describe(fd.as_raw_fd())
+            .map_err(failed(unknown, "examine"))?
+            .ok_or_else(|| failed(unknown, "use")(invalid("it is no TUN device")))?;
+        set_nonblocking(&fd).map_err(failed(&name, "configure"))?;
+        let offload = match vnet_hdr {
+            true if offload => request_offload(fd.as_raw_fd()),
+            true => {
+                set_offload(fd.as_raw_fd(), 0);
+                Offload::None
+            }
+            false => Offload::None,
+        };
+        let fd = watch(Handle::Given(fd)).map_err(failed(&name, "watch"))?;
+        tracing::debug!(name, offload = offload.as_str(), "TUN device taken over");
+        Ok(Self { fd, name, ifindex, vnet_hdr, offload, reading: offload })
     }
 
     /// What the kernel hands over unsegmented: as [`Tun::offload`], until
@@ -197,8 +236,20 @@ impl std::fmt::Debug for TunDevice {
     }
 }
 
+fn watch(handle: Handle) -> io::Result<AsyncFd<Handle>> {
+    // SAFETY: the handle owns its descriptor, always returns the same one and closes it only when
+    // the AsyncFd drops it.
+    unsafe { AsyncFd::register_with_interest(handle, READ) }.map_err(Into::into)
+}
+
+fn set_nonblocking(fd: &OwnedFd) -> io::Result<()> {
+    let flags = fcntl(fd, FcntlArg::F_GETFL)?;
+    fcntl(fd, FcntlArg::F_SETFL(OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
 /// The kernel's rule (`dev_valid_name`), and no `%`, by which it would number the device itself.
-fn check_name(name: &str) -> Result<(), TunError> {
+pub(crate) fn check_name(name: &str) -> Result<(), TunError> {
     let good = !name.is_empty()
         && name.len() <= NAME_MAX
         && name != "."
@@ -232,7 +283,7 @@ fn create_with(config: &TunConfig, vnet_hdr: bool) -> io::Result<tun::Device> {
     tun::create(&wanted).map_err(io::Error::from)
 }
 
-fn explain(name: &str, source: io::Error) -> TunError {
+pub(crate) fn explain(name: &str, source: io::Error) -> TunError {
     let name = name.to_owned();
     match source.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ENOENT | Errno::ENODEV | Errno::ENXIO) => TunError::NoDriver,

@@ -6,13 +6,14 @@
 //! is made here: all zero on the way in, required to be zero on the way out ([`Offload::None`]).
 //!
 //! [`TunDevice`] is the real one (made by the `tun` crate; the offload request is ours),
-//! [`memory::pair`] its double. Both are used through the trait [`Tun`] from one task.
+//! [`memory::pair`] its double; [`inside`] makes devices for other processes. All are used through the trait [`Tun`] from one task.
 #![allow(unsafe_code)]
 
 use std::io::{self, IoSlice};
 
 mod device;
 mod error;
+pub mod inside;
 pub mod memory;
 
 pub use device::{TunConfig, TunDevice};

@@ -244,3 +244,44 @@ fn a_device_that_refuses_super_packets_gives_finished_datagrams_and_still_takes_
         }
     });
 }
+
+#[test]
+fn a_device_that_was_kept_outlives_its_descriptor_and_is_used_by_whoever_gets_it() {
+    in_namespace(async || {
+        let made = inside::Raw::make(None).unwrap();
+        let next = inside::Raw::make(None).unwrap();
+        assert_eq!((made.name(), next.name()), ("sinew0", "sinew1"), "numbered by the kernel");
+        assert!(matches!(inside::Raw::make(Some("sinew0")), Err(TunError::NameTaken { .. })));
+        assert!(matches!(inside::Raw::take("sinew0"), Err(TunError::NameTaken { .. })), "it is held");
+        assert!(matches!(inside::Raw::make(Some("a/b")), Err(TunError::BadName { .. })));
+        made.keep().unwrap();
+        drop((made, next));
+        assert!(if_nametoindex("sinew0").is_ok() && if_nametoindex("sinew1").is_err());
+        assert!(matches!(inside::Raw::make(Some("sinew0")), Err(TunError::NameTaken { .. })));
+
+        let again = inside::Raw::take("sinew0").unwrap();
+        let index = if_nametoindex("sinew0").unwrap();
+        ip("addr add 10.99.0.1/24 dev sinew0");
+        ip("link set sinew0 up");
+        let device = TunDevice::from_fd(again.into(), index, true).unwrap();
+        assert_eq!((device.name(), device.ifindex()), ("sinew0", index));
+        assert_ne!(device.offload(), Offload::None, "this kernel has some");
+        let socket = std::net::UdpSocket::bind("10.99.0.1:0").unwrap();
+        socket.send_to(b"out", "10.99.0.2:9").unwrap();
+        // The kernel has something to say there on its own, too.
+        let mut frame = vec![0; MAX_FRAME];
+        let mut len = 0;
+        while !frame[..len].ends_with(b"out") {
+            device.readable().await.unwrap();
+            len = device.try_read(&mut frame).unwrap_or(0);
+        }
+    });
+}
+
+#[test]
+fn what_is_no_tun_device_is_refused() {
+    runtime().block_on(async {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert!(matches!(TunDevice::from_fd(file.into(), 1, true), Err(TunError::Io { .. })));
+    });
+}

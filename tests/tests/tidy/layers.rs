@@ -29,17 +29,32 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("carrier", &["types"]),
     ("tun", &["types"]),
     ("platform", &["types"]),
+    ("helper", &["types", "tun", "platform"]),
     ("discovery", &["types"]),
     ("store", &["types"]),
+    ("dns", &["types"]),
     ("gateway", &["types", "overlay"]),
     ("control", &["types"]),
     // shell
     (
         "driver",
-        &["types", "wire", "node", "carrier", "tun", "platform", "discovery", "gateway", "store", "control"],
+        &[
+            "types",
+            "wire",
+            "node",
+            "carrier",
+            "tun",
+            "platform",
+            "helper",
+            "discovery",
+            "gateway",
+            "store",
+            "dns",
+            "control",
+        ],
     ),
     // binaries
-    ("daemon", &["types", "node", "driver", "control", "platform"]),
+    ("daemon", &["types", "node", "driver", "helper", "control", "platform"]),
     ("cli", &["types", "control", "platform"]),
 ];
 

@@ -17,7 +17,7 @@ impl<'a> Judge<'a> {
     pub(super) fn members(&mut self) {
         let mut best: BTreeMap<NodeId, Candidate<'a>> = BTreeMap::new();
         let mut comers: BTreeMap<NodeId, Vec<&'a Arc<Signed>>> = BTreeMap::new();
-        for (_, signed) in self.set.of_kind(kind::MEMBER) {
+        for (_, signed) in self.of_kind(kind::MEMBER) {
             let (Some(node), Some(Body::Member(body))) = (signed.subject, &signed.body) else { continue };
             let Some(authority) = self.entitled(signed, Grant::ADMIT) else { continue };
             if let Some(why) = self.unfit(signed, body) {

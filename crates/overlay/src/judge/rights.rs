@@ -12,14 +12,14 @@ use crate::state::{Admin, Authority, Fate, Fault, Ticket};
 impl Judge<'_> {
     /// Grants and the owner's revocations, which nothing but the owner's word decides.
     pub(super) fn grants(&mut self) {
-        for (_, signed) in self.set.of_kind(kind::REVOKE) {
+        for (_, signed) in self.of_kind(kind::REVOKE) {
             if let Some(Body::Revoke(revoke)) = &signed.body
                 && signed.author == self.network.key()
             {
                 self.revoke(signed, *revoke);
             }
         }
-        for (_, signed) in self.set.of_kind(kind::GRANT) {
+        for (_, signed) in self.of_kind(kind::GRANT) {
             let (Some(node), Some(Body::Grant(grant))) = (signed.subject, &signed.body) else { continue };
             let generation = signed.document.generation;
             if self.is_revoked(kind::GRANT, &signed.document.subject, generation) {
@@ -72,7 +72,7 @@ impl Judge<'_> {
     /// The admins' revocations. They outlive the grant, within its era: a thief's are a nuisance until
     /// the owner begins the next one, while an honest admin's must not be undone by revoking the admin.
     pub(super) fn revocations(&mut self) {
-        for (_, signed) in self.set.of_kind(kind::REVOKE) {
+        for (_, signed) in self.of_kind(kind::REVOKE) {
             let Some(Body::Revoke(revoke)) = signed.body else { continue };
             if signed.author == self.network.key() {
                 continue;
@@ -189,7 +189,7 @@ impl Judge<'_> {
     }
 
     pub(super) fn invites(&mut self) {
-        for (_, signed) in self.set.of_kind(kind::INVITE) {
+        for (_, signed) in self.of_kind(kind::INVITE) {
             let (Some(key), Some(Body::Invite(invite))) = (signed.subject, &signed.body) else { continue };
             if self.entitled(signed, Grant::ADMIT).is_none() {
                 continue;

@@ -21,7 +21,7 @@ impl Judge<'_> {
     pub(super) fn workloads(&mut self) {
         let keyed = self.keyed();
         let places = self.places(&keyed);
-        for (_, signed) in self.set.of_kind(kind::WORKLOAD) {
+        for (_, signed) in self.of_kind(kind::WORKLOAD) {
             let Some(Body::Workload(body)) = &signed.body else { continue };
             let fate = self.workload_fate(signed, body);
             self.fate(signed, fate);
@@ -90,8 +90,7 @@ impl Judge<'_> {
     /// Keys of workloads that members of this network have.
     fn keyed(&self) -> BTreeSet<[u8; 32]> {
         let keyed = |signed: &Signed| matches!(&signed.body, Some(Body::Workload(body)) if body.keyed);
-        self.set
-            .of_kind(kind::WORKLOAD)
+        self.of_kind(kind::WORKLOAD)
             .filter(|(_, signed)| keyed(signed) && self.state.members.contains_key(&signed.author))
             .map(|(key, _)| key.subject)
             .collect()
@@ -100,7 +99,7 @@ impl Judge<'_> {
     /// The newest ATTACH of each key. One that has run out still counts: an older one must not come back.
     fn places(&mut self, keyed: &BTreeSet<[u8; 32]>) -> BTreeMap<[u8; 32], Place> {
         let mut places = BTreeMap::new();
-        for (key, signed) in self.set.of_kind(kind::ATTACH) {
+        for (key, signed) in self.of_kind(kind::ATTACH) {
             let Some(host) = signed.host else { continue };
             let fate = if self.is_revoked(kind::WORKLOAD, &key.subject, signed.document.generation) {
                 Fate::Void

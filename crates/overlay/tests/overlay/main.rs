@@ -1,5 +1,8 @@
 //! Overlays among each other: spreading, tickets, attacks, and what holds for any set of documents.
 #![allow(missing_docs, reason = "a test's name says what it is about")]
 
+mod attacks;
+mod properties;
 mod spread;
+mod tickets;
 mod world;

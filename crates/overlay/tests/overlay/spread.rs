@@ -145,3 +145,35 @@ fn a_restart_keeps_documents_addresses_and_readiness() {
     let other = world.with(ids[1], |overlay, now| overlay.place(network, workload("db"), now)).unwrap();
     assert_ne!(other.ipv4, placed.ipv4);
 }
+
+#[test]
+fn a_newcomer_has_two_thousand_documents_within_seconds() {
+    let mut world = World::new();
+    let (network, ids) = members(&mut world, 20);
+    world.run(Duration::from_secs(5));
+    for (at, id) in ids.iter().enumerate() {
+        for n in 0..100 {
+            let name = format!("w{at}-{n}");
+            world.with(*id, |overlay, now| overlay.place(network, workload(&name), now)).unwrap();
+        }
+    }
+    let took = world.run_until_ok(Duration::from_secs(30), |world| {
+        world.overlay(ids[7]).state(&network).unwrap().workloads.len() == 2000 && world.agree(&ids, &network)
+    });
+    let before = world.carried;
+    let spec = sinew_overlay::InviteSpec {
+        kind: sinew_overlay::TicketKind::Counted { uses: 1, approval: false },
+        groups: Vec::new(),
+        name: None,
+        lasts: None,
+        contacts: Vec::new(),
+    };
+    let ticket = world.with(ids[0], |overlay, now| overlay.invite(network, spec, now)).unwrap();
+    let newcomer = world.add(500);
+    world.with(newcomer, |overlay, now| overlay.join(ticket, None, now)).unwrap();
+    let joined = world.run_until_ok(Duration::from_secs(10), |world| {
+        world.overlay(newcomer).state(&network).is_ok_and(|state| state.workloads.len() == 2000)
+    });
+    let carried = world.carried.0 - before.0;
+    eprintln!("2000 workloads everywhere after {took:?}, at a newcomer after {joined:?} and {carried} bytes");
+}

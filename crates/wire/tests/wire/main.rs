@@ -2,6 +2,7 @@
 #![allow(missing_docs, reason = "a test's name says what it is about")]
 
 mod layouts;
+mod networks;
 mod packets;
 mod properties;
 mod refusals;
