@@ -11,7 +11,6 @@ use sinew_overlay::{
 use sinew_types::{Identity, NetworkId, NodeId};
 use sinew_wire::document::{Body, Member, Revoke, Workload, kind};
 use sinew_wire::request::{Bind, BindRefusal, Redeem, Request};
-use sinew_wire::segment::StreamClass;
 use sinew_wire::sync::SyncMessage;
 
 use crate::spread::{admit, members, workload};
@@ -37,7 +36,7 @@ fn member_body(number: u16, since: u64) -> Body {
 
 /// The papers of an admin of whom the thief has the key.
 fn stolen(world: &World, network: NetworkId, admin: NodeId) -> [u8; 32] {
-    world.overlay(admin).state(&network).unwrap().admins[&admin].id
+    state(world, admin, network).admins[&admin].id
 }
 
 fn bring(world: &mut World, to: NodeId, network: NetworkId, signed: &[Signed]) {
@@ -51,7 +50,7 @@ fn state(world: &World, node: NodeId, network: NetworkId) -> &State {
 
 fn owner_does(world: &mut World, at: NodeId, network: NetworkId, act: impl FnOnce(Owner<'_>) -> Vec<Signed>) {
     let key = identity(OWNER);
-    let documents = world.overlay(at).export(&network).unwrap();
+    let documents = world.overlay(at).export(&network).expect("documents");
     let owner = Owner::read(&key, &documents, world.seconds()).expect("documents of its own");
     let signed = act(owner);
     bring(world, at, network, &signed);
@@ -92,11 +91,29 @@ fn an_admin_that_outbids_the_owner_loses_to_the_next_era() {
     let again = [
         rogue(era(1, 0xffff), member_body(98, EPOCH), *victim.as_bytes()),
         rogue(era(1, 0xffff), Body::Revoke(Revoke { target: kind::MEMBER }), *victim.as_bytes()),
-        rogue(era(2, 0), Body::Revoke(Revoke { target: kind::MEMBER }), *victim.as_bytes()),
+        rogue(era(2, 0), Body::Revoke(Revoke { target: kind::MEMBER }), *ids[1].as_bytes()),
     ];
     let number = after.members[&victim].number;
     bring(&mut world, ids[2], network, &again);
     assert_eq!(state(&world, ids[2], network).member(&victim).map(|member| member.number), Some(number));
+    assert!(state(&world, ids[2], network).member(&ids[1]).is_some());
+}
+
+#[test]
+fn of_one_generation_the_owner_s_word_comes_first() {
+    let mut world = World::new();
+    let (network, ids) = members(&mut world, 2);
+    let node = identity(66).node_id();
+    let grant = stolen(&world, network, ids[0]);
+    let own = draft(network, *node.as_bytes(), 5, member_body(60, EPOCH)).sign(&identity(OWNER));
+    let signed = draft(network, *node.as_bytes(), 5, member_body(61, EPOCH));
+    let signed = Draft { grant, seq: u64::MAX, ..signed }.sign(&identity(1));
+    bring(&mut world, ids[1], network, &[own, signed]);
+    assert_eq!(state(&world, ids[1], network).members[&node].number, 60);
+    // A newer generation is newer, whoever signs it.
+    let newer = Draft { grant, ..draft(network, *node.as_bytes(), 6, member_body(62, EPOCH)) };
+    bring(&mut world, ids[1], network, &[newer.sign(&identity(1))]);
+    assert_eq!(state(&world, ids[1], network).members[&node].number, 62);
 }
 
 #[test]
@@ -110,11 +127,19 @@ fn what_a_thief_backdates_is_void_and_what_the_honest_admin_did_is_signed_again(
     let accomplice = identity(66).node_id();
     let backdated =
         Draft { grant, issued: 1, ..draft(network, *accomplice.as_bytes(), 0, member_body(9, 1)) };
-    bring(&mut world, ids[1], network, &[backdated.sign(&thief)]);
+    bring(&mut world, ids[1], network, &[backdated.clone().sign(&thief)]);
     let after = state(&world, ids[1], network);
     assert!(!after.members.contains_key(&accomplice));
     assert!(after.member(&ids[1]).is_some_and(|member| member.author == identity(OWNER).node_id()));
     assert!(after.member(&ids[0]).is_some(), "a member it stays");
+    // Nor when the key is trusted again: what rests on the old grant is void for good.
+    owner_does(&mut world, ids[1], network, |owner| {
+        let grant = Grant { scopes: Grant::ALL, numbers: (1, 20), longest: None };
+        owner.grant(ids[0], grant, None).unwrap()
+    });
+    assert!(state(&world, ids[1], network).admin(&ids[0]).is_some());
+    bring(&mut world, ids[1], network, &[Draft { seq: 9, ..backdated }.sign(&thief)]);
+    assert!(!state(&world, ids[1], network).members.contains_key(&accomplice));
     // What the admin revoked stays revoked.
     let known = world.overlay(ids[0]).export(&network).unwrap();
     world.with(ids[1], |overlay, now| overlay.import(network, known, now)).unwrap();
@@ -292,23 +317,7 @@ fn documents_above_the_rate_of_their_author_wait_for_the_next_comparison() {
     let (network, ids) = members(&mut world, 2);
     world.connect(ids[0], ids[1]);
     world.run(SOON);
-    let binding_tag = {
-        // The tag of this session, as it stands in a summary.
-        let mut tag = None;
-        world.with(ids[1], |overlay, now| overlay.place(network, workload("w"), now)).unwrap();
-        for n in 0..3 {
-            let spec = workload(&format!("x{n}"));
-            let now = world.now;
-            let overlay = &mut world.node(ids[1]).overlay;
-            overlay.place(network, spec, now).unwrap();
-            while let Some(send) = overlay.poll_send(now, |_, class| class == StreamClass::Documents) {
-                if let Ok(SyncMessage::Documents { tag: own, .. }) = SyncMessage::parse(&send.bytes) {
-                    tag = Some(own);
-                }
-            }
-        }
-        tag.expect("documents were sent")
-    };
+    let binding_tag = world.tag(&network, ids[0], ids[1]);
     let own = Plan::new(&network, Some(range())).subnets(2).unwrap();
     let mut taken = 0;
     for n in 0..2000u64 {
@@ -337,47 +346,106 @@ fn documents_above_the_rate_of_their_author_wait_for_the_next_comparison() {
     assert!((400..=600).contains(&taken), "{taken} of 2000 at once");
 }
 
+/// What one node would send now.
+fn outgoing(world: &mut World, node: NodeId) -> Vec<sinew_overlay::Send> {
+    let now = world.now;
+    let overlay = &mut world.node(node).overlay;
+    std::iter::from_fn(|| overlay.poll_send(now, |_, _| true)).collect()
+}
+
+/// Every question there is about a set of documents.
+fn questions(tag: [u8; 16], known: [u8; 32]) -> Vec<SyncMessage> {
+    let (low, high) = ([0; 32], [255; 32]);
+    vec![
+        SyncMessage::Summary { tag, head: (0, 0), buckets: Box::new([[1; 8]; 64]) },
+        SyncMessage::Want { tag, ids: vec![known] },
+        SyncMessage::Inventory { tag, buckets: u64::MAX, low, high, ids: vec![] },
+    ]
+}
+
 #[test]
-fn who_is_no_member_gets_no_document_and_learns_nothing_from_a_tag() {
+fn who_is_no_member_gets_no_document_though_it_knows_the_network() {
     let mut world = World::new();
     let (network, ids) = members(&mut world, 2);
     let stranger = world.add(30);
-    // It knows the network's id and has a session, so it can make the tag itself.
     world.connect(ids[0], stranger);
     world.run(SOON);
-    let binding = |tagged: &mut World| {
-        let now = tagged.now;
-        let overlay = &mut tagged.node(ids[0]).overlay;
-        let mut sent = Vec::new();
-        while let Some(send) = overlay.poll_send(now, |_, _| true) {
-            sent.push(send);
-        }
-        sent
-    };
-    assert!(binding(&mut world).is_empty(), "nothing is said to a stranger of its own accord");
-    let fake = sinew_overlay::found(&identity(OWNER), &crate::world::founding(stranger), EPOCH);
-    assert!(fake.is_ok(), "only the owner's key makes documents of its network");
-    for tag in [[0; 16], [9; 16]] {
-        let all = Box::new([[1; 8]; 64]);
-        for message in [
-            SyncMessage::Summary { tag, head: (0, 0), buckets: all },
-            SyncMessage::Want { tag, ids: vec![[1; 32]] },
-            SyncMessage::Inventory { tag, buckets: u64::MAX, low: [0; 32], high: [255; 32], ids: vec![] },
-        ] {
-            let mut bytes = Vec::new();
-            message.emit(&mut bytes);
-            world.node(ids[0]).overlay.handle_documents(&stranger, &bytes, sinew_types::Instant::ZERO);
-        }
+    assert!(outgoing(&mut world, ids[0]).is_empty(), "nothing is said to a stranger of its own accord");
+    let known = *state(&world, ids[0], network).shared().next().expect("a document");
+    let tag = world.tag(&network, ids[0], stranger);
+    let now = world.now;
+    for message in questions(tag, known) {
+        let mut bytes = Vec::new();
+        message.emit(&mut bytes);
+        world.node(ids[0]).overlay.handle_documents(&stranger, &bytes, now);
+    }
+    assert!(outgoing(&mut world, ids[0]).is_empty());
+    assert_eq!(world.overlay(ids[0]).counts().uninvited, 3);
+    // The same from a member is answered, so the questions are good ones.
+    world.connect(ids[0], ids[1]);
+    world.run(SOON);
+    let tag = world.tag(&network, ids[0], ids[1]);
+    let now = world.now;
+    for message in questions(tag, known) {
+        let mut bytes = Vec::new();
+        message.emit(&mut bytes);
+        world.node(ids[0]).overlay.handle_documents(&ids[1], &bytes, now);
+    }
+    assert!(outgoing(&mut world, ids[0]).len() >= 2);
+}
+
+#[test]
+fn a_tag_of_no_network_and_one_of_another_session_are_answered_alike() {
+    let mut world = World::new();
+    let (network, ids) = members(&mut world, 2);
+    let stranger = world.add(30);
+    world.connect(ids[0], ids[1]);
+    world.connect(ids[0], stranger);
+    world.run(SOON);
+    let overheard = world.tag(&network, ids[0], ids[1]);
+    let now = world.now;
+    for tag in [[9; 16], overheard] {
         let bind = Request::Bind(Bind { handle: 1, tag, member: [3; 32], head: (0, 0) });
-        world.node(ids[0]).overlay.handle_request(&stranger, bind, sinew_types::Instant::ZERO);
-    }
-    let answers: Vec<_> = binding(&mut world).into_iter().map(|send| Request::parse(&send.bytes)).collect();
-    for (answer, tag) in answers.iter().zip([[0; 16], [9; 16]]) {
+        world.node(ids[0]).overlay.handle_request(&stranger, bind, now);
+        let answers = outgoing(&mut world, ids[0]);
         let refused = Request::BindRefused { tag, refusal: BindRefusal::NotAMember };
-        assert_eq!(answer.as_ref(), Ok(&refused));
+        let answers: Vec<_> = answers.iter().map(|send| Request::parse(&send.bytes)).collect();
+        assert_eq!(answers, [Ok(refused)]);
     }
-    assert_eq!(answers.len(), 2);
-    let _ = network;
+}
+
+#[test]
+fn a_bearer_cannot_date_its_membership_beyond_its_ticket() {
+    let mut world = World::new();
+    let (network, ids) = members(&mut world, 2);
+    let spec = sinew_overlay::InviteSpec {
+        kind: sinew_overlay::TicketKind::Bearer,
+        groups: vec![],
+        name: None,
+        lasts: Some(Duration::from_secs(600)),
+        contacts: vec![],
+    };
+    let ticket = world.with(ids[0], |overlay, now| overlay.invite(network, spec, now)).unwrap();
+    let key = Identity::from_seed(ticket.secret.unwrap());
+    let known = &world.overlay(ids[0]).networks()[0].tickets[0];
+    let (grant, node) = (known.id, identity(66).node_id());
+    let mut body = member_body(3, EPOCH);
+    if let Body::Member(member) = &mut body {
+        member.ticket = Some(*key.node_id().as_bytes());
+    }
+    let forever = Draft { grant, ..draft(network, *node.as_bytes(), 0, body) }.sign(&key);
+    bring(&mut world, ids[0], network, &[forever]);
+    assert!(state(&world, ids[0], network).member(&node).is_some());
+    world.run(Duration::from_secs(700));
+    assert!(state(&world, ids[0], network).member(&node).is_none());
+    // Nor can it take what somebody has.
+    let mut body = member_body(3, EPOCH);
+    if let Body::Member(member) = &mut body {
+        member.ticket = Some(*key.node_id().as_bytes());
+    }
+    let displacing = Draft { grant, seq: u64::MAX, ..draft(network, *ids[1].as_bytes(), 0, body) }.sign(&key);
+    bring(&mut world, ids[0], network, &[displacing]);
+    assert_eq!(state(&world, ids[0], network).member(&ids[1]).map(|member| member.number), Some(2));
 }
 
 #[test]

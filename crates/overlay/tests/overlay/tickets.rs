@@ -40,11 +40,10 @@ fn join(world: &mut World, node: NodeId, ticket: &Ticket) -> Result<NetworkId, R
 }
 
 fn ended(world: &mut World, node: NodeId) -> Option<Result<(), Refusal>> {
-    let end = world.node(node).log.iter().find_map(|event| match event {
+    world.node(node).log.iter().find_map(|event| match event {
         Event::JoinDone { result, .. } => Some(result.clone()),
         _ => None,
-    });
-    end
+    })
 }
 
 fn is_open(world: &World, node: NodeId) -> bool {

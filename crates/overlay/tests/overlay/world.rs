@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use sinew_overlay::{Change, Event, Founding, Overlay, Range4, Refusal, StoredNetwork, found};
 use sinew_types::{Identity, Instant, Label, NetworkId, NodeId};
 use sinew_wire::request::Request;
@@ -227,13 +228,27 @@ impl World {
         }
         self.counter += 1;
         self.sessions.insert(pair(a, b), self.counter);
-        let mut binding = [0; 32];
-        binding[..8].copy_from_slice(&self.counter.to_le_bytes());
-        binding[8..16].copy_from_slice(&pair(a, b).0.as_bytes()[..8]);
-        binding[16..24].copy_from_slice(&pair(a, b).1.as_bytes()[..8]);
+        let binding = self.binding(a, b);
         for (one, other) in [(a, b), (b, a)] {
             self.with(one, |overlay, now| overlay.peer_up(other, binding, now));
         }
+    }
+
+    /// Stands for the association of a session.
+    fn binding(&self, a: NodeId, b: NodeId) -> [u8; 32] {
+        let number = self.sessions[&pair(a, b)];
+        let mut binding = [0; 32];
+        binding[..8].copy_from_slice(&number.to_le_bytes());
+        binding[8..16].copy_from_slice(&pair(a, b).0.as_bytes()[..8]);
+        binding[16..24].copy_from_slice(&pair(a, b).1.as_bytes()[..8]);
+        binding
+    }
+
+    /// What names a network in a session, for who knows it.
+    pub(crate) fn tag(&self, network: &NetworkId, a: NodeId, b: NodeId) -> [u8; 16] {
+        let bytes = [b"sinew/bind/v1\0".as_slice(), network.as_bytes(), &self.binding(a, b)].concat();
+        let hash: [u8; 32] = Sha256::digest(bytes).into();
+        hash.first_chunk().copied().expect("16 of 32 bytes")
     }
 
     pub(crate) fn disconnect(&mut self, a: NodeId, b: NodeId) {
