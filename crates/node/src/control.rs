@@ -103,9 +103,9 @@ impl Node {
         self.links.get_mut(&peer)
     }
 
-    /// Starts a session with whoever owns `dst`, if routing knows who that is.
+    /// Starts a session with whoever owns `dst`, if routing or the networks know who that is.
     pub(crate) fn want_session(&mut self, dst: &MeshAddr, now: Instant) {
-        match self.router.node_of(dst) {
+        match self.router.node_of(dst).or_else(|| self.listed_at.get(dst).copied()) {
             Some(node) => self.open_routed(node, now),
             None => self.ask_who_is(*dst, now),
         }

@@ -134,7 +134,9 @@ impl Node {
         }
         // What the shell has to do, and what people may want to know.
         if !matches!(event, E::Bound { .. } | E::Dead { .. } | E::WantPeer { .. }) {
-            self.emit(Event::Overlay(event));
+            // Past the limit of news: what must be stored is not dropped, and there is no more of it
+            // than of documents.
+            self.events.push_back(Event::Overlay(event));
         }
     }
 
@@ -177,6 +179,7 @@ impl Node {
         let listed: BTreeSet<_> = self.dialler.peers().copied().chain(members).collect();
         if listed != self.listed {
             self.sessions.set_listed(listed.clone());
+            self.listed_at = listed.iter().map(|node| (node.address(), *node)).collect();
             self.listed = listed;
         }
     }

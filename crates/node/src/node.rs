@@ -65,6 +65,8 @@ pub struct Node {
     pub(crate) overlay_owes: bool,
     /// Configured peers and members of our networks, as the sessions know them.
     pub(crate) listed: BTreeSet<NodeId>,
+    /// The same, by address: a stub has no table, and no table has all members.
+    pub(crate) listed_at: BTreeMap<MeshAddr, NodeId>,
     /// Members whose sessions stay though nobody uses them.
     pub(crate) kept: BTreeSet<NodeId>,
     /// Nodes that are dialled because a ticket named them, and not by configuration.
@@ -142,6 +144,7 @@ impl Node {
             networks: Networks::default(),
             overlay,
             overlay_owes: false,
+            listed_at: listed.iter().map(|node| (node.address(), *node)).collect(),
             listed,
             kept: BTreeSet::new(),
             introduced: BTreeSet::new(),

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use sinew_types::{CarrierKind, Class, Drops, Instant, MeshAddr, Metric, NodeId, PathAddr, Seqno};
+use sinew_types::{
+    CarrierKind, Class, DropReason, Drops, Instant, MeshAddr, Metric, NodeId, PathAddr, Seqno,
+};
 
 use crate::node::Node;
 
@@ -232,6 +234,10 @@ impl Node {
         let mut drops = self.drops.clone();
         drops.merge(&self.worker.drops);
         drops.merge(&self.router.stats().drops);
+        let overlay = self.overlay.counts();
+        drops.add(DropReason::BadControl, overlay.bad);
+        drops.add(DropReason::RateLimited, overlay.limited);
+        drops.add(DropReason::NotBound, overlay.uninvited);
         drops
     }
 

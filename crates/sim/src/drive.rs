@@ -19,6 +19,7 @@ const SPIN_LIMIT: u32 = 100;
 struct Waiting {
     refused: Vec<(PathAddr, usize)>,
     echoes: Vec<(usize, Vec<u8>)>,
+    answers: Vec<(InterfaceId, Vec<u8>)>,
 }
 
 impl World {
@@ -136,9 +137,14 @@ impl World {
         let mut waiting = Waiting::default();
         loop {
             let mut moved = self.drain_transmits(host, node, &mut waiting)?;
-            while let Some((_, frame)) = node.poll_tun() {
+            while let Some((to, frame)) = node.poll_tun() {
                 moved = true;
-                waiting.echoes.extend(self.apps.receive(host, frame, self.now)?);
+                if to == InterfaceId::NODE {
+                    waiting.echoes.extend(self.apps.receive(host, frame, self.now)?);
+                } else {
+                    let answer = self.workloads.receive(host, to, frame, self.now)?;
+                    waiting.answers.extend(answer.map(|answer| (to, answer)));
+                }
             }
             while let Some(event) = node.poll_event() {
                 moved = true;
@@ -147,6 +153,10 @@ impl World {
             for (path, size) in waiting.refused.drain(..) {
                 moved = true;
                 node.handle_refused(path, size, local);
+            }
+            for (from, mut packet) in waiting.answers.drain(..) {
+                moved = true;
+                node.handle_tun(from, VirtioNetHdr::default(), &mut packet, local);
             }
             if !moved {
                 match waiting.echoes.pop() {
@@ -235,6 +245,7 @@ impl World {
                 node.handle_resolved(peer, at.as_slice(), local);
             }
             Event::Connect { peer, remote, .. } => self.connect(host, peer, remote),
+            Event::Overlay(event) => self.on_overlay_event(host, node, event),
             Event::LinkUp { path, .. } => self.note(host, format_args!("link up over {path:?}")),
             Event::LinkDown { path, .. } => self.note(host, format_args!("link down over {path:?}")),
             // Every host has a key of its own, whatever restarts, roams or lies.

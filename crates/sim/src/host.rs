@@ -7,6 +7,7 @@ use sinew_node::{Accept, Config, InboundPolicy, Node, Offloads, PeerConfig, UdpS
 use sinew_types::{Class, Identity, Instant, MeshAddr, NodeId, Rng, UnixMicros};
 
 use crate::fault::WallClock;
+use crate::networks::Disk;
 
 /// The port that everyone listens on.
 pub(crate) const PORT: u16 = 7463;
@@ -32,6 +33,8 @@ pub struct Host {
     /// Router or stub.
     pub class: Class,
     pub(crate) peers: Vec<PeerConfig>,
+    /// What survives a crash.
+    pub(crate) disk: Disk,
     /// The node, while it runs.
     pub node: Option<Box<Node>>,
     /// The earliest wake-up that is queued.
@@ -40,6 +43,8 @@ pub struct Host {
     pub(crate) idle_wakes: u32,
     /// Microseconds from the zero of this host's clock to the zero of virtual time, wrapping.
     clock_us: u64,
+    /// Its wall clock at the zero of virtual time.
+    unix_us: UnixMicros,
     rng: Rng,
 }
 
@@ -55,6 +60,8 @@ impl Host {
             at: address(number, moves),
             class,
             peers: Vec::new(),
+            disk: Disk::default(),
+            unix_us: EPOCH,
             node: None,
             wake: None,
             idle_wakes: 0,
@@ -68,6 +75,11 @@ impl Host {
         Instant::from_micros(now.as_micros().wrapping_add(self.clock_us))
     }
 
+    /// This host's wall clock at a moment of virtual time.
+    pub(crate) const fn unix(&self, now: Instant) -> UnixMicros {
+        self.unix_us + now.as_micros()
+    }
+
     /// The moment of virtual time at which this host's clock shows `local`.
     pub(crate) const fn world(&self, local: Instant) -> Instant {
         if local.as_micros() == u64::MAX {
@@ -78,12 +90,12 @@ impl Host {
 
     /// Starts the node from nothing but its key and configuration.
     pub(crate) fn start(&mut self, clock: WallClock, verifier: Arc<dyn Verifier>, now: Instant) {
-        let unix = match clock {
-            WallClock::Right => EPOCH + now.as_micros(),
+        self.unix_us = match clock {
+            WallClock::Right => EPOCH,
             WallClock::YearsBack => {
                 // The machine booted: its other clock begins at zero, too.
                 self.clock_us = 0u64.wrapping_sub(now.as_micros());
-                EPOCH + now.as_micros() - YEARS_BACK
+                EPOCH - YEARS_BACK
             }
         };
         let config = Config {
@@ -98,7 +110,7 @@ impl Host {
             offloads: Offloads::ALL,
             udp_sockets: vec![UdpSocket { local: 0, ipv6: false }],
             max_routes: MAX_ROUTES,
-            unix,
+            unix: self.unix(now),
         };
         let seed = self.rng.array();
         self.node = Some(Box::new(Node::with_verifier(config, seed, verifier, self.local(now))));

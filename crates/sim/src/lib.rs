@@ -9,7 +9,8 @@
 //! cargo run --release -p sinew-sim --bin sinew-sim -- --seed 7 --nodes 50 --topology ring --faults all
 //! ```
 //! What the simulator pretends is small and said where it is pretended: `link` (a datagram's
-//! fate), `streams` (connections), `host` (clocks, crashes), `traffic` (programs). Everything
+//! fate), `streams` (connections), `host` (clocks, crashes), `traffic` and `workloads` (programs),
+//! `networks` (operators, disks). Everything
 //! else is the node that the daemon runs, handshakes and encryption included; only checks of
 //! origin signatures and metric chains are shared among hosts, for they are pure functions.
 
@@ -21,6 +22,7 @@ mod fault;
 mod host;
 mod liar;
 mod link;
+mod networks;
 mod params;
 mod queue;
 mod scenario;
@@ -28,6 +30,7 @@ mod streams;
 mod topology;
 mod traffic;
 mod underlay;
+mod workloads;
 mod world;
 
 pub use attack::Attack;
@@ -41,4 +44,5 @@ pub use scenario::{Failure, SETTLE_BOUND, Summary, run, run_logged};
 pub use topology::{Edge, Topology};
 pub use traffic::{Apps, Exchange};
 pub use underlay::Counts;
+pub use workloads::{Call, Workload, Workloads};
 pub use world::{Log, World};

@@ -36,6 +36,7 @@ use crate::queue::{Happening, Queue};
 use crate::streams::Stream;
 use crate::traffic::Apps;
 use crate::underlay::{Counts, Underlay};
+use crate::workloads::Workloads;
 
 /// How often tables, queues and drop counters are looked at.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -59,6 +60,8 @@ pub struct World {
     pub(crate) net: Underlay,
     pub(crate) queue: Queue,
     pub(crate) apps: Apps,
+    /// The programs of private networks.
+    pub(crate) workloads: Workloads,
     pub(crate) flows: Vec<Flow>,
     pub(crate) streams: BTreeMap<u32, Stream>,
     /// Pure checks, made once for all honest hosts.
@@ -102,6 +105,7 @@ impl World {
             now: Instant::ZERO,
             net,
             queue: Queue::default(),
+            workloads: Workloads::new(apps.marker()),
             flows: Vec::new(),
             streams: BTreeMap::new(),
             verifier: Arc::new(SharedMemo::default()),
@@ -404,6 +408,7 @@ impl World {
         let verifier = Arc::clone(&self.verifier);
         let verifier = self.liars.get(&host).map_or(verifier, |&lie| liar::verifier(lie));
         self.hosts[host].start(clock, verifier, self.now);
+        self.restore_networks(host);
         self.queue.push(self.now, Happening::Started { host });
     }
 

@@ -169,7 +169,7 @@ impl Coalescer {
                 let slot = slot.unwrap_or_else(|| self.quietest());
                 self.slots[slot].flush(emit);
                 let used = self.clock;
-                self.slots[slot].open(packet, Open::new(sink, packet, *info, transport, csum_partial, used));
+                self.slots[slot].open(packet, info, transport, csum_partial, sink.interface, used);
             }
             (None, slot) => {
                 self.make_way(slot, sink.interface, info, emit);
@@ -227,22 +227,6 @@ impl Coalescer {
 }
 
 impl Open {
-    fn new(
-        sink: Sink,
-        packet: &[u8],
-        info: PacketInfo,
-        transport: Transport,
-        csum_partial: bool,
-        used: u64,
-    ) -> Self {
-        let size = info.total_len - info.payload;
-        let seq =
-            packet.get(transport.l4..).and_then(|l4| TcpHeader::parse(l4).ok()).map_or(0, |tcp| tcp.seq);
-        let next_seq = seq.wrapping_add(size as u32);
-        let interface = sink.interface;
-        Self { interface, info, transport, csum_partial, size, segments: 1, next_seq, used }
-    }
-
     /// Whether a packet for `interface` is of this flow.
     fn is_of(&self, interface: InterfaceId, next: &PacketInfo) -> bool {
         self.interface == interface && same_flow(&self.info, next)
@@ -250,10 +234,24 @@ impl Open {
 }
 
 impl Slot {
-    fn open(&mut self, packet: &[u8], open: Open) {
+    fn open(
+        &mut self,
+        packet: &[u8],
+        info: &PacketInfo,
+        transport: Transport,
+        csum_partial: bool,
+        interface: InterfaceId,
+        used: u64,
+    ) {
+        let size = info.total_len - info.payload;
+        let seq =
+            packet.get(transport.l4..).and_then(|l4| TcpHeader::parse(l4).ok()).map_or(0, |tcp| tcp.seq);
         self.buffer.clear();
         self.buffer.extend_from_slice(packet);
-        self.flow = Some(open);
+        let next_seq = seq.wrapping_add(size as u32);
+        let info = *info;
+        self.flow =
+            Some(Open { interface, info, transport, csum_partial, size, segments: 1, next_seq, used });
     }
 
     /// Whether the packet, of the same flow and mergeable, continues what is here.

@@ -8,7 +8,7 @@ use sinew_node::overlay::{
 };
 use sinew_node::overlay::{StoredNetwork, WorkloadSpec, found};
 use sinew_node::{Accept, Config, Event, Interface, Offloads, PeerConfig};
-use sinew_types::{DropReason, Identity, InterfaceId, Label, Metric, NetworkId};
+use sinew_types::{Class, DropReason, Identity, InterfaceId, Label, Metric, NetworkId};
 use sinew_wire::virtio::VirtioNetHdr;
 
 use crate::common::Net;
@@ -104,8 +104,16 @@ fn joined(net: &Net, at: usize) -> bool {
 
 /// A line of nodes; the first and the last are members, each with a workload.
 fn line_with_ends(count: usize) -> (Net, NetworkId, [(InterfaceId, Placed); 2]) {
+    line_with_ends_of(count, Class::Router)
+}
+
+/// As [`line_with_ends`]; `class` is the last one's.
+fn line_with_ends_of(count: usize, class: Class) -> (Net, NetworkId, [(InterfaceId, Placed); 2]) {
     let links: Vec<_> = (1..count).map(|i| (i, i - 1)).collect();
-    let mut net = Net::new(count, &links);
+    let mut net = Net::with(count, &links, |i, config| Config {
+        class: if i + 1 == count { class } else { Class::Router },
+        ..config
+    });
     net.run(SETTLE);
     let network = create(&mut net, 0);
     let last = count - 1;
@@ -138,6 +146,21 @@ fn a_newcomer_with_a_pinned_ticket_is_pinged_over_a_relay_that_is_no_member() {
             assert!(net.nodes[relay].overlay().state(&network).is_err());
         }
     }
+}
+
+#[test]
+fn a_stub_that_knows_no_route_finds_a_member_by_its_documents() {
+    let (mut net, _, [(a, alpha), (b, beta)]) = line_with_ends_of(3, Class::Stub);
+    // It has no session with the member, and nobody tells it whose an address is.
+    let uri = format!("sinew://{}@10.0.0.99:1?via=udp", net.ids[0]).parse().expect("a URI");
+    let (now, far) = (net.now, net.ids[0]);
+    net.nodes[2].add_peer(PeerConfig { uri, cost: Metric::ZERO }, now);
+    assert!(net.nodes[2].remove_peer(&far, now));
+    net.drain(2);
+    let packet = echo(beta.ipv6, alpha.ipv6, false);
+    send(&mut net, 2, b, &packet);
+    net.run(SECOND);
+    assert_eq!(taken(&mut net, 0), [(a, packet)]);
 }
 
 #[test]
@@ -182,24 +205,17 @@ fn a_revoked_member_is_cut_at_once_by_everybody_whom_the_news_reaches() {
 
 #[test]
 fn members_of_our_networks_are_no_strangers() {
-    // Node 0 takes none; node 2 is not configured there, but a member of its network.
+    // Node 0 takes only the listed, and knows no way to node 1, which dials it.
     let strict = |i, config| Config { accept: if i == 0 { Accept::Listed } else { Accept::Any }, ..config };
-    let mut net = Net::with(3, &[(0, 1), (1, 2)], strict);
+    let mut net = Net::with(2, &[(1, 0)], strict);
     net.run(SETTLE);
     let network = create(&mut net, 0);
-    let (now, stranger) = (net.now, net.ids[0]);
-    net.nodes[2].ping(1, stranger, SECOND, now);
-    net.drain(2);
-    net.run(2 * SECOND);
-    let sessions = |net: &Net| net.nodes[0].sessions(net.now).iter().filter(|s| s.node == net.ids[2]).count();
-    assert_eq!(sessions(&net), 0, "a stranger gets no session");
-    let spec = AdmitSpec { node: net.ids[2], groups: vec![], name: None, lasts: None };
+    assert_eq!(net.nodes[0].status(net.now).peers_up, 0);
+    assert!(drops(&net, 0, DropReason::NotListed) > 0, "a stranger gets no answer");
+    let spec = AdmitSpec { node: net.ids[1], groups: vec![], name: None, lasts: None };
     act(&mut net, 0, |overlay, now| overlay.admit(network, spec, now)).expect("an admin may");
-    let now = net.now;
-    net.nodes[2].ping(2, stranger, 10 * SECOND, now);
-    net.drain(2);
-    net.run(10 * SECOND);
-    assert_eq!(sessions(&net), 1, "a member does");
+    let linked = net.run_until(25 * SECOND, |net| net.nodes[0].status(net.now).peers_up == 1);
+    assert!(linked, "a member does");
 }
 
 /// Everything a node wanted stored, as a shell would keep it.
