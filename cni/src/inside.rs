@@ -7,7 +7,6 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use nix::ifaddrs::getifaddrs;
-use nix::mount::{MntFlags, umount2};
 use nix::net::if_::InterfaceFlags;
 use sinew_platform::net::Net;
 use sinew_platform::netns;
@@ -123,13 +122,6 @@ pub(crate) fn remove(namespace: &File, names: &[String]) -> io::Result<()> {
             Ok(())
         })
     })?
-}
-
-/// Lets go of a namespace that was pinned at `path`; nothing there is as good.
-pub(crate) fn unpin(path: &Path) {
-    // The kernel frees the namespace with its last user; a daemon of ours is none any more.
-    let _ = umount2(path, MntFlags::MNT_DETACH);
-    let _ = std::fs::remove_file(path);
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sinew_control::api::{AttachAnswer, pinned_namespace, tombstones};
+use sinew_control::api::{AttachAnswer, interface_pins, tombstones};
+use sinew_platform::netns;
 
 use crate::inside;
 
@@ -38,31 +39,25 @@ pub(crate) fn forget(socket: &Path, tag: &str) {
 ///
 /// # Errors
 /// Word could not be left.
-pub(crate) fn clean_up(socket: &Path, tag: &str, netns: Option<&Path>) -> io::Result<()> {
+pub(crate) fn clean_up(socket: &Path, tag: &str, namespace: Option<&Path>) -> io::Result<()> {
     let note = std::fs::read(place(socket, tag)).ok();
     let note = note.and_then(|text| serde_json::from_slice::<Note>(&text).ok());
     if let Some(note) = note.filter(|note| is_id(&note.id)) {
-        let pins: Vec<_> = (0..note.interfaces.len().max(1)).map(|at| pin(socket, &note.id, at)).collect();
+        let pins = interface_pins(socket, &note.id, note.interfaces.len());
         // A pin leads there even where the runtime has taken its own name for it away.
-        for path in netns.into_iter().chain(pins.iter().map(PathBuf::as_path)) {
+        for path in namespace.into_iter().chain(pins.iter().map(PathBuf::as_path)) {
             if let Ok(namespace) = inside::open(path) {
                 let _ = inside::remove(&namespace, &note.interfaces);
                 break;
             }
         }
-        pins.iter().for_each(|pin| inside::unpin(pin));
+        pins.iter().for_each(|pin| netns::unpin(pin));
     }
     let word = tombstones(socket);
     std::fs::create_dir_all(&word)?;
     std::fs::write(word.join(tag), "")?;
     forget(socket, tag);
     Ok(())
-}
-
-/// Each interface of an attachment has a pin of its own.
-fn pin(socket: &Path, id: &str, at: usize) -> PathBuf {
-    let first = pinned_namespace(socket, id);
-    if at == 0 { first } else { first.with_file_name(format!("{id}.{at}")) }
 }
 
 /// An id becomes part of a path.
@@ -92,7 +87,7 @@ mod tests {
         let tag = "cni:n:c1:eth0";
         remember(&socket, tag, &answer);
         assert!(place(&socket, tag).exists());
-        let pin = pinned_namespace(&socket, "w1");
+        let pin = sinew_control::api::pinned_namespace(&socket, "w1");
         std::fs::create_dir_all(pin.parent().unwrap()).unwrap();
         std::fs::write(&pin, "").unwrap();
         clean_up(&socket, tag, None).unwrap();

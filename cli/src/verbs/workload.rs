@@ -17,6 +17,7 @@ use sinew_control::api::{
 };
 use sinew_control::resolv::resolv_conf;
 use sinew_control::{ApiError, Exit, Versioned, paths};
+use sinew_platform::netns::is_network_namespace;
 use sinew_platform::{fdpass, process, room};
 
 use crate::args::{AttachArgs, PlaceArgs, WorkloadVerb};
@@ -139,6 +140,11 @@ fn exec(workload: &Workload, command: &[std::ffi::OsString]) -> ApiError {
         Ok(namespace) => namespace,
         Err(error) => return error,
     };
+    if !is_network_namespace(namespace.as_fd()) {
+        let message = format!("{netns} is no network namespace as this process sees it");
+        let hint = "the daemon sees other mounts than this shell: `ip netns exec` does that, `nsenter --net` does not";
+        return ApiError::new("bad_namespace", Exit::Usage, message, hint);
+    }
     let resolvers: Vec<_> = workload.resolvers.iter().filter_map(|text| text.parse().ok()).collect();
     let resolv_conf = (!resolvers.is_empty()).then(|| resolv_conf(&resolvers, &workload.search));
     if let Err(error) = room::enter(namespace.as_fd(), resolv_conf.as_deref()) {

@@ -65,7 +65,9 @@ fn a_new_network_is_signed_by_a_key_that_only_its_owner_can_read() {
     // The samples' daemon has the first key.
     let admin = state.admin(&samples::node(1)).expect("this node is its admin");
     assert_eq!(admin.grant.numbers, (1, 127));
-    assert!(state.member(&samples::node(1)).is_some_and(|member| member.is_valid()));
+    let member = state.member(&samples::node(1)).expect("this node is a member");
+    assert!(member.is_valid());
+    assert_eq!(member.name.as_ref().map(ToString::to_string), Some("paris".to_owned()));
     assert_eq!(state.head.as_ref().map(|head| (head.pair, head.digest)), Some(((0, 1), state.digest)));
     std::fs::remove_dir_all(dir).expect("the directory is ours");
 }

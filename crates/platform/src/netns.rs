@@ -6,7 +6,9 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
+use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::fstat;
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
@@ -53,6 +55,19 @@ pub fn enter<T: Send>(namespace: BorrowedFd<'_>, work: impl FnOnce() -> T + Send
         setns(namespace, CloneFlags::CLONE_NEWNET)?;
         Ok(work())
     })
+}
+
+/// Takes away a name that a namespace was given by a mount, and the folder of such names with the
+/// last of them: what a daemon's helper does, for when there is none. Nothing there is as good.
+pub fn unpin(pin: &Path) {
+    let flags = MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW;
+    while umount2(pin, flags).is_ok() {}
+    let _ = std::fs::remove_file(pin);
+    let Some(folder) = pin.parent() else { return };
+    if std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none()) {
+        let _ = umount2(folder, flags);
+        let _ = std::fs::remove_dir(folder);
+    }
 }
 
 /// A new, empty namespace. It lives as long as the descriptor, a mount of it or a process in it.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use sinew_control::api::{Hex, Key, NetworkCreate, NetworkCreated};
+use sinew_control::api::{Hex, NetworkCreate, NetworkCreated, Status};
 use sinew_control::{ApiError, Exit, paths};
 use sinew_overlay::{Founding, Range4, found};
 use sinew_platform::keyfile;
@@ -43,8 +43,8 @@ pub(super) async fn run(client: &Client, out: Out, args: CreateArgs) -> Result<E
         Some(share) => numbers(&range, share)?,
         None => (1, u16::try_from(subnets / 2 - 1).unwrap_or(u16::MAX)),
     };
-    let key: Key = client.get(paths::KEY).await?;
-    let admin: NodeId = key.node_id.parse().map_err(|_| ApiError::bad_answer("its key is none"))?;
+    let node: Status = client.get(paths::STATUS).await?;
+    let admin: NodeId = node.node_id.parse().map_err(|_| ApiError::bad_answer("its key is none"))?;
     let file = match args.owner_key {
         Some(file) => file,
         None => default_key_file(client, &args.name).await?,
@@ -55,7 +55,8 @@ pub(super) async fn run(client: &Client, out: Out, args: CreateArgs) -> Result<E
         range: Some(range),
         strict: args.strict,
         admin,
-        admin_name: None,
+        // Names of nodes are freer than those in documents.
+        admin_name: node.name.and_then(|name| name.to_lowercase().parse().ok()),
         groups: Vec::new(),
         numbers: Some(numbers),
     };

@@ -9,9 +9,10 @@
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitStatus};
 
-use sinew_control::ApiError;
-use sinew_control::api::{AttachedBy, Watch};
+use sinew_control::api::{AttachedBy, Watch, interface_pins};
 use sinew_control::resolv::resolv_conf;
+use sinew_control::{ApiError, Exit};
+use sinew_platform::netns::unpin;
 use sinew_platform::process;
 use sinew_platform::room::{Occupied, Room};
 use sinew_platform::signals::Signals;
@@ -56,8 +57,14 @@ pub(super) async fn run(client: &Client, args: RunArgs) -> Result<u8, ApiError> 
         Ok(occupied) => supervise(client, occupied, &signals, &answer.id, leases).await.map_err(system),
         Err(error) => Err(not_started(program, &error)),
     };
-    // A daemon that is gone has forgotten us, or sees when it is back that we are.
-    let _ = super::detach(client, answer.id).await;
+    if let Err(error) = super::detach(client, answer.id.clone()).await
+        && Exit::from_code(error.exit) == Exit::NotRunning
+    {
+        // A daemon that is back sees that we are gone; the namespace need not wait for that.
+        interface_pins(client.socket(), &answer.id, answer.interfaces.len())
+            .iter()
+            .for_each(|pin| unpin(pin));
+    }
     ended.map(code)
 }
 

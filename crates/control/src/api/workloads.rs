@@ -34,6 +34,13 @@ pub fn pinned_namespace(control: &Path, id: &str) -> PathBuf {
     control.with_file_name("netns").join(id)
 }
 
+/// The pins of all interfaces of an attachment.
+pub fn interface_pins(control: &Path, id: &str, interfaces: usize) -> Vec<PathBuf> {
+    let first = pinned_namespace(control, id);
+    let pin = |at| if at == 0 { first.clone() } else { first.with_file_name(format!("{id}.{at}")) };
+    (0..interfaces.max(1)).map(pin).collect()
+}
+
 /// Where a plugin leaves word of an attachment it could not detach because no daemon ran: an empty
 /// file named by the attachment's tag. The daemon detaches and removes each at start.
 pub fn tombstones(control: &Path) -> PathBuf {
