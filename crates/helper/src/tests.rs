@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::socket::{Shutdown, shutdown};
 use sinew_platform::netns;
 use sinew_platform::seqpacket::Seqpacket;
 
@@ -381,6 +382,8 @@ fn a_message_that_makes_no_sense_ends_the_helper() {
     ] {
         let (one, other) = Seqpacket::pair().unwrap();
         one.send(message, descriptors).unwrap();
+        // Nothing follows: what went on would find the daemon gone.
+        shutdown(one.as_raw_fd(), Shutdown::Write).unwrap();
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(serve(&other, folder.path()).unwrap(), End::Malformed, "{} bytes", message.len());
         drop(other);
