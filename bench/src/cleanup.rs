@@ -6,7 +6,6 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use sinew_tests::ns;
 
 /// Family of the benchmark's namespaces.
@@ -33,23 +32,6 @@ pub(crate) fn own() {
     ns::clean_all(&format!("{FAMILY}-{pid}"));
     remove_files(&std::env::temp_dir(), |name| owner(name, "sinewbench-") == Some(pid));
     remove_files(Path::new(UAPI), |name| owner(name, "sb") == Some(pid));
-}
-
-/// From now on Ctrl-C and SIGTERM clean up before they end the process.
-pub(crate) fn on_signal() -> Result<()> {
-    use nix::sys::signal::{SigSet, Signal};
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGINT);
-    signals.add(Signal::SIGTERM);
-    signals.thread_block().context("cannot block signals")?;
-    std::thread::spawn(move || {
-        if signals.wait().is_ok() {
-            eprintln!("\ninterrupted, cleaning up");
-            own();
-            std::process::exit(130);
-        }
-    });
-    Ok(())
 }
 
 /// The process id that follows `prefix` in a name.

@@ -37,6 +37,7 @@ mod stats;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use sinew_tests::interrupt;
 use sinew_tests::requirements::find_program;
 
 /// Programs without which nothing can be measured, with their Debian packages.
@@ -73,7 +74,7 @@ fn work(options: &args::Options) -> Result<bool> {
         return Ok(true);
     }
     obstacle()?;
-    cleanup::on_signal()?;
+    interrupt::clean_up(cleanup::own)?;
     cleanup::stale();
     peers::build_sinew(&subjects)?;
     // Before the hours of measuring, not after.

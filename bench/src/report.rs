@@ -12,8 +12,8 @@ use crate::stats::{self, Summary};
 
 /// Peers that ratios are always given against, where they were measured.
 const REFERENCES: &[&str] = &["wireguard-go", "mycelium"];
-/// Subjects that are not peers: Sinew and the ceiling.
-const NOT_PEERS: &[&str] = &["raw"];
+/// The bare link: neither Sinew nor a peer, and given among the ratios.
+const CEILING: &str = "raw";
 /// Above this share of foreign CPU a round is called noisy, in per cent.
 const NOISY: f64 = 5.0;
 
@@ -97,10 +97,10 @@ fn aligned(rows: &[Vec<String>]) -> String {
     text
 }
 
-/// Whether a subject is Sinew in one form or another: the default builds come first, and builds
-/// given by `--sinew` have no program of their own in the table of peers.
+/// Whether a subject is Sinew, in whatever build or setting: like the ceiling it has no program that
+/// was looked for.
 fn is_sinew(outcome: &Outcome) -> bool {
-    outcome.program.is_empty() && !NOT_PEERS.contains(&outcome.subject.as_str())
+    outcome.program.is_empty() && outcome.subject != CEILING
 }
 
 fn is_peer(outcome: &Outcome) -> bool {
@@ -126,7 +126,7 @@ fn ratio_table(group: &[Outcome]) -> String {
     for own in &ours {
         let mut others: Vec<&Outcome> =
             group.iter().filter(|o| REFERENCES.contains(&o.subject.as_str())).collect();
-        others.extend(group.iter().filter(|o| o.subject == "raw"));
+        others.extend(group.iter().filter(|o| o.subject == CEILING));
         others.extend(ours.iter().filter(|o| o.subject != own.subject));
         let any_peer = group.iter().any(is_peer);
         if others.is_empty() && !any_peer {

@@ -144,6 +144,13 @@ impl Stage {
         nodes.windows(2).filter_map(next).collect()
     }
 
+    /// TCP addresses that `node` dials: of its neighbours nearer to B, so that each link is dialled once.
+    pub(crate) fn dialled(&self, node: &str, port: u16) -> Vec<String> {
+        let place = |name: &str| self.nodes().iter().position(|other| *other == name);
+        let onward = self.neighbours(node).into_iter().filter(|peer| place(peer) > place(node));
+        onward.map(|peer| format!("tcp://{}:{port}", self.underlay(peer, node))).collect()
+    }
+
     /// `at`'s IPv4 address on its link with `towards`.
     pub(crate) fn underlay(&self, at: &str, towards: &str) -> String {
         if self._box.is_some() {

@@ -1,9 +1,19 @@
 //! The command line; help, manual pages and shell completions all come from here.
 
+mod network;
+mod workload;
+
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+pub(crate) use network::{
+    AdminRevokeArgs, AdminVerb, CreateArgs, DocumentsVerb, GrantArgs, JoinArgs, NetworkInviteArgs,
+    NetworkVerb, OwnerArgs, PolicyVerb, Range, Scope,
+};
+pub(crate) use workload::{AttachArgs, DnsVerb, OnNetwork, PlaceArgs, RunArgs, WorkloadVerb};
 
 /// Inspect and steer a running mesh node.
 ///
@@ -12,7 +22,7 @@ use clap_complete::Shell;
 #[command(name = "sinew", version, max_term_width = 100, propagate_version = false)]
 #[command(
     after_help = "Exit codes: 0 ok, 1 usage or configuration, 2 reachable but not as asked, 3 unreachable or \
-timed out, 4 unknown peer or name, 5 denied, 6 daemon not running, 7 refused without --accept-risk."
+timed out, 4 unknown peer, network or name, 5 denied, 6 daemon not running, 7 refused without --accept-risk."
 )]
 pub(crate) struct Args {
     /// The daemon's socket [default: $SINEW_SOCKET or /run/sinew/sinew.sock]
@@ -74,6 +84,15 @@ pub(crate) enum Verb {
     Config(ConfigVerb),
     /// The URI under which others add this node as a peer
     Invite(InviteArgs),
+    /// Private networks: who is in, and who may talk to whom
+    #[command(subcommand)]
+    Network(NetworkVerb),
+    /// Programs, containers and machines on private networks
+    #[command(subcommand)]
+    Workload(WorkloadVerb),
+    /// Names of workloads and nodes
+    #[command(subcommand)]
+    Dns(DnsVerb),
     /// Wait until this node is ready or a node answers
     Wait(WaitArgs),
     /// Completions for a shell
@@ -252,12 +271,43 @@ fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
+/// `90s`, `30m`, `12h`, `7d`: from a second to ten years.
+fn duration(text: &str) -> Result<Duration, String> {
+    const FORM: &str = "a time such as 90s, 30m, 12h or 7d";
+    let unit = match text.chars().last() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => 3600,
+        Some('d') => 86_400,
+        _ => return Err(FORM.to_owned()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| FORM)?;
+    let seconds = number.saturating_mul(unit);
+    if (1..=3650 * 86_400).contains(&seconds) {
+        Ok(Duration::from_secs(seconds))
+    } else {
+        Err("from 1s to 3650d".to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_consistent() {
         super::Args::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_a_unit() {
+        for (text, seconds) in [("90s", 90), ("30m", 1800), ("12h", 43_200), ("7d", 604_800)] {
+            assert_eq!(super::duration(text), Ok(Duration::from_secs(seconds)));
+        }
+        for wrong in ["", "s", "7", "0s", "-1d", "1.5h", "9999d", "99999999999999999999d", "7w", "1é"] {
+            assert!(super::duration(wrong).is_err(), "{wrong}");
+        }
     }
 }

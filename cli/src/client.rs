@@ -35,6 +35,11 @@ impl Client {
         Self { socket }
     }
 
+    /// The socket asked.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
     /// GETs a resource.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
         self.answer(self.request(Method::GET, path, Bytes::new()), PATIENCE).await
@@ -170,8 +175,7 @@ fn refusal(body: &[u8]) -> ApiError {
 }
 
 fn garbled(what: &str) -> ApiError {
-    let hint = "sinew and sinewd differ in version: `sinew --version`, `sinewd --version`";
-    ApiError::new("bad_answer", Exit::Usage, format!("the daemon's answer is not understood: {what}"), hint)
+    ApiError::bad_answer(what)
 }
 
 fn hung_up() -> ApiError {
@@ -179,10 +183,19 @@ fn hung_up() -> ApiError {
     ApiError::new("daemon_gone", Exit::NotRunning, "the daemon closed the connection", hint)
 }
 
-fn absent(socket: &Path, error: &io::Error) -> ApiError {
+pub(crate) fn absent(socket: &Path, error: &io::Error) -> ApiError {
     let socket = socket.display();
-    if error.kind() == io::ErrorKind::PermissionDenied {
-        return ApiError::denied(format!("this user may not open {socket}"));
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            return ApiError::denied(format!("this user may not open {socket}"));
+        }
+        io::ErrorKind::WouldBlock => {
+            let hint = "it is busy or stuck; its log says more";
+            let message = format!("the daemon at {socket} gives no answer");
+            return ApiError::new("daemon_silent", Exit::Unreachable, message, hint);
+        }
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => return hung_up(),
+        _ => {}
     }
     let hint =
         "start it with `sinewd --config FILE` or `systemctl start sinewd`, or name its socket with --socket";

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     };
     let out = Out { format: args.output, wide: args.wide };
     match run(args, out) {
-        Ok(exit) => ExitCode::from(exit.code()),
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             out.error(&error);
             ExitCode::from(error.exit)
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: Args, out: Out) -> Result<Exit, ApiError> {
+fn run(args: Args, out: Out) -> Result<u8, ApiError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

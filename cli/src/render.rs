@@ -1,11 +1,13 @@
 //! Answers as text for people: pure functions from the API's objects.
 
 pub(crate) mod graph;
+pub(crate) mod network;
 mod status;
 mod svg;
 mod table;
 mod tables;
 mod units;
+pub(crate) mod workload;
 
 pub(crate) use status::status;
 pub(crate) use svg::svg;

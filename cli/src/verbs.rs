@@ -1,14 +1,19 @@
 //! What each verb does.
 
 mod config;
+mod dns;
 mod generate;
 mod key;
 mod lists;
+mod network;
 mod peers;
 mod ping;
 mod status;
 mod trace;
 mod wait;
+mod workload;
+
+pub(crate) use network::TestResult;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,13 +25,14 @@ use crate::client::Client;
 use crate::output::Out;
 
 /// Runs a verb to its exit code.
-pub(crate) async fn run(args: Args, out: Out) -> Result<Exit, ApiError> {
+pub(crate) async fn run(args: Args, out: Out) -> Result<u8, ApiError> {
     if !matches!(args.verb, Verb::Graph) {
         out.refuse_pictures()?;
     }
     let socket = args.socket.or_else(|| std::env::var_os("SINEW_SOCKET").map(PathBuf::from));
     let client = Client::new(socket.unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET)));
-    match args.verb {
+    let exit = match args.verb {
+        Verb::Workload(verb) => return workload::run(&client, out, verb).await,
         Verb::Key(verb) => key::run(&client, out, verb).await,
         Verb::Status(args) => status::run(&client, out, &args).await,
         Verb::Peers(args) => peers::run(&client, out, args.verb).await,
@@ -41,7 +47,10 @@ pub(crate) async fn run(args: Args, out: Out) -> Result<Exit, ApiError> {
         Verb::Wait(args) => wait::run(&client, out, &args).await,
         Verb::Completions { shell } => generate::completions(shell),
         Verb::Man { dir } => generate::man(&dir),
-    }
+        Verb::Network(verb) => network::run(&client, out, verb).await,
+        Verb::Dns(verb) => dns::run(&client, out, verb).await,
+    };
+    exit.map(Exit::code)
 }
 
 /// Whole milliseconds of a number of seconds that the arguments have checked.

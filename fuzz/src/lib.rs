@@ -2,6 +2,8 @@
 //! came from. One value with two spellings would let a relay change bytes that a check still
 //! accepts.
 
+pub mod offload;
+
 /// Fails if `emitted` is not the front of `bytes`.
 pub fn same_front(bytes: &[u8], emitted: &[u8]) {
     assert_eq!(bytes.get(..emitted.len()), Some(emitted), "a second spelling");

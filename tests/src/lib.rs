@@ -8,6 +8,7 @@
 //! | module | what it gives |
 //! |---|---|
 //! | [`ns`] | namespaces and veth pairs |
+//! | [`interrupt`] | a killed command that cleans up first |
 //! | [`process`] | children that cannot outlive the test, with captured output |
 //! | [`wait`] | conditions with a deadline; nothing here sleeps to synchronise |
 //! | [`lab`] | topologies, and `sinewd` in each node |
@@ -16,6 +17,7 @@
 //! | [`impair`] | silent cuts, loss, filtered ICMP, shaped links, long lines |
 //! | [`capture`] | what an eavesdropper on a link sees |
 //! | [`workload`] | nginx, curl, iperf3, ping, sshd: the programs that people run |
+//! | [`tenant`] | private networks, workloads in them, and the servers that tenants run |
 //!
 //! The labs need root. Where they cannot run they say so and pass, except in CI (`CI=true`),
 //! where that is a failure.
@@ -23,12 +25,14 @@
 pub mod capture;
 pub mod cli;
 pub mod impair;
+pub mod interrupt;
 pub mod lab;
 pub mod ns;
 pub mod privileges;
 pub mod process;
 pub mod requirements;
 pub mod sinewd;
+pub mod tenant;
 pub mod wait;
 pub mod workload;
 

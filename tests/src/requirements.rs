@@ -25,6 +25,12 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     ("sysctl", "procps"),
     ("setpriv", "util-linux"),
     ("setsid", "util-linux"),
+    ("dig", "bind9-dnsutils"),
+    ("getent", "libc-bin"),
+    ("dbus-daemon", "dbus-daemon"),
+    ("pgbench", "postgresql"),
+    ("redis-server", "redis-server"),
+    ("redis-benchmark", "redis-tools"),
     ("nsenter", "util-linux"),
 ];
 

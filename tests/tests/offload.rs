@@ -30,6 +30,18 @@ fn start(lab: &mut Lab, via: &str, off: &[&str]) -> Result<()> {
     lab.wait_mesh()
 }
 
+/// Starts a pair; in front of everything that comes into node a stand these rules.
+fn start_behind(lab: &mut Lab, rules: &[&str]) -> Result<()> {
+    lab.line(&["a", "b"])?;
+    lab.peer_links(Dial::First)?;
+    let chain = "add table inet fault
+        add chain inet fault in { type filter hook input priority 0; }";
+    let rules: String = rules.iter().map(|rule| format!("\nadd rule inet fault in {rule}")).collect();
+    lab.ns("a").run(&["nft", &format!("{chain}{rules}")])?;
+    lab.start_all()?;
+    lab.wait_mesh()
+}
+
 fn state(lab: &Lab, node: &str) -> Result<Value> {
     Ok(lab.cli(node).json(&["status"])?["offload"].clone())
 }
@@ -118,16 +130,10 @@ fn check(lab: &Lab, off: &[&str]) -> Result<()> {
 #[test]
 fn what_fails_its_test_is_switched_off_with_a_reason() {
     run_lab("offload-fault", |lab| {
-        lab.line(&["a", "b"])?;
-        lab.peer_links(Dial::First)?;
-        let chain = "add table inet fault
-            add chain inet fault out { type filter hook output priority 0; }
-            add chain inet fault in { type filter hook input priority 0; }
-            add rule inet fault in iifname sinew0 meta length > 2000 drop
-            add rule inet fault in iifname lo ip protocol udp meta length > 2000 drop";
-        lab.ns("a").run(&["nft", chain])?;
-        lab.start_all()?;
-        lab.wait_mesh()?;
+        start_behind(
+            lab,
+            &["iifname sinew0 meta length > 2000 drop", "iifname lo ip protocol udp meta length > 2000 drop"],
+        )?;
         let (faulty, good) = (state(lab, "a")?, state(lab, "b")?);
         let found = [&faulty["tun_read"], &faulty["tun_write"], &faulty["udp_send"], &faulty["udp_receive"]];
         ensure!(found == ["on", "off", "off", "on"], "{faulty}");
@@ -148,14 +154,7 @@ fn what_fails_its_test_is_switched_off_with_a_reason() {
 #[test]
 fn a_packet_filter_that_lets_nothing_in_switches_nothing_off() {
     run_lab("offload-filter", |lab| {
-        lab.line(&["a", "b"])?;
-        lab.peer_links(Dial::First)?;
-        let chain = "add table inet fault
-            add chain inet fault in { type filter hook input priority 0; }
-            add rule inet fault in iifname { \"lo\", \"sinew0\" } drop";
-        lab.ns("a").run(&["nft", chain])?;
-        lab.start_all()?;
-        lab.wait_mesh()?;
+        start_behind(lab, &["iifname { \"lo\", \"sinew0\" } drop"])?;
         let state = state(lab, "a")?;
         for key in KEYS {
             ensure!(state[key] == "on", "{key}: {state}");

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use sinew_tests::lab::{Dial, Lab};
 use sinew_tests::requirements::Bins;
 use sinew_tests::workload::{Iperf, Nginx, fetch_text, ping, url};
-use sinew_tests::{ns, wait};
+use sinew_tests::{interrupt, ns, wait};
 
 use crate::packages;
 
@@ -36,7 +36,9 @@ pub(crate) fn run(keep: bool) -> Result<bool> {
         bail!("the demo makes network namespaces, so it needs root: sudo -E cargo demo");
     }
     packages::ensure()?;
-    clean_after_signal()?;
+    interrupt::clean_up(|| {
+        let _ = clean();
+    })?;
     clean()?;
     println!("Building sinewd and sinew (release) ...");
     let bins = Bins::get()?;
@@ -75,24 +77,6 @@ pub(crate) fn clean() -> Result<bool> {
 
 fn folder() -> PathBuf {
     std::env::temp_dir().join(FAMILY)
-}
-
-/// Ctrl-C cleans up too. The signals are blocked and awaited by a thread, so that no handler
-/// runs in the middle of something else.
-fn clean_after_signal() -> Result<()> {
-    use nix::sys::signal::{SigSet, Signal};
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGINT);
-    signals.add(Signal::SIGTERM);
-    signals.thread_block().context("cannot block signals")?;
-    std::thread::spawn(move || {
-        if signals.wait().is_ok() {
-            println!("\ninterrupted, cleaning up");
-            let _ = clean();
-            std::process::exit(130);
-        }
-    });
-    Ok(())
 }
 
 fn show(lab: &mut Lab) -> Result<()> {

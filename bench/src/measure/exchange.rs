@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use sinew_tests::ns::Namespace;
 
-use super::ping::any;
+use super::any;
 
 const PORT: u16 = 5302;
 const SIZE: usize = 64;

@@ -16,7 +16,7 @@ mod ping;
 mod tcp;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context, Result, bail};
 
@@ -28,6 +28,11 @@ use crate::stats;
 
 /// Numbers by metric key.
 pub(crate) type Numbers = BTreeMap<&'static str, f64>;
+
+/// Answers in a row after which a subject counts as settled.
+const SETTLED: u32 = 50;
+/// Lines of each daemon's log that go into a failure.
+const LOG_TAIL: usize = 5;
 
 /// One measurement: adds what it found.
 type Part = fn(&mut Run<'_>, &ping::Echo, &mut Numbers) -> Result<()>;
@@ -104,7 +109,7 @@ impl Run<'_> {
 
     /// Some answers in a row: sessions stand in both directions and sizes are agreed on.
     fn settle(&self, echo: &ping::Echo) -> Result<()> {
-        let report = echo.measure(self.stage.ns("a"), ping::Until::Count(50))?;
+        let report = echo.measure(self.stage.ns("a"), ping::Until::Count(SETTLED))?;
         if report.times_ms.is_empty() {
             bail!("no answer after the first: {}", self.logs());
         }
@@ -133,7 +138,7 @@ impl Run<'_> {
     fn logs(&self) -> String {
         let tail = |text: String| {
             let lines: Vec<_> = text.lines().collect();
-            lines[lines.len().saturating_sub(5)..].join("\n")
+            lines[lines.len().saturating_sub(LOG_TAIL)..].join("\n")
         };
         let logs = self.overlay.daemons.iter().map(|(node, daemon)| (node, tail(daemon.log())));
         logs.filter(|(_, log)| !log.is_empty()).map(|(node, log)| format!("\n[{node}] {log}")).collect()
@@ -157,7 +162,6 @@ fn requests(run: &mut Run<'_>, _echo: &ping::Echo, numbers: &mut Numbers) -> Res
 
 fn streams(run: &mut Run<'_>, _echo: &ping::Echo, numbers: &mut Numbers) -> Result<()> {
     let iperf = tcp::Bench::start(run.stage, run.target())?;
-    iperf.warm_up()?;
     let before = Snapshot::take();
     let one = iperf.run(run.options.length(), &[])?;
     let spent = before.until_now();
@@ -184,13 +188,20 @@ fn streams(run: &mut Run<'_>, _echo: &ping::Echo, numbers: &mut Numbers) -> Resu
 
 fn loaded(run: &mut Run<'_>, echo: &ping::Echo, numbers: &mut Numbers) -> Result<()> {
     let iperf = tcp::Bench::start(run.stage, run.target())?;
-    iperf.warm_up()?;
     let (load, report) = echo.measure_during(run.stage.ns("a"), || iperf.run(run.options.length(), &[]))?;
     numbers.insert("loaded_mbps", load?.mbps);
     insert(numbers, "loaded_rtt_p50_ms", stats::percentile(&report.times_ms, 50.0));
     insert(numbers, "loaded_rtt_p99_ms", stats::percentile(&report.times_ms, 99.0));
     numbers.insert("loaded_lost_percent", 100.0 * f64::from(report.lost) / f64::from(report.sent.max(1)));
     Ok(())
+}
+
+/// The wildcard address of the other's family.
+fn any(like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
 }
 
 fn insert(numbers: &mut Numbers, key: &'static str, value: Option<f64>) {

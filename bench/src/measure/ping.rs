@@ -3,7 +3,7 @@
 //! Probes are [`GAP`] apart: back to back they would keep the daemons' threads awake, and hide
 //! what waking them costs.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -12,13 +12,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use sinew_tests::ns::Namespace;
 
+use super::any;
+
 const PORT: u16 = 5301;
 const SIZE: usize = 64;
 const GAP: Duration = Duration::from_millis(5);
 /// After that a probe counts as lost.
 const LOST: Duration = Duration::from_secs(1);
-/// For the first answer after a start.
+/// For the first answer after a start, and how often it is asked for.
 const FIRST: Duration = Duration::from_secs(60);
+const FIRST_GAP: Duration = Duration::from_millis(10);
 
 /// When to stop.
 #[derive(Clone, Copy)]
@@ -61,15 +64,15 @@ impl Echo {
         Ok(Self { target: SocketAddr::new(target, PORT), stop, thread: Some(thread) })
     }
 
-    /// Asks every 10 ms until an answer comes; the time since `since`.
+    /// Asks every [`FIRST_GAP`] until an answer comes; the time since `since`.
     pub(crate) fn first_answer(&self, from: &Namespace, since: Instant) -> Result<Duration> {
         let socket = self.client(from)?;
-        socket.set_read_timeout(Some(Duration::from_millis(10)))?;
+        socket.set_read_timeout(Some(FIRST_GAP))?;
         let mut buffer = [0; SIZE];
         while since.elapsed() < FIRST {
             // Before the route exists there is an error at once, and no wait in the receive.
             if socket.send_to(&[0; SIZE], self.target).is_err() {
-                std::thread::sleep(Duration::from_millis(10));
+                std::thread::sleep(FIRST_GAP);
             } else if socket.recv_from(&mut buffer).is_ok() {
                 return Ok(since.elapsed());
             }
@@ -127,14 +130,6 @@ impl Drop for Echo {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-    }
-}
-
-/// The wildcard address of the other's family.
-pub(super) fn any(like: IpAddr) -> IpAddr {
-    match like {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     }
 }
 

@@ -10,6 +10,11 @@ use sinew_tests::workload::Iperf;
 
 use crate::stage::Stage;
 
+/// What does not count: slow start, path search, growing buffers.
+const WARM_UP: Duration = Duration::from_secs(1);
+/// What a run may take beyond its length.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// A server in B, and A to measure from.
 pub(crate) struct Bench<'a> {
     stage: &'a Stage,
@@ -28,15 +33,12 @@ pub(crate) struct Throughput {
 }
 
 impl<'a> Bench<'a> {
-    /// Starts the server.
+    /// Starts the server, and warms up.
     pub(crate) fn start(stage: &'a Stage, target: IpAddr) -> Result<Self> {
         let server = Iperf::start(stage.ns("b"), &stage.dir("b"))?;
-        Ok(Self { stage, target, _server: server })
-    }
-
-    /// One second that does not count: slow start, path search, growing buffers.
-    pub(crate) fn warm_up(&self) -> Result<()> {
-        self.run(Duration::from_secs(1), &[]).map(|_| ()).context("warm-up")
+        let bench = Self { stage, target, _server: server };
+        bench.run(WARM_UP, &[]).context("warm-up")?;
+        Ok(bench)
     }
 
     /// One run.
@@ -44,7 +46,7 @@ impl<'a> Bench<'a> {
         let (target, seconds) = (self.target.to_string(), length.as_secs().max(1).to_string());
         let mut command = self.stage.ns("a").command("iperf3");
         command.args(["-J", "-c", &target, "-t", &seconds, "--connect-timeout", "5000"]).args(extra);
-        let output = process::run(&mut command, length + Duration::from_secs(20))?;
+        let output = process::run(&mut command, length + PATIENCE)?;
         parse(&output.stdout).with_context(|| format!("iperf3 {}", extra.join(" ")))
     }
 }

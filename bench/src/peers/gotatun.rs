@@ -1,24 +1,9 @@
 //! `gotatun`, the fork of boringtun that its VPN service runs.
 
-use std::path::Path;
+use super::uapi::Wireguard;
 
-use anyhow::Result;
-
-use super::{Overlay, Peer, uapi};
-use crate::stage::Stage;
-
-pub(crate) struct Gotatun;
-
-impl Peer for Gotatun {
-    fn name(&self) -> &str {
-        "gotatun"
-    }
-
-    fn programs(&self) -> &'static [&'static str] {
-        &["gotatun"]
-    }
-
-    fn start(&self, program: &Path, stage: &mut Stage) -> Result<Overlay> {
-        uapi::start(program, &["--foreground", "--disable-drop-privileges", "IF"], stage)
-    }
-}
+pub(super) const GOTATUN: Wireguard = Wireguard {
+    name: "gotatun",
+    programs: &["gotatun"],
+    args: &["--foreground", "--disable-drop-privileges", "IF"],
+};

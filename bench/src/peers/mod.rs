@@ -44,9 +44,9 @@ pub(crate) trait Peer {
         String::new()
     }
 
-    /// Whether it can take part in a scenario.
-    fn supports(&self, scenario: Scenario) -> bool {
-        scenario == Scenario::Pair
+    /// Whether it can take part in a scenario: most can relay.
+    fn supports(&self, _scenario: Scenario) -> bool {
+        true
     }
 
     /// Configures and starts it on every machine of the stage. What takes time without being
@@ -102,9 +102,9 @@ fn all(options: &Options) -> Vec<Box<dyn Peer>> {
         peers.push(Box::new(sinew::Sinew::new(name, sinew::Carrier::Udp, Some(folder), extra)));
     }
     peers.push(Box::new(raw::Raw));
-    peers.push(Box::new(wireguard_go::WireguardGo));
-    peers.push(Box::new(boringtun::Boringtun));
-    peers.push(Box::new(gotatun::Gotatun));
+    peers.push(Box::new(wireguard_go::WIREGUARD_GO));
+    peers.push(Box::new(boringtun::BORINGTUN));
+    peers.push(Box::new(gotatun::GOTATUN));
     peers.push(Box::new(nebula::Nebula));
     peers.push(Box::new(yggdrasil::Yggdrasil));
     peers.push(Box::new(mycelium::Mycelium));

@@ -9,11 +9,11 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::{Overlay, Peer};
-use crate::stage::{Scenario, Stage};
+use crate::stage::Stage;
 
 pub(crate) struct Mycelium;
 
-const PORT: &str = "9651";
+const PORT: u16 = 9651;
 
 impl Peer for Mycelium {
     fn name(&self) -> &str {
@@ -22,10 +22,6 @@ impl Peer for Mycelium {
 
     fn programs(&self) -> &'static [&'static str] {
         &["mycelium"]
-    }
-
-    fn supports(&self, _scenario: Scenario) -> bool {
-        true
     }
 
     fn start(&self, program: &Path, stage: &mut Stage) -> Result<Overlay> {
@@ -44,19 +40,19 @@ impl Peer for Mycelium {
         overlay.started = Instant::now();
         // Who is dialled comes first: a failed dial is tried again only after 5 s.
         for node in stage.nodes().iter().rev() {
-            let key = key(node);
+            let (key, port) = (key(node), PORT.to_string());
             let mut args = vec![
                 "--key-file",
                 &key,
                 "--tcp-listen-port",
-                PORT,
+                &port,
                 "--disable-quic",
                 "--disable-peer-discovery",
                 "--silent",
                 "--tun-name",
                 "myc0",
             ];
-            let peers = dialled(stage, node);
+            let peers = stage.dialled(node, PORT);
             if !peers.is_empty() {
                 args.push("--peers");
                 args.extend(peers.iter().map(String::as_str));
@@ -65,11 +61,4 @@ impl Peer for Mycelium {
         }
         Ok(overlay)
     }
-}
-
-/// Peers of a node: its neighbours nearer to B.
-fn dialled(stage: &Stage, node: &str) -> Vec<String> {
-    let place = |name: &str| stage.nodes().iter().position(|other| *other == name);
-    let onward = stage.neighbours(node).into_iter().filter(|peer| place(peer) > place(node));
-    onward.map(|peer| format!("tcp://{}:{PORT}", stage.underlay(peer, node))).collect()
 }

@@ -27,10 +27,6 @@ impl Peer for Nebula {
         &["-version"]
     }
 
-    fn supports(&self, _scenario: Scenario) -> bool {
-        true
-    }
-
     fn start(&self, program: &Path, stage: &mut Stage) -> Result<Overlay> {
         let cert = cert_program(program)?;
         let file = |name: &str| stage.lab.dir().join(name).display().to_string();

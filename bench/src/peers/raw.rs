@@ -19,10 +19,6 @@ impl Peer for Raw {
         &[]
     }
 
-    fn supports(&self, _scenario: Scenario) -> bool {
-        true
-    }
-
     fn start(&self, _program: &Path, stage: &mut Stage) -> Result<Overlay> {
         let nodes = stage.nodes();
         let (last, before) = (nodes[nodes.len() - 1], nodes[nodes.len() - 2]);

@@ -9,7 +9,7 @@ use sinew_tests::requirements::Bins;
 use sinew_tests::sinewd::{NodeConfig, PORT};
 
 use super::{Overlay, Peer};
-use crate::stage::{Scenario, Stage};
+use crate::stage::Stage;
 
 /// What links are made of.
 #[derive(Clone, Copy, Debug)]
@@ -62,10 +62,6 @@ impl Peer for Sinew {
             Some(folder) => folder.display().to_string(),
             None => "this workspace".into(),
         }
-    }
-
-    fn supports(&self, _scenario: Scenario) -> bool {
-        true
     }
 
     fn start(&self, _program: &Path, stage: &mut Stage) -> Result<Overlay> {

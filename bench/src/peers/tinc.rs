@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use super::{Overlay, Peer};
-use crate::stage::{Scenario, Stage};
+use crate::stage::Stage;
 
 pub(crate) struct Tinc;
 
@@ -20,10 +20,6 @@ impl Peer for Tinc {
 
     fn programs(&self) -> &'static [&'static str] {
         &["tincd"]
-    }
-
-    fn supports(&self, _scenario: Scenario) -> bool {
-        true
     }
 
     fn start(&self, program: &Path, stage: &mut Stage) -> Result<Overlay> {

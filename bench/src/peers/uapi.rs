@@ -1,4 +1,5 @@
-//! What all userspace WireGuards share: keys, addresses, and configuration over their control socket.
+//! What all userspace WireGuards share, which is all but their names and arguments: keys, addresses,
+//! and configuration over their control socket.
 //!
 //! The socket speaks lines of `key=value` and stands in one folder for all namespaces, so
 //! interface names carry the process id of the run.
@@ -13,17 +14,44 @@ use anyhow::{Context, Result, bail};
 use sinew_tests::wait;
 use x25519_dalek::{PublicKey, StaticSecret};
 
-use super::Overlay;
+use super::{Overlay, Peer};
 use crate::cleanup::{UAPI, interface_prefix};
-use crate::stage::{self, Stage};
+use crate::stage::{self, Scenario, Stage};
 
 const PORT: u16 = 51820;
 /// WireGuard's own choice for a 1500-byte underlay.
 const MTU: u32 = 1420;
 const START: Duration = Duration::from_secs(10);
 
-/// Starts `program` with `args`, in which `IF` stands for the interface, on A and B, and joins them.
-pub(super) fn start(program: &Path, args: &[&str], stage: &Stage) -> Result<Overlay> {
+/// A userspace WireGuard.
+pub(super) struct Wireguard {
+    pub(super) name: &'static str,
+    pub(super) programs: &'static [&'static str],
+    /// Its arguments, in which `IF` stands for the interface.
+    pub(super) args: &'static [&'static str],
+}
+
+impl Peer for Wireguard {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn programs(&self) -> &'static [&'static str] {
+        self.programs
+    }
+
+    /// WireGuard relays nothing by itself: R's kernel would have to.
+    fn supports(&self, scenario: Scenario) -> bool {
+        scenario == Scenario::Pair
+    }
+
+    fn start(&self, program: &Path, stage: &mut Stage) -> Result<Overlay> {
+        start(program, self.args, stage)
+    }
+}
+
+/// Starts `program` with `args` on A and B, and joins them.
+fn start(program: &Path, args: &[&str], stage: &Stage) -> Result<Overlay> {
     let keys = [secret()?, secret()?];
     let nodes = ["a", "b"];
     let inner = [1, 2].map(|host| IpAddr::V4(Ipv4Addr::new(10, 99, 0, host)));

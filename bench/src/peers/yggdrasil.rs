@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::{Overlay, Peer};
-use crate::stage::{Scenario, Stage};
+use crate::stage::Stage;
 
 pub(crate) struct Yggdrasil;
 
@@ -26,10 +26,6 @@ impl Peer for Yggdrasil {
         &["-version"]
     }
 
-    fn supports(&self, _scenario: Scenario) -> bool {
-        true
-    }
-
     fn start(&self, program: &Path, stage: &mut Stage) -> Result<Overlay> {
         for node in stage.nodes() {
             let text = Stage::tool(program, &["-genconf", "-json"])?;
@@ -38,7 +34,7 @@ impl Peer for Yggdrasil {
             config["AdminListen"] = json!("none");
             config["IfName"] = json!("ygg0");
             config["Listen"] = json!([format!("tcp://0.0.0.0:{PORT}")]);
-            config["Peers"] = json!(dialled(stage, node));
+            config["Peers"] = json!(stage.dialled(node, PORT));
             std::fs::write(stage.dir(node).join("yggdrasil.conf"), config.to_string())?;
         }
         let file = |node: &str| stage.dir(node).join("yggdrasil.conf").display().to_string();
@@ -52,11 +48,4 @@ impl Peer for Yggdrasil {
         }
         Ok(overlay)
     }
-}
-
-/// Peers of a node: its neighbours nearer to B.
-fn dialled(stage: &Stage, node: &str) -> Vec<String> {
-    let place = |name: &str| stage.nodes().iter().position(|other| *other == name);
-    let onward = stage.neighbours(node).into_iter().filter(|peer| place(peer) > place(node));
-    onward.map(|peer| format!("tcp://{}:{PORT}", stage.underlay(peer, node))).collect()
 }

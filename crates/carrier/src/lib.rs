@@ -17,10 +17,12 @@ use std::net::SocketAddr;
 use thiserror::Error;
 
 pub mod memory;
+mod ready;
 mod recv;
 pub mod tcp;
 pub mod udp;
 
+pub use ready::ReadySet;
 pub use recv::{Batch, RecvBuffer};
 
 /// Why a socket could not be set up.

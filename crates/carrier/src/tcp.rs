@@ -29,7 +29,6 @@ use crate::{CarrierError, SendError};
 mod batch;
 mod connection;
 mod half_open;
-mod ready;
 mod stream;
 
 pub use batch::RecordBatch;
@@ -38,7 +37,7 @@ pub use connection::CloseReason;
 use batch::Pool;
 use connection::{Connection, Step};
 use half_open::HalfOpen;
-use ready::ReadySet;
+use crate::ready::ReadySet;
 use stream::Stream;
 
 /// Connections the kernel holds for us until they are accepted.
@@ -296,7 +295,7 @@ impl TcpCarrier {
             turns -= 1;
             self.drive(local);
         }
-        if self.ready.len() > 0 {
+        if !self.ready.is_empty() {
             cx.waker().wake_by_ref();
         }
         Poll::Pending

@@ -6,19 +6,42 @@
 
 mod config;
 mod graph;
+mod hex;
+mod names;
+mod networks;
 mod peers;
+mod policy;
 mod probe;
 mod routes;
 mod sessions;
 mod status;
+mod workloads;
 
 pub use config::{LoadedConfig, Reload};
 pub use graph::{Graph, GraphLink, GraphNode, LinkKind};
+pub use hex::Hex;
+pub use names::{DnsAnswer, DnsQuery, DnsRecord, DnsRecords, DnsRecordsQuery, DnsServer, DnsStatus};
+pub use networks::{
+    Approve, DocumentVersion, Documents, DocumentsImport, Invitation, InviteRequest, JoinRequest,
+    JoinRequests, Joined, Member, Network, NetworkChanged, NetworkCreate, NetworkCreated, NetworkQuery,
+    NetworkState, NetworkSummary, NetworkWorkload, Networks, PendingMember, PolicySummary, Revoke, Role,
+    TicketMode,
+};
 pub use peers::{Direction, Peer, PeerAdd, PeerChanged, PeerRemove, PeerState, Peers};
+pub use policy::{
+    Action, Flow, FlowEnd, FlowVerdict, Policy, PolicyInForce, PolicySet, PolicyTrace, PolicyVerdicts,
+    PolicyWarning, Rule, Selector, Service,
+};
 pub use probe::{PingProbe, PingRequest, PingSummary, Trace, TraceHop, TraceRequest};
 pub use routes::{Route, RouteAnswer, RouteOrigin, RouteQuery, Routes, RoutesShow};
 pub use sessions::{DropCount, Drops, Session, Sessions};
 pub use status::{Health, Key, Listener, Offload, Severity, Status};
+
+pub use workloads::{
+    ATTACH_MESSAGE_MAX, AttachAnswer, AttachNetwork, AttachRequest, AttachedBy, AttachedInterface, Detach,
+    Detached, LeaseQuery, LeaseRenewal, LeaseTerms, Leased, Watch, Workload, WorkloadState, Workloads,
+    attach_answer, attach_socket, pinned_namespace, tombstones,
+};
 
 #[cfg(test)]
 mod tests;

@@ -93,6 +93,100 @@ impl ApiError {
         Self::new("unknown_target", Exit::Unknown, format!("`{target}` is not known here"), hint)
     }
 
+    /// No network of that name or id is here.
+    pub fn unknown_network(network: &str) -> Self {
+        let hint = "`sinew network ls` lists the networks of this node";
+        Self::new("unknown_network", Exit::Unknown, format!("no network `{network}` here"), hint)
+    }
+
+    /// The network has no such member.
+    pub fn unknown_member(network: &str, member: &str) -> Self {
+        let hint = format!("`sinew network members {network}` lists them");
+        Self::new("unknown_member", Exit::Unknown, format!("`{member}` is no member of {network}"), hint)
+    }
+
+    /// This node has no such workload.
+    pub fn unknown_workload(workload: &str) -> Self {
+        let hint = "`sinew workload ls` lists the workloads of this node";
+        Self::new("unknown_workload", Exit::Unknown, format!("no workload `{workload}` here"), hint)
+    }
+
+    /// Nothing answers to that name.
+    pub fn unknown_name(name: &str) -> Self {
+        let hint = "`sinew dns records` lists the names that this node answers";
+        Self::new("unknown_name", Exit::Unknown, format!("no record for `{name}`"), hint)
+    }
+
+    /// Several networks fit.
+    pub fn ambiguous_network(network: &str, candidates: &str) -> Self {
+        let message = format!("`{network}` fits several networks");
+        Self::new("ambiguous_network", Exit::Usage, message, format!("say which: {candidates}"))
+    }
+
+    /// The name is taken on this node.
+    pub fn network_exists(name: &str) -> Self {
+        let message = format!("this node has a network `{name}` already");
+        Self::new("network_exists", Exit::Usage, message, "choose another name")
+    }
+
+    /// The name or tag is taken on this node.
+    pub fn workload_exists(name: &str) -> Self {
+        let message = format!("this node has a workload `{name}` already");
+        let hint = format!("choose another name, or end it: `sinew workload detach {name}`");
+        Self::new("workload_exists", Exit::Usage, message, hint)
+    }
+
+    /// The owner has not granted this node what the request needs; `scope` is the missing one.
+    pub fn not_admin(network: &str, scope: &str) -> Self {
+        let message = format!("this node may not do that in {network}: it lacks the scope `{scope}`");
+        let hint = format!(
+            "run it on an admin (`sinew network members {network}`), or let the owner grant it: \
+`sinew network admin grant {network} NODE`"
+        );
+        Self::new("not_admin", Exit::Denied, message, hint)
+    }
+
+    /// A document or change that the rules of the network refuse.
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self::new("refused", Exit::Denied, message, "")
+    }
+
+    /// The network is not ready on this node.
+    pub fn network_not_ready(network: &str, why: &str) -> Self {
+        let hint = format!("`sinew network show {network}` says what is missing");
+        Self::new("network_not_ready", Exit::Degraded, format!("{network} is not ready: {why}"), hint)
+    }
+
+    /// Not a ticket, damaged, or of another version.
+    pub fn bad_ticket(why: &str) -> Self {
+        let hint = "copy the whole of it, from `sinewnet1` on; `sinew network invite` makes a new one";
+        Self::new("bad_ticket", Exit::Usage, format!("this ticket cannot be used: {why}"), hint)
+    }
+
+    /// The acceptor said no: used up, expired, revoked, for another node.
+    pub fn join_refused(why: &str) -> Self {
+        let hint = "ask an admin of the network for a new one: `sinew network invite`";
+        Self::new("join_refused", Exit::Denied, format!("the ticket was refused: {why}"), hint)
+    }
+
+    /// No acceptor of the ticket answered in time.
+    pub fn join_unanswered(acceptors: &str) -> Self {
+        let message = format!("nobody who accepts this ticket answers: {acceptors}");
+        let hint = "is this node connected (`sinew peers`), and is the admin running? The ticket stays good";
+        Self::new("join_unanswered", Exit::Unreachable, message, hint)
+    }
+
+    /// The namespace that was handed in cannot be used.
+    pub fn bad_namespace(why: &str) -> Self {
+        Self::new("bad_namespace", Exit::Usage, format!("this namespace cannot be attached: {why}"), "")
+    }
+
+    /// The other side's answer is not understood.
+    pub fn bad_answer(what: &str) -> Self {
+        let hint = "sinew and sinewd differ in version: `sinew --version`, `sinewd --version`";
+        Self::new("bad_answer", Exit::Usage, format!("the daemon's answer is not understood: {what}"), hint)
+    }
+
     /// The target is known but cannot be reached.
     pub fn unreachable(message: impl Into<String>) -> Self {
         Self::new("unreachable", Exit::Unreachable, message, "`sinew trace` shows how far packets get")

@@ -15,6 +15,8 @@ pub mod api;
 pub mod config;
 mod error;
 pub mod paths;
+pub mod policy_file;
+pub mod resolv;
 pub mod secrets;
 pub mod target;
 pub mod time;

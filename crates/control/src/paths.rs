@@ -29,3 +29,45 @@ pub const KEY: &str = "/v1/key";
 pub const CONFIG: &str = "/v1/config";
 /// POST (no body) → [`Reload`](crate::api::Reload).
 pub const CONFIG_RELOAD: &str = "/v1/config/reload";
+/// GET → [`Networks`](crate::api::Networks).
+pub const NETWORKS: &str = "/v1/networks";
+/// POST [`NetworkCreate`](crate::api::NetworkCreate) → [`NetworkCreated`](crate::api::NetworkCreated).
+pub const NETWORKS_CREATE: &str = "/v1/networks/create";
+/// POST [`NetworkQuery`](crate::api::NetworkQuery) → [`Network`](crate::api::Network).
+pub const NETWORKS_SHOW: &str = "/v1/networks/show";
+/// POST [`InviteRequest`](crate::api::InviteRequest) → [`Invitation`](crate::api::Invitation).
+pub const NETWORKS_INVITE: &str = "/v1/networks/invite";
+/// POST [`JoinRequest`](crate::api::JoinRequest) → [`Joined`](crate::api::Joined).
+pub const NETWORKS_JOIN: &str = "/v1/networks/join";
+/// POST [`NetworkQuery`](crate::api::NetworkQuery) → [`JoinRequests`](crate::api::JoinRequests).
+pub const NETWORKS_REQUESTS: &str = "/v1/networks/requests";
+/// POST [`Approve`](crate::api::Approve) → [`NetworkChanged`](crate::api::NetworkChanged).
+pub const NETWORKS_APPROVE: &str = "/v1/networks/approve";
+/// POST [`Revoke`](crate::api::Revoke) → [`NetworkChanged`](crate::api::NetworkChanged).
+pub const NETWORKS_REVOKE: &str = "/v1/networks/revoke";
+/// POST [`NetworkQuery`](crate::api::NetworkQuery) → [`NetworkChanged`](crate::api::NetworkChanged).
+pub const NETWORKS_LEAVE: &str = "/v1/networks/leave";
+/// POST [`NetworkQuery`](crate::api::NetworkQuery) → [`PolicyInForce`](crate::api::PolicyInForce).
+pub const NETWORKS_POLICY: &str = "/v1/networks/policy";
+/// POST [`PolicySet`](crate::api::PolicySet) → [`NetworkChanged`](crate::api::NetworkChanged).
+pub const NETWORKS_POLICY_SET: &str = "/v1/networks/policy/set";
+/// POST [`PolicyTrace`](crate::api::PolicyTrace) → [`PolicyVerdicts`](crate::api::PolicyVerdicts).
+pub const NETWORKS_POLICY_TRACE: &str = "/v1/networks/policy/trace";
+/// POST [`NetworkQuery`](crate::api::NetworkQuery) → [`Documents`](crate::api::Documents).
+pub const NETWORKS_DOCUMENTS: &str = "/v1/networks/documents";
+/// POST [`DocumentsImport`](crate::api::DocumentsImport) → [`NetworkChanged`](crate::api::NetworkChanged).
+pub const NETWORKS_DOCUMENTS_IMPORT: &str = "/v1/networks/documents/import";
+/// GET → [`Workloads`](crate::api::Workloads). Attaching has a socket of its own ([`attach_socket`](crate::api::attach_socket)).
+pub const WORKLOADS: &str = "/v1/workloads";
+/// POST [`Detach`](crate::api::Detach) → [`Detached`](crate::api::Detached).
+pub const WORKLOADS_DETACH: &str = "/v1/workloads/detach";
+/// POST [`LeaseQuery`](crate::api::LeaseQuery) → [`LeaseTerms`](crate::api::LeaseTerms).
+pub const WORKLOADS_LEASE_TERMS: &str = "/v1/workloads/lease/terms";
+/// POST [`LeaseRenewal`](crate::api::LeaseRenewal) → [`Leased`](crate::api::Leased).
+pub const WORKLOADS_LEASE: &str = "/v1/workloads/lease";
+/// POST [`DnsQuery`](crate::api::DnsQuery) → [`DnsAnswer`](crate::api::DnsAnswer).
+pub const DNS_QUERY: &str = "/v1/dns/query";
+/// GET → [`DnsRecords`](crate::api::DnsRecords); `?network=` for one only.
+pub const DNS_RECORDS: &str = "/v1/dns/records";
+/// GET → [`DnsStatus`](crate::api::DnsStatus).
+pub const DNS_STATUS: &str = "/v1/dns/status";

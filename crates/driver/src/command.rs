@@ -3,16 +3,26 @@
 
 use sinew_control::ApiError;
 use sinew_control::api::{
-    Drops, Graph, Key, LoadedConfig, PeerAdd, PeerChanged, PeerRemove, Peers, PingProbe, Reload, RouteAnswer,
-    Routes, RoutesShow, Sessions, Status, Trace,
+    self, Drops, Graph, Key, LoadedConfig, PeerAdd, PeerChanged, PeerRemove, Peers, PingProbe, Reload,
+    RouteAnswer, Routes, RoutesShow, Sessions, Status, Trace,
 };
 use tokio::sync::oneshot;
+
+use crate::attach::Attach;
 
 /// Where an answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, ApiError>>;
 
-/// One request of the control API.
+/// One request.
 pub(crate) enum Command {
+    Node(NodeCommand),
+    Network(NetworkCommand),
+    Workload(WorkloadCommand),
+    Dns(DnsCommand),
+}
+
+/// Requests about the node itself.
+pub(crate) enum NodeCommand {
     Status(Reply<Status>),
     Peers(Reply<Peers>),
     PeerAdd(PeerAdd, Reply<PeerChanged>),
@@ -36,4 +46,63 @@ pub(crate) enum Command {
     Key(Reply<Key>),
     Config(Reply<LoadedConfig>),
     Reload(Reply<Reload>),
+}
+
+/// Requests about private networks.
+pub(crate) enum NetworkCommand {
+    List(Reply<api::Networks>),
+    Create(api::NetworkCreate, Reply<api::NetworkCreated>),
+    Show(api::NetworkQuery, Reply<api::Network>),
+    Invite(api::InviteRequest, Reply<api::Invitation>),
+    Join(api::JoinRequest, Reply<api::Joined>),
+    Requests(api::NetworkQuery, Reply<api::JoinRequests>),
+    Approve(api::Approve, Reply<api::NetworkChanged>),
+    Revoke(api::Revoke, Reply<api::NetworkChanged>),
+    Leave(api::NetworkQuery, Reply<api::NetworkChanged>),
+    Policy(api::NetworkQuery, Reply<api::PolicyInForce>),
+    PolicySet(api::PolicySet, Reply<api::NetworkChanged>),
+    PolicyTrace(api::PolicyTrace, Reply<api::PolicyVerdicts>),
+    Documents(api::NetworkQuery, Reply<api::Documents>),
+    Import(api::DocumentsImport, Reply<api::NetworkChanged>),
+}
+
+/// Requests about workloads.
+pub(crate) enum WorkloadCommand {
+    List(Reply<api::Workloads>),
+    Attach(Attach, Reply<api::AttachAnswer>),
+    Detach(api::Detach, Reply<api::Detached>),
+    /// What a workload's key has to sign.
+    Terms(api::LeaseQuery, Reply<api::LeaseTerms>),
+    Lease(api::LeaseRenewal, Reply<api::Leased>),
+}
+
+/// Requests about names.
+pub(crate) enum DnsCommand {
+    Query(api::DnsQuery, Reply<api::DnsAnswer>),
+    Records(api::DnsRecordsQuery, Reply<api::DnsRecords>),
+    Status(Reply<api::DnsStatus>),
+}
+
+impl From<NodeCommand> for Command {
+    fn from(command: NodeCommand) -> Self {
+        Self::Node(command)
+    }
+}
+
+impl From<NetworkCommand> for Command {
+    fn from(command: NetworkCommand) -> Self {
+        Self::Network(command)
+    }
+}
+
+impl From<WorkloadCommand> for Command {
+    fn from(command: WorkloadCommand) -> Self {
+        Self::Workload(command)
+    }
+}
+
+impl From<DnsCommand> for Command {
+    fn from(command: DnsCommand) -> Self {
+        Self::Dns(command)
+    }
 }

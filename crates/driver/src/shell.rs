@@ -15,25 +15,31 @@ use sinew_carrier::udp::UdpCarrier;
 use sinew_carrier::{Datagrams, RecvBuffer, SendError};
 use sinew_node::{Event, Node};
 use sinew_platform::clock;
-use sinew_tun::{Tun, TunDevice};
-use sinew_types::{CarrierKind, DropReason, NodeId, PathAddr};
+use sinew_tun::Tun as _;
+use sinew_types::{CarrierKind, DropReason, InterfaceId, NodeId, PathAddr};
 use tokio::sync::mpsc;
 use tokio::time::Instant as TokioInstant;
 use tracing::{debug, info, warn};
 
 use crate::command::Command;
+use crate::interfaces::Interfaces;
 use crate::operate::Operations;
+use crate::persist::Kept;
 use crate::signals::Signals;
 use crate::socket_queue::{CONGESTION_EXPERIENCED, SocketQueue};
+use crate::tenants::Tenants;
 use crate::wait::{Alarm, Rota, Sources, Wake};
 
 /// Bytes read from the TUN in one turn: a few super-packets, some 100 µs of work, so that whatever
 /// comes the other way waits no longer than that.
 const TUN_BUDGET: usize = 256 * 1024;
-/// Frames read from the TUN in one turn, however small.
-const TUN_FRAMES: usize = 64;
 /// As much from one socket.
 const UDP_BUDGET: usize = 256 * 1024;
+/// Frames read from the TUN in one turn, however small.
+const TUN_FRAMES: usize = 64;
+/// Waiting bytes that are sent in the middle of a turn. Small frames share a system call, of which
+/// this is most of what one takes; a super-packet goes at once, while the cache still holds it.
+const SEND_AT: usize = 48 * 1024;
 /// Slots of the receive buffer: for batches, and for datagrams that come one by one.
 const BATCH_SLOTS: usize = 4;
 const DATAGRAM_SLOTS: usize = 32;
@@ -63,9 +69,10 @@ pub(crate) struct Shell {
     pub(crate) node: Node,
     pub(crate) udp: Vec<UdpCarrier>,
     pub(crate) tcp: TcpCarrier,
-    pub(crate) tun: Option<TunDevice>,
+    pub(crate) interfaces: Interfaces,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) operations: Operations,
+    tenants: Tenants,
     connecting: Connecting,
     resolved: (mpsc::Sender<Resolved>, mpsc::Receiver<Resolved>),
     /// How long datagrams wait in the sockets, one for each of `udp`.
@@ -83,9 +90,10 @@ impl Shell {
         node: Node,
         udp: Vec<UdpCarrier>,
         tcp: TcpCarrier,
-        tun: Option<TunDevice>,
+        interfaces: Interfaces,
         commands: mpsc::Receiver<Command>,
         operations: Operations,
+        tenants: Tenants,
     ) -> Self {
         let udp_queues = udp.iter().map(|_| SocketQueue::default()).collect();
         let batches = udp.iter().all(UdpCarrier::aggregation);
@@ -94,8 +102,9 @@ impl Shell {
             node,
             udp,
             tcp,
-            tun,
+            interfaces,
             commands,
+            tenants,
             operations,
             connecting: Connecting::new(),
             waiting: udp_queues,
@@ -115,10 +124,14 @@ impl Shell {
             match self.wait(signals).await? {
                 Wake::Udp(at) => self.on_udp(at),
                 Wake::Tcp(event) => self.on_tcp(event),
-                Wake::Tun => self.on_tun()?,
+                Wake::Tun(id) => self.on_tun(id)?,
                 Wake::Alarm => {}
                 Wake::Timer => self.node.handle_timeout(clock::boottime()),
                 Wake::Command(command) => self.on_command(command),
+                Wake::Finished(finished) => {
+                    let now = clock::boottime();
+                    self.tenants.on_finished(&mut self.node, &mut self.interfaces, finished, now);
+                }
                 Wake::Resolved(r) => self.node.handle_resolved(r.peer, &r.addresses, clock::boottime()),
                 Wake::Reload => self.on_reload_signal(),
                 Wake::Stop(signal) => {
@@ -127,6 +140,11 @@ impl Shell {
                 }
             }
         }
+    }
+
+    /// Takes up what an earlier run left.
+    pub(crate) fn restore(&mut self, kept: Kept) {
+        self.tenants.restore(&mut self.node, kept, clock::boottime());
     }
 
     async fn wait(&mut self, signals: &mut Signals) -> io::Result<Wake> {
@@ -139,9 +157,10 @@ impl Shell {
         let due = if paused { due.min(CONGESTION.0) } else { due };
         let sources = Sources {
             udp: &self.udp,
-            tun: self.tun.as_ref().filter(|_| !paused),
+            interfaces: Some(&self.interfaces).filter(|_| !paused),
             tcp: &mut self.tcp,
             commands: &mut self.commands,
+            finished: self.tenants.finished(),
             resolved: &mut self.resolved.1,
             alarm: &mut self.alarm,
         };
@@ -187,24 +206,35 @@ impl Shell {
                 self.node.handle_datagrams(from, batch.ecn, bytes, batch.stride, now);
             }
             send_all(&mut self.node, &self.udp, &mut self.tcp, &mut self.congested);
-            write_all(&mut self.node, self.tun.as_ref());
+            self.interfaces.write_all(&mut self.node);
         }
     }
 
-    fn on_tun(&mut self) -> io::Result<()> {
-        let Some(tun) = &self.tun else { return Ok(()) };
+    /// Reads what a device has. Without its own device a node is of no use; a workload's may go.
+    fn on_tun(&mut self, id: InterfaceId) -> io::Result<()> {
+        match self.read_tun(id) {
+            Ok(()) => self.interfaces.look_again(id),
+            Err(error) if id == InterfaceId::NODE => return Err(error),
+            Err(error) => self.on_interface_lost(id, &error),
+        }
+        Ok(())
+    }
+
+    fn read_tun(&mut self, id: InterfaceId) -> io::Result<()> {
+        let Some(tun) = self.interfaces.get(id) else { return Ok(()) };
         let now = clock::boottime();
         let mut taken = 0;
         for _ in 0..TUN_FRAMES {
             match tun.try_read(&mut self.frame) {
                 Ok(len) => {
                     taken += len;
-                    self.node.handle_tun_frame(&mut self.frame[..len], now);
+                    self.interfaces.on_read(id, len);
+                    self.node.handle_tun_frame(id, &mut self.frame[..len], now);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
-            if self.node.transmit_backlog() > 48 * 1024 {
+            if self.node.transmit_backlog() > SEND_AT {
                 send_all(&mut self.node, &self.udp, &mut self.tcp, &mut self.congested);
                 if self.congested.is_some() {
                     break;
@@ -215,6 +245,11 @@ impl Shell {
             }
         }
         Ok(())
+    }
+
+    fn on_interface_lost(&mut self, id: InterfaceId, error: &io::Error) {
+        debug!(%error, interface = id.0, "a workload's device");
+        self.tenants.on_interface_lost(&mut self.node, &mut self.interfaces, id, clock::boottime());
     }
 
     fn on_tcp(&mut self, event: TcpEvent) {
@@ -240,7 +275,15 @@ impl Shell {
 
     fn on_command(&mut self, command: Command) {
         self.operations.offload.look_at(&self.udp);
-        self.operations.handle(&mut self.node, command, clock::boottime());
+        let (node, now) = (&mut self.node, clock::boottime());
+        match command {
+            Command::Network(command) => self.tenants.on_network_command(node, command, now),
+            Command::Workload(command) => {
+                self.tenants.on_workload_command(node, &mut self.interfaces, command, now);
+            }
+            Command::Dns(command) => self.tenants.on_dns_command(command),
+            Command::Node(command) => self.operations.handle(node, command, now),
+        }
     }
 
     fn on_reload_signal(&mut self) {
@@ -262,7 +305,7 @@ impl Shell {
                 break;
             }
         }
-        write_all(&mut self.node, self.tun.as_ref());
+        self.interfaces.write_all(&mut self.node);
         self.operations.forget_gone();
     }
 
@@ -288,6 +331,9 @@ impl Shell {
                 if let Some(line) = self.operations.note_duplicate(&self.node, node, clock::boottime()) {
                     warn!("{line}");
                 }
+            }
+            Event::Overlay(event) => {
+                self.tenants.on_event(&mut self.node, &mut self.interfaces, event, clock::boottime());
             }
             Event::PingDone { request, answer } => self.operations.on_ping(request, answer),
             Event::TraceDone { request, hops, complete } => {
@@ -350,14 +396,4 @@ fn send_all(node: &mut Node, udp: &[UdpCarrier], tcp: &mut TcpCarrier, congested
         node.handle_refused(path, size, clock::boottime());
     }
     told
-}
-
-fn write_all(node: &mut Node, tun: Option<&TunDevice>) {
-    let mut dropped = 0;
-    while let Some(frame) = node.poll_tun() {
-        if tun.is_none_or(|tun| tun.try_write(frame).is_err()) {
-            dropped += 1;
-        }
-    }
-    node.count_drops(DropReason::TunQueue, dropped);
 }

@@ -8,8 +8,9 @@
 use std::time::Duration;
 
 use sinew_carrier::Batch;
-use sinew_node::CoDel;
 use sinew_types::Instant;
+
+use crate::codel::CoDel;
 
 /// ECN bits of a datagram that met congestion (RFC 3168).
 pub(crate) const CONGESTION_EXPERIENCED: u8 = 3;

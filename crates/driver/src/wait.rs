@@ -12,29 +12,43 @@ use std::time::Duration;
 
 use sinew_carrier::tcp::{TcpCarrier, TcpEvent};
 use sinew_carrier::udp::UdpCarrier;
-use sinew_tun::{Tun, TunDevice};
-use tokio::sync::mpsc::Receiver;
+use sinew_types::InterfaceId;
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::command::Command;
+use crate::interfaces::Interfaces;
 use crate::shell::Resolved;
 use crate::signals::Signals;
+use crate::tenants::Finished;
 
 /// Turns of packets in a row before everything else is asked first.
 const PATIENCE: u32 = 64;
-/// Kinds of packet sources: UDP, TUN, streams.
-const KINDS: usize = 3;
+
+/// The sources of packets.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Udp,
+    Tun,
+    Workload,
+    Stream,
+}
+
+/// In the order of their turns.
+const KINDS: [Kind; 4] = [Kind::Udp, Kind::Tun, Kind::Workload, Kind::Stream];
 
 /// Why the loop woke.
 pub(crate) enum Wake {
     Udp(usize),
     Tcp(TcpEvent),
-    Tun,
+    Tun(InterfaceId),
     /// Something is due.
     Timer,
     /// The alarm rang; whether anything is due is to be seen.
     Alarm,
     Command(Command),
+    /// Something that was begun for a workload has come to its end.
+    Finished(Finished),
     Resolved(Resolved),
     Reload,
     Stop(&'static str),
@@ -43,7 +57,7 @@ pub(crate) enum Wake {
 /// Whose turn it is.
 #[derive(Debug, Default)]
 pub(crate) struct Rota {
-    /// The kind of packet source that is asked first: the one after the last that had something.
+    /// Which of [`KINDS`] is asked first: the one after the last that had something.
     first: usize,
     /// Turns of packets since everything else was asked first.
     turns: u32,
@@ -71,10 +85,11 @@ impl Alarm {
 /// Everything that can wake the loop.
 pub(crate) struct Sources<'a> {
     pub(crate) udp: &'a [UdpCarrier],
-    /// `None` also while a full stream makes the TUN wait.
-    pub(crate) tun: Option<&'a TunDevice>,
+    /// `None` while a full stream makes the TUNs wait.
+    pub(crate) interfaces: Option<&'a Interfaces>,
     pub(crate) tcp: &'a mut TcpCarrier,
     pub(crate) commands: &'a mut Receiver<Command>,
+    pub(crate) finished: &'a mut UnboundedReceiver<Finished>,
     pub(crate) resolved: &'a mut Receiver<Resolved>,
     pub(crate) alarm: &'a mut Alarm,
 }
@@ -89,11 +104,11 @@ impl Sources<'_> {
     ) -> io::Result<Wake> {
         self.alarm.set(due);
         let patient = rota.turns < PATIENCE;
-        let tun = self.tun;
+        let interfaces = self.interfaces;
         // A device that is gone reports an error and is never readable.
         let mut gone = pin!(async {
-            match tun {
-                Some(tun) => tun.readable().await,
+            match interfaces {
+                Some(interfaces) => interfaces.own_gone().await,
                 None => std::future::pending().await,
             }
         });
@@ -113,24 +128,24 @@ impl Sources<'_> {
             if !patient && let Poll::Ready(wake) = self.poll_packets(rota, cx) {
                 return Poll::Ready(Ok(wake));
             }
-            gone.as_mut().poll(cx).map_ok(|()| Wake::Tun)
+            gone.as_mut().poll(cx).map_ok(|()| Wake::Tun(InterfaceId::NODE))
         })
         .await
     }
 
     fn poll_packets(&mut self, rota: &mut Rota, cx: &mut Context<'_>) -> Poll<Wake> {
-        for kind in (0..KINDS).map(|turn| (rota.first + turn) % KINDS) {
-            if let Poll::Ready(wake) = self.poll_kind(kind, cx) {
-                rota.first = (kind + 1) % KINDS;
+        for at in (0..KINDS.len()).map(|turn| (rota.first + turn) % KINDS.len()) {
+            if let Poll::Ready(wake) = self.poll_kind(KINDS[at], cx) {
+                rota.first = (at + 1) % KINDS.len();
                 return Poll::Ready(wake);
             }
         }
         Poll::Pending
     }
 
-    fn poll_kind(&mut self, kind: usize, cx: &mut Context<'_>) -> Poll<Wake> {
+    fn poll_kind(&mut self, kind: Kind, cx: &mut Context<'_>) -> Poll<Wake> {
         match kind {
-            0 => {
+            Kind::Udp => {
                 let ready =
                     |(at, socket): (usize, &UdpCarrier)| socket.poll_readable(cx).is_ready().then_some(at);
                 self.udp
@@ -139,17 +154,22 @@ impl Sources<'_> {
                     .find_map(ready)
                     .map_or(Poll::Pending, |at| Poll::Ready(Wake::Udp(at)))
             }
-            1 => match self.tun {
-                Some(tun) => tun.poll_readable(cx).map(|_| Wake::Tun),
-                None => Poll::Pending,
-            },
-            _ => self.tcp.poll_next(cx).map(Wake::Tcp),
+            Kind::Tun => self.poll_interfaces(|interfaces| interfaces.poll_own(cx)),
+            Kind::Workload => self.poll_interfaces(|interfaces| interfaces.poll_workloads(cx)),
+            Kind::Stream => self.tcp.poll_next(cx).map(Wake::Tcp),
         }
+    }
+
+    fn poll_interfaces(&self, poll: impl FnOnce(&Interfaces) -> Poll<InterfaceId>) -> Poll<Wake> {
+        self.interfaces.map_or(Poll::Pending, |interfaces| poll(interfaces).map(Wake::Tun))
     }
 
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
         if let Poll::Ready(Some(command)) = self.commands.poll_recv(cx) {
             return Poll::Ready(Wake::Command(command));
+        }
+        if let Poll::Ready(Some(finished)) = self.finished.poll_recv(cx) {
+            return Poll::Ready(Wake::Finished(finished));
         }
         if let Poll::Ready(Some(resolved)) = self.resolved.poll_recv(cx) {
             return Poll::Ready(Wake::Resolved(resolved));

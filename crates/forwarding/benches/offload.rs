@@ -2,9 +2,9 @@
 
 use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher};
-use sinew_forwarding::offload::{Checksum, Coalescer, Offloads, Split};
+use sinew_forwarding::offload::{Checksum, Coalescer, Offloads, Sink, Split};
 use sinew_forwarding::{Fib, FibEntry};
-use sinew_types::{Identity, MeshAddr, Metric, Rank, Seqno};
+use sinew_types::{Identity, InterfaceId, MeshAddr, Metric, Rank, Seqno};
 use sinew_wire::virtio::{GSO_UDP_L4, NEEDS_CSUM, VirtioNetHdr};
 
 #[global_allocator]
@@ -67,12 +67,12 @@ fn coalesce(bencher: Bencher<'_, '_>, count: usize) {
             segments.push(out[..segment.len].to_vec());
         }
     }
-    let mut coalescer = Coalescer::new(Offloads::ALL);
+    let mut coalescer = Coalescer::new();
     bencher.counter(ItemsCount::new(count)).bench_local(|| {
         let mut bytes = 0;
-        let mut emit = |_: &VirtioNetHdr, merged: &[u8]| bytes += merged.len();
+        let mut emit = |_: InterfaceId, _: &VirtioNetHdr, merged: &[u8]| bytes += merged.len();
         for segment in &mut segments {
-            coalescer.push(segment, true, &mut emit).expect("a good packet");
+            coalescer.push(segment, true, Sink::node(Offloads::ALL), &mut emit).expect("a good packet");
         }
         coalescer.flush(&mut emit);
         bytes

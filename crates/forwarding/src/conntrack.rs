@@ -1,7 +1,7 @@
-//! The flows this node opened, so that their replies may come in.
+//! The flows that one side opened, so that the other side's replies may pass.
 //!
-//! A bounded slab found through a seeded hash. Entries are made by our own packets only, never by a
-//! peer's; each has a deadline by protocol and state. A hand goes round the slab, a few entries for
+//! A bounded slab found through a seeded hash. Entries are made by that side's packets only; here it is
+//! called "us", and so it is in all tables but that of a workload's callers. Each entry has a deadline by protocol and state. A hand goes round the slab, a few entries for
 //! every new flow, and takes out what has expired; if the table is full all the same, the one of the
 //! next sixteen entries that would expire first makes room. No step's cost depends on the table's size.
 
@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use rustc_hash::{FxHashMapSeed, FxSeededState};
 use sinew_types::Instant;
+use sinew_wire::ip::PacketInfo;
+use sinew_wire::tcp;
 
 /// Flows kept at most.
 pub(crate) const CAPACITY: usize = 65_536;
@@ -42,6 +44,23 @@ pub(crate) enum Sign {
     Reset,
 }
 
+impl Sign {
+    /// What `info` says.
+    pub(crate) fn of(info: &PacketInfo) -> Self {
+        match info.tcp_flags.unwrap_or(tcp::ACK) {
+            flags if flags & tcp::RST != 0 => Self::Reset,
+            flags if flags & tcp::FIN != 0 => Self::Finish,
+            flags if flags & (tcp::SYN | tcp::ACK) == tcp::SYN => Self::Open,
+            _ => Self::Data,
+        }
+    }
+
+    /// Whether it is a TCP segment that neither opens nor resets anything.
+    pub(crate) fn is_mid_stream(info: &PacketInfo) -> bool {
+        info.tcp_flags.is_some_and(|flags| flags & (tcp::ACK | tcp::SYN | tcp::RST) == tcp::ACK)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// We spoke, the other side has not answered.
@@ -59,6 +78,8 @@ struct Flow {
     id: FlowId,
     state: State,
     expires: Instant,
+    /// Which rules let it be opened: their number changes when they do.
+    rules: u32,
 }
 
 /// The table.
@@ -81,24 +102,51 @@ impl Conntrack {
         self.index.len()
     }
 
-    /// One of our packets: makes the flow or keeps it alive.
-    pub(crate) fn outbound(&mut self, id: FlowId, sign: Sign, now: Instant) {
+    /// One of our packets, if its flow is alive and was opened under these rules: keeps it alive.
+    pub(crate) fn again(&mut self, id: FlowId, sign: Sign, rules: u32, now: Instant) -> bool {
+        let afresh = |flow: &Flow| flow.expires <= now || (sign == Sign::Open && flow.state == State::Closed);
+        let Some(flow) = self.find(&id).filter(|flow| flow.rules == rules && !afresh(flow)) else {
+            return false;
+        };
+        flow.state = step(flow.state, sign, true);
+        flow.expires = now + patience(id.protocol, flow.state);
+        true
+    }
+
+    /// One of our packets, let through by these rules: makes the flow or keeps it alive.
+    pub(crate) fn outbound(&mut self, id: FlowId, sign: Sign, rules: u32, now: Instant) {
         if let Some(flow) = self.find(&id) {
             // A new SYN opens a closed or expired flow afresh; so does anything on an expired one.
             let afresh = flow.expires <= now || (sign == Sign::Open && flow.state == State::Closed);
             let state = if afresh { first(sign) } else { step(flow.state, sign, true) };
             (flow.state, flow.expires) = (state, now + patience(id.protocol, state));
+            flow.rules = rules;
         } else {
-            self.insert(id, first(sign), now);
+            self.insert(id, first(sign), rules, now);
         }
     }
 
-    /// A packet from outside: whether it belongs to a flow of ours. Keeps the flow alive.
-    pub(crate) fn inbound(&mut self, id: FlowId, sign: Sign, now: Instant) -> bool {
+    /// A packet from outside: whether it belongs to a flow of ours. Keeps the flow alive. If the flow
+    /// was opened under other rules, `judge` says whether these would let it be opened.
+    pub(crate) fn inbound(
+        &mut self,
+        id: FlowId,
+        sign: Sign,
+        rules: u32,
+        now: Instant,
+        judge: impl FnOnce() -> bool,
+    ) -> bool {
         let Some(flow) = self.find(&id).filter(|flow| flow.expires > now) else { return false };
         // The other side may answer a flow of ours but not open one, not even on the same ports.
         if sign == Sign::Open && !matches!(flow.state, State::Asked) {
             return false;
+        }
+        if flow.rules != rules {
+            if !judge() {
+                flow.expires = now;
+                return false;
+            }
+            flow.rules = rules;
         }
         let state = step(flow.state, sign, false);
         // A closed flow lives on for stragglers, but they must not keep it.
@@ -120,12 +168,12 @@ impl Conntrack {
         self.slab.get_mut(slot as usize)?.as_mut()
     }
 
-    fn insert(&mut self, id: FlowId, state: State, now: Instant) {
+    fn insert(&mut self, id: FlowId, state: State, rules: u32, now: Instant) {
         self.sweep(now);
         if self.index.len() >= self.capacity {
             self.evict();
         }
-        let flow = Some(Flow { id, state, expires: now + patience(id.protocol, state) });
+        let flow = Some(Flow { id, state, expires: now + patience(id.protocol, state), rules });
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slab[slot as usize] = flow;

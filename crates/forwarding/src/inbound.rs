@@ -9,22 +9,20 @@
 //! fragments pass for a second behind an accepted first one (as in protocol A7). ICMP errors pass if
 //! they quote a packet of a flow that is open, and come from where that packet went.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use sinew_types::{DropReason, Instant, MeshAddr, NodeId};
 use sinew_wire::icmp::{IcmpHeader, V4_ECHO_REPLY, V4_ECHO_REQUEST, V6_ECHO_REPLY, V6_ECHO_REQUEST};
 use sinew_wire::ip::{Fragment, PROTO_TCP, PROTO_UDP, PacketInfo, Version};
-use sinew_wire::tcp;
 
 use crate::conntrack::{CAPACITY, Conntrack, FlowId, Sign};
+use crate::fragments::Fragments;
 
-/// First fragments remembered, and for how long.
-const FRAGMENTS_MAX: usize = 1024;
-const FRAGMENT_LIFE: Duration = Duration::from_secs(1);
+/// Flows of the mesh are judged by no rules that could change.
+const UNJUDGED: u32 = 0;
 /// How long after its start the filter picks up TCP flows in mid-stream.
-const PICK_UP: Duration = Duration::from_secs(120);
+pub(crate) const PICK_UP: Duration = Duration::from_secs(120);
 
 /// An inclusive range of ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,35 +101,12 @@ impl InboundPolicy {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct FragmentKey {
-    src: IpAddr,
-    dst: IpAddr,
-    protocol: u8,
-    id: u32,
-}
-
-impl FragmentKey {
-    /// RFC 791 §3.2 names a fragmented packet with its protocol, RFC 8200 §4.5 without.
-    fn of(info: &PacketInfo) -> Self {
-        let protocol = if info.version == Version::V4 { info.protocol } else { 0 };
-        Self { src: info.src, dst: info.dst, protocol, id: info.fragment_id }
-    }
-}
-
-/// Whether a TCP segment neither opens nor resets anything.
-fn is_mid_stream(info: &PacketInfo) -> bool {
-    info.tcp_flags.is_some_and(|flags| flags & (tcp::ACK | tcp::SYN | tcp::RST) == tcp::ACK)
-}
-
 /// The filter in front of the TUN, with its memory of flows. One for each worker.
 #[derive(Debug)]
 pub struct Inbound {
     policy: InboundPolicy,
     flows: Conntrack,
-    fragments: BTreeMap<FragmentKey, Instant>,
-    /// The keys above in the order of their age.
-    fragment_ages: VecDeque<FragmentKey>,
+    fragments: Fragments,
     /// Until when TCP segments in mid-stream make their flow known.
     pick_up_until: Instant,
 }
@@ -148,8 +123,7 @@ impl Inbound {
             pick_up_until: now + PICK_UP,
             policy,
             flows: Conntrack::new(seed, CAPACITY),
-            fragments: BTreeMap::new(),
-            fragment_ages: VecDeque::new(),
+            fragments: Fragments::default(),
         }
     }
 
@@ -171,7 +145,7 @@ impl Inbound {
         let Some(id) = outbound_id(packet, info) else { return };
         // Replies of an open service need no flow: the rule admits the other direction as it is.
         if !self.policy.admits(id.protocol, id.local_port, id.remote) {
-            self.flows.outbound(id, sign(info), now);
+            self.flows.outbound(id, Sign::of(info), UNJUDGED, now);
         }
     }
 
@@ -188,23 +162,28 @@ impl Inbound {
     }
 
     fn open(&mut self, packet: &[u8], info: &PacketInfo, now: Instant) -> bool {
-        let key = FragmentKey::of(info);
         if info.fragment == Fragment::Later {
-            return self.fragments.get(&key).is_some_and(|&until| now < until);
+            return self.fragments.follows(info, now);
         }
         let Some(l4) = info.l4 else { return false };
         let open = if info.is_icmp() {
             self.icmp_open(packet, l4, info, now)
         } else {
             let (remote_port, local_port) = info.ports.unwrap_or_default();
-            if now < self.pick_up_until && is_mid_stream(info) {
-                self.flows.outbound(inbound_id(info, local_port, remote_port), Sign::Data, now);
+            if now < self.pick_up_until && Sign::is_mid_stream(info) {
+                self.flows.outbound(inbound_id(info, local_port, remote_port), Sign::Data, UNJUDGED, now);
             }
             self.policy.admits(info.protocol, local_port, info.src)
-                || self.flows.inbound(inbound_id(info, local_port, remote_port), sign(info), now)
+                || self.flows.inbound(
+                    inbound_id(info, local_port, remote_port),
+                    Sign::of(info),
+                    UNJUDGED,
+                    now,
+                    || true,
+                )
         };
         if open && info.fragment == Fragment::First {
-            self.remember_fragment(key, now);
+            self.fragments.remember(info, now);
         }
         open
     }
@@ -219,7 +198,7 @@ impl Inbound {
                 self.policy.admits_echo(info.src)
             }
             (Version::V4, V4_ECHO_REPLY) | (Version::V6, V6_ECHO_REPLY) => {
-                self.flows.inbound(inbound_id(info, header.echo_id(), 0), Sign::Data, now)
+                self.flows.inbound(inbound_id(info, header.echo_id(), 0), Sign::Data, UNJUDGED, now, || true)
             }
             // Neighbour discovery, redirects, router advertisements: nobody's business over a mesh.
             _ => false,
@@ -237,20 +216,6 @@ impl Inbound {
         outbound_id(quote, &quoted).is_some_and(|id| {
             self.flows.contains(&id, now) || self.policy.admits(id.protocol, id.local_port, id.remote)
         })
-    }
-
-    fn remember_fragment(&mut self, key: FragmentKey, now: Instant) {
-        while let Some(oldest) = self.fragment_ages.front() {
-            let expired = self.fragments.get(oldest).is_none_or(|&until| until <= now);
-            if !expired && self.fragments.len() < FRAGMENTS_MAX {
-                break;
-            }
-            self.fragments.remove(oldest);
-            self.fragment_ages.pop_front();
-        }
-        if self.fragments.insert(key, now + FRAGMENT_LIFE).is_none() {
-            self.fragment_ages.push_back(key);
-        }
     }
 }
 
@@ -272,15 +237,6 @@ fn outbound_id(packet: &[u8], info: &PacketInfo) -> Option<FlowId> {
 
 const fn inbound_id(info: &PacketInfo, local_port: u16, remote_port: u16) -> FlowId {
     FlowId { local: info.dst, remote: info.src, protocol: info.protocol, local_port, remote_port }
-}
-
-fn sign(info: &PacketInfo) -> Sign {
-    match info.tcp_flags.unwrap_or(tcp::ACK) {
-        flags if flags & tcp::RST != 0 => Sign::Reset,
-        flags if flags & tcp::FIN != 0 => Sign::Finish,
-        flags if flags & (tcp::SYN | tcp::ACK) == tcp::SYN => Sign::Open,
-        _ => Sign::Data,
-    }
 }
 
 #[cfg(test)]

@@ -5,28 +5,29 @@
 //! - [`Fib`] and [`transit()`]: where a packet for a mesh address goes, and whether it may go on;
 //! - [`check_inbound`], [`check_outbound`]: whose packet it is;
 //! - [`Inbound`]: what may reach the local system unasked, and the flows whose replies may;
+//! - [`WorkloadFlows`]: what may pass between a workload and its network, both ways;
 //! - [`Answers`]: what the local system is told when a packet went no further;
-//! - [`CoDel`]: when a queue in front of all this stands too long;
 //! - [`FlowKey`], [`ecn`]: flow numbers and congestion marks;
 //! - [`offload`]: super-packets cut into segments and segments merged again.
 //!
 //! Nothing allocates per packet, but for the answers, which are few.
 
-mod codel;
 mod conntrack;
 pub mod ecn;
 mod fib;
 mod flow;
+mod fragments;
 mod icmp;
 mod inbound;
 pub mod offload;
 mod source;
 mod transit;
+mod workload;
 
-pub use codel::CoDel;
 pub use fib::{Fib, FibEntry};
 pub use flow::FlowKey;
 pub use icmp::{Answers, Cause};
 pub use inbound::{Inbound, InboundPolicy, Ports, Rule, Service};
 pub use source::{check_inbound, check_outbound};
 pub use transit::{Verdict, forwarded, transit};
+pub use workload::{Opening, Way, WorkloadFlows};

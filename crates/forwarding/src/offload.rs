@@ -12,7 +12,7 @@ mod coalesce;
 mod split;
 pub mod super_packet;
 
-pub use coalesce::{Coalescer, Offloads};
+pub use coalesce::{Coalescer, Offloads, Sink};
 pub use split::{Segment, Split};
 
 use sinew_types::DropReason;

@@ -8,9 +8,12 @@ mod common;
 
 use std::time::Duration;
 
+use common::lab::{self, Lab, w};
 use common::{Net, path, udp_packet};
 use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher};
+use sinew_node::overlay::{ProtocolSpec, Rule, Selector};
+use sinew_types::InterfaceId;
 use sinew_wire::virtio::{GSO_UDP_L4, NEEDS_CSUM, VirtioNetHdr};
 
 #[global_allocator]
@@ -72,7 +75,7 @@ fn sent(net: &mut Net, at: usize) -> Vec<(Vec<u8>, usize)> {
 
 fn hand_out(net: &mut Net, frames: &mut [(VirtioNetHdr, Vec<u8>)]) {
     for (vnet, packet) in frames {
-        net.nodes[0].handle_tun(*vnet, packet, net.now);
+        net.nodes[0].handle_tun(InterfaceId::NODE, *vnet, packet, net.now);
     }
 }
 
@@ -112,6 +115,70 @@ fn inward<const NODES: usize>(bencher: Bencher<'_, '_>, batch: usize) {
         let net = &mut *net.borrow_mut();
         hand_in(net, NODES - 1, NODES - 2, batches);
         while net.nodes[NODES - 1].poll_tun().is_some() {}
+    });
+}
+
+/// What the sender of [`network_out`] and the receiver of [`network_inward`] see: two nodes with one
+/// network, and a policy of so many rules, the last of which allows the flow.
+fn network(rules: u16) -> Net {
+    let mut net = line(2);
+    let mut lab = Lab::new(&mut net, 1);
+    let rule = |port| Rule {
+        from: vec![Selector::Any],
+        to: vec![Selector::Any],
+        protocol: ProtocolSpec::Udp,
+        ports: vec![(port, port)],
+        allow: true,
+    };
+    lab.set_policy(&mut net, (0..rules).map(|n| rule(9 + rules - 1 - n)).collect(), false);
+    net
+}
+
+/// `count` datagrams between workloads, as super-packets.
+fn network_frames(count: usize) -> Vec<(VirtioNetHdr, Vec<u8>)> {
+    let vnet = |now: usize| VirtioNetHdr {
+        flags: NEEDS_CSUM,
+        gso_type: if now > 1 { GSO_UDP_L4 } else { 0 },
+        hdr_len: 28,
+        gso_size: if now > 1 { PAYLOAD as u16 } else { 0 },
+        csum_start: 20,
+        csum_offset: 6,
+    };
+    let sizes = (0..count.div_ceil(SUPER)).map(|n| (count - n * SUPER).min(SUPER));
+    sizes.map(|now| (vnet(now), lab::udp(w(0).v4(), w(1).v4(), (9, 9), &vec![7; PAYLOAD * now]))).collect()
+}
+
+fn network_hand_out(net: &mut Net, frames: &mut [(VirtioNetHdr, Vec<u8>)]) {
+    for (vnet, packet) in frames {
+        net.nodes[0].handle_tun(w(0).id(), *vnet, packet, net.now);
+    }
+}
+
+/// As [`out`] to a peer, from a workload; with a policy of one rule, or of a hundred.
+#[divan::bench(args = BATCHES, consts = [1, 100])]
+fn network_out<const RULES: u16>(bencher: Bencher<'_, '_>, batch: usize) {
+    let mut net = network(RULES);
+    let frames = network_frames(batch);
+    bencher.counter(ItemsCount::new(batch)).with_inputs(|| frames.clone()).bench_local_refs(|frames| {
+        network_hand_out(&mut net, frames);
+        while net.nodes[0].poll_transmit().is_some() {}
+    });
+}
+
+/// As [`inward`] from a peer, to a workload.
+#[divan::bench(args = BATCHES, consts = [1, 100])]
+fn network_inward<const RULES: u16>(bencher: Bencher<'_, '_>, batch: usize) {
+    let net = std::cell::RefCell::new(network(RULES));
+    let frames = network_frames(batch);
+    let arriving = || {
+        let net = &mut *net.borrow_mut();
+        network_hand_out(net, &mut frames.clone());
+        sent(net, 0)
+    };
+    bencher.counter(ItemsCount::new(batch)).with_inputs(arriving).bench_local_refs(|batches| {
+        let net = &mut *net.borrow_mut();
+        hand_in(net, 1, 0, batches);
+        while net.nodes[1].poll_tun().is_some() {}
     });
 }
 

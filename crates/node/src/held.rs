@@ -1,4 +1,5 @@
-//! Packets that wait for a session: the first ones to a destination we have not talked to.
+//! Packets that wait for a session, or for a node to know our number for a private network: the first
+//! ones to a destination we have not talked to.
 //!
 //! Bounded per destination and in all, and short-lived: a handshake takes a round trip or two,
 //! and a packet older than a second is one its sender has already given up on.
@@ -6,8 +7,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use sinew_types::{Instant, MeshAddr};
+use sinew_overlay::Slot;
+use sinew_types::{Instant, InterfaceId, MeshAddr};
 use sinew_wire::virtio::VirtioNetHdr;
+
+use crate::worker::Inner;
 
 /// Most packets held for one destination.
 const PER_DESTINATION: usize = 32;
@@ -19,25 +23,33 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// One held packet, as it was read from the TUN.
 #[derive(Debug)]
 pub(crate) struct HeldPacket {
+    pub(crate) interface: InterfaceId,
     pub(crate) vnet: VirtioNetHdr,
     pub(crate) packet: Vec<u8>,
     since: Instant,
 }
 
-/// The waiting packets by destination.
+/// The waiting packets by destination and network (0 for the mesh).
 #[derive(Debug, Default)]
 pub(crate) struct Held {
-    by_destination: BTreeMap<MeshAddr, VecDeque<HeldPacket>>,
+    by_destination: BTreeMap<(MeshAddr, Slot), VecDeque<HeldPacket>>,
     bytes: usize,
 }
 
 impl Held {
     /// Holds a packet; returns how many others (or itself) had to go for it.
-    pub(crate) fn push(&mut self, dst: MeshAddr, vnet: VirtioNetHdr, packet: &[u8], now: Instant) -> u64 {
+    pub(crate) fn push(
+        &mut self,
+        dst: MeshAddr,
+        inner: Inner,
+        vnet: VirtioNetHdr,
+        packet: &[u8],
+        now: Instant,
+    ) -> u64 {
         if self.bytes + packet.len() > MAX_BYTES {
             return 1;
         }
-        let queue = self.by_destination.entry(dst).or_default();
+        let queue = self.by_destination.entry((dst, inner.network)).or_default();
         let mut dropped = 0;
         if queue.len() >= PER_DESTINATION {
             // The oldest goes: whoever retransmits wants the newest to arrive.
@@ -45,20 +57,29 @@ impl Held {
             dropped = 1;
         }
         self.bytes += packet.len();
-        queue.push_back(HeldPacket { vnet, packet: packet.to_vec(), since: now });
+        queue.push_back(HeldPacket { interface: inner.interface, vnet, packet: packet.to_vec(), since: now });
         dropped
     }
 
     /// Whether a packet waits for `dst`.
     pub(crate) fn waits_for(&self, dst: &MeshAddr) -> bool {
-        self.by_destination.contains_key(dst)
+        self.by_destination.range((*dst, 0)..=(*dst, Slot::MAX)).next().is_some()
     }
 
-    /// Takes all packets that wait for `dst`.
-    pub(crate) fn take(&mut self, dst: &MeshAddr) -> VecDeque<HeldPacket> {
-        let queue = self.by_destination.remove(dst).unwrap_or_default();
+    /// Takes all packets that wait for `dst`, of whatever network.
+    pub(crate) fn take(&mut self, dst: &MeshAddr) -> Vec<HeldPacket> {
+        let range = (*dst, 0)..=(*dst, Slot::MAX);
+        let keys: Vec<_> = self.by_destination.range(range).map(|(&key, _)| key).collect();
+        let taken: Vec<_> = keys.iter().filter_map(|key| self.by_destination.remove(key)).flatten().collect();
+        self.bytes -= taken.iter().map(|held| held.packet.len()).sum::<usize>();
+        taken
+    }
+
+    /// Drops what waits for `dst` in one network; how many.
+    pub(crate) fn forget(&mut self, dst: &MeshAddr, network: Slot) -> u64 {
+        let queue = self.by_destination.remove(&(*dst, network)).unwrap_or_default();
         self.bytes -= queue.iter().map(|held| held.packet.len()).sum::<usize>();
-        queue
+        queue.len() as u64
     }
 
     /// Takes out the packets that waited too long.

@@ -24,7 +24,9 @@ mod held;
 mod inspect;
 mod link;
 mod links;
+mod members;
 mod neighbours;
+mod networks;
 mod node;
 mod probe;
 mod searches;
@@ -32,11 +34,15 @@ mod spacing;
 mod status;
 mod worker;
 
+/// Private networks: the documents' machine, which a node drives, and the values it speaks in.
+pub use sinew_overlay as overlay;
+
 pub use config::{Config, PeerConfig, UdpSocket};
 pub use event::{Event, PingAnswer, TraceHop};
+pub use networks::Interface;
 pub use node::Node;
 pub use sinew_forwarding::offload::Offloads;
-pub use sinew_forwarding::{CoDel, InboundPolicy, Ports, Rule, Service};
+pub use sinew_forwarding::{InboundPolicy, Ports, Rule, Service};
 pub use sinew_routing::{ChainKey, ChainValue, Origin, SharedMemo, Verifier};
 pub use sinew_session::Accept;
 pub use status::{LinkState, PeerStatus, RouteStatus, SessionStatus, Status};

@@ -5,17 +5,19 @@
 //! [`Node::poll_timeout`] when to come back.
 
 use core::cell::Cell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sinew_forwarding::{Cause, Fib, InboundPolicy};
+use sinew_overlay::Overlay;
 use sinew_path::Search;
 use sinew_routing::{DirectVerifier, Router, Verifier};
 use sinew_session::{Receipt, Sessions, Target};
 use sinew_types::{
-    Budget, Class, DropReason, Drops, Identity, Instant, MeshAddr, NodeId, PathAddr, Rng, UnixMicros,
+    Budget, Class, DropReason, Drops, Identity, Instant, InterfaceId, MeshAddr, NodeId, PathAddr, Rng,
+    UnixMicros,
 };
 use sinew_wire::virtio::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
 
@@ -24,6 +26,7 @@ use crate::dial::Dialler;
 use crate::event::Event;
 use crate::held::Held;
 use crate::link::Link;
+use crate::networks::Networks;
 use crate::probe::Probes;
 use crate::spacing::Spacing;
 use crate::worker::{Links, Transmit, TunQueue, TxQueue, View, Worker};
@@ -56,6 +59,16 @@ pub struct Node {
     pub(crate) worker: Worker,
     pub(crate) fib: Fib,
     pub(crate) link_info: Links,
+    pub(crate) networks: Networks,
+    pub(crate) overlay: Overlay,
+    /// Whether the overlay may have something to send that there is room for.
+    pub(crate) overlay_owes: bool,
+    /// Configured peers and members of our networks, as the sessions know them.
+    pub(crate) listed: BTreeSet<NodeId>,
+    /// Members whose sessions stay though nobody uses them.
+    pub(crate) kept: BTreeSet<NodeId>,
+    /// Nodes that are dialled because a ticket named them, and not by configuration.
+    pub(crate) introduced: BTreeSet<NodeId>,
     /// A stub's default next hop with its address, which is a hash and not made for each packet.
     upstream: Option<(NodeId, MeshAddr)>,
     /// What [`Node::poll_timeout`] says, once it is known.
@@ -109,7 +122,9 @@ impl Node {
         let router = Router::with_verifier(routing_config(&config), rng.array(), config.unix, now, verifier);
         let worker = Worker::new(local, config.inbound, config.offloads, &mut rng, now);
         let dialler = Dialler::new(config.peers, rng.fork(), now);
-        sessions.set_listed(dialler.peers().copied().collect());
+        let listed: BTreeSet<_> = dialler.peers().copied().collect();
+        sessions.set_listed(listed.clone());
+        let overlay = Overlay::new(Arc::clone(&config.identity), rng.array(), config.unix, now);
         let mut node = Self {
             identity: config.identity,
             local,
@@ -124,6 +139,12 @@ impl Node {
             worker,
             fib: Fib::new(local, rng.u64()),
             link_info: Links::default(),
+            networks: Networks::default(),
+            overlay,
+            overlay_owes: false,
+            listed,
+            kept: BTreeSet::new(),
+            introduced: BTreeSet::new(),
             upstream: None,
             due: Cell::new(None),
             links: BTreeMap::new(),
@@ -175,17 +196,17 @@ impl Node {
         self.pump_reports(now);
     }
 
-    /// A packet that the local kernel sent into the mesh, behind its virtio header's meaning.
-    pub fn handle_tun(&mut self, vnet: VirtioNetHdr, packet: &mut [u8], now: Instant) {
+    /// A packet that the local kernel sent into a device, behind its virtio header's meaning.
+    pub fn handle_tun(&mut self, from: InterfaceId, vnet: VirtioNetHdr, packet: &mut [u8], now: Instant) {
         let (worker, view) = self.fast_path(now);
-        worker.outbound(&view, vnet, packet);
+        worker.outbound(&view, from, vnet, packet);
         self.pump_reports(now);
     }
 
     /// As [`Node::handle_tun`], with the packet as it was read: virtio header first.
-    pub fn handle_tun_frame(&mut self, frame: &mut [u8], now: Instant) {
+    pub fn handle_tun_frame(&mut self, from: InterfaceId, frame: &mut [u8], now: Instant) {
         match (VirtioNetHdr::parse(frame), frame.get_mut(VIRTIO_NET_HDR_LEN..)) {
-            (Ok(vnet), Some(packet)) => self.handle_tun(vnet, packet, now),
+            (Ok(vnet), Some(packet)) => self.handle_tun(from, vnet, packet, now),
             _ => self.drops.count(DropReason::BadInner),
         }
     }
@@ -233,6 +254,7 @@ impl Node {
         self.tend_links(now);
         self.tend_searches(now);
         self.tend_probes(now);
+        self.tend_overlay(now);
         self.pump(now);
     }
 
@@ -246,6 +268,7 @@ impl Node {
         self.unix = (unix, now);
         self.sessions.set_unix(unix, now);
         self.router.set_unix(unix, now);
+        self.overlay.set_unix(unix, false, now);
         self.pump(now);
     }
 
@@ -253,8 +276,9 @@ impl Node {
 
     /// Adds a peer to keep a link to.
     pub fn add_peer(&mut self, peer: PeerConfig, now: Instant) {
+        self.introduced.remove(&peer.uri.node);
         self.dialler.add(peer, now);
-        self.sessions.set_listed(self.dialler.peers().copied().collect());
+        self.list_members();
         self.dialler.advance(now);
         self.pump(now);
     }
@@ -263,7 +287,7 @@ impl Node {
     pub fn remove_peer(&mut self, peer: &NodeId, now: Instant) -> bool {
         let known = self.dialler.remove(peer);
         if known {
-            self.sessions.set_listed(self.dialler.peers().copied().collect());
+            self.list_members();
             self.sessions.close(*peer, now);
         }
         self.pump(now);
@@ -291,8 +315,8 @@ impl Node {
         self.worker.tx.len()
     }
 
-    /// The next packet for the local kernel: virtio header, then the packet.
-    pub fn poll_tun(&mut self) -> Option<&[u8]> {
+    /// The next packet for the local kernel: which device, then virtio header and packet.
+    pub fn poll_tun(&mut self) -> Option<(InterfaceId, &[u8])> {
         let queue: &mut TunQueue = &mut self.worker.tun;
         queue.next()
     }
@@ -325,6 +349,7 @@ impl Node {
             self.dialler.poll_timeout().map(|at| (at, "dial")),
             self.held.next_expiry().map(|at| (at, "held packets")),
             self.probes.poll_timeout().map(|at| (at, "probe")),
+            self.overlay.poll_timeout().map(|at| (at, "networks")),
         ];
         own.into_iter().flatten().chain(neighbours).chain(links).chain(searches).min_by_key(|&(at, _)| at)
     }
@@ -348,6 +373,7 @@ impl Node {
             fib: &self.fib,
             keys: self.sessions.keys(),
             links: &self.link_info,
+            networks: &self.networks,
             default_hop: self.upstream.map(|(_, addr)| addr),
             device_mtu: self.device_mtu,
             now,
@@ -360,7 +386,7 @@ impl Node {
         let expired = self.held.expire(now);
         self.drops.add(DropReason::HoldQueue, expired.len() as u64);
         for held in expired {
-            self.worker.answer_local(&held.packet, Cause::of(DropReason::HoldQueue), now);
+            self.worker.answer(held.interface, &held.packet, Cause::of(DropReason::HoldQueue), now);
         }
     }
 

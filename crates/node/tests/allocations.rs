@@ -4,7 +4,10 @@ mod common;
 
 use std::time::Duration;
 
+use common::lab::{self, Lab, W, attach, w};
 use common::{Net, path, udp_packet};
+use sinew_node::overlay::{ProtocolSpec, Rule, Selector};
+use sinew_types::InterfaceId;
 use sinew_wire::virtio::VirtioNetHdr;
 
 /// Rounds before counting: buffers find their size, lanes and windows are made.
@@ -28,7 +31,7 @@ fn round(net: &mut Net, packet: &[u8], scratch: &mut Vec<u8>, batch: &mut Batch)
     for _ in 0..PACKETS {
         scratch.clear();
         scratch.extend_from_slice(packet);
-        net.nodes[0].handle_tun(VirtioNetHdr::default(), scratch, net.now);
+        net.nodes[0].handle_tun(InterfaceId::NODE, VirtioNetHdr::default(), scratch, net.now);
     }
     let last = net.nodes.len() - 1;
     take(net, 0, batch);
@@ -38,10 +41,70 @@ fn round(net: &mut Net, packet: &[u8], scratch: &mut Vec<u8>, batch: &mut Batch)
         take(net, at, batch);
     }
     let mut bytes = 0;
-    while let Some(frame) = net.nodes[last].poll_tun() {
+    while let Some((_, frame)) = net.nodes[last].poll_tun() {
         bytes += frame.len();
     }
     bytes
+}
+
+/// As [`round`], between the workloads of the first and the last node; bytes that arrived.
+fn network_round(net: &mut Net, packet: &[u8], scratch: &mut Vec<u8>, batch: &mut Batch) -> usize {
+    let last = net.nodes.len() - 1;
+    for _ in 0..PACKETS {
+        scratch.clear();
+        scratch.extend_from_slice(packet);
+        net.nodes[0].handle_tun(w(0).id(), VirtioNetHdr::default(), scratch, net.now);
+    }
+    let mut bytes = 0;
+    if last > 0 {
+        take(net, 0, batch);
+        let (datagrams, stride) = &mut *batch;
+        net.nodes[last].handle_datagrams(path(0), 0, datagrams, *stride, net.now);
+    }
+    while let Some((_, frame)) = net.nodes[last].poll_tun() {
+        bytes += frame.len();
+    }
+    bytes
+}
+
+#[test]
+fn nor_does_one_of_a_private_network_between_nodes_or_within_one() {
+    let rule = |allow, to| Rule {
+        from: vec![Selector::Any],
+        to: vec![to],
+        protocol: ProtocolSpec::Udp,
+        ports: vec![(9, 9)],
+        allow,
+    };
+    let rules = [rule(false, Selector::Nothing), rule(true, Selector::Any)];
+    for count in [1, 2] {
+        let links: Vec<_> = (1..count).map(|i| (i, i - 1)).collect();
+        let mut net = Net::new(count, &links);
+        net.run(Duration::from_secs(12));
+        let mut lab = Lab::new(&mut net, 2);
+        let receiver = if count == 1 { W { number: 3, ..w(0) } } else { w(1) };
+        if count == 1 {
+            lab.workloads.push(receiver);
+            attach(&mut net, receiver);
+        }
+        lab.set_policy(&mut net, rules.to_vec(), false);
+        let packet = lab::udp(w(0).v4(), receiver.v4(), (9, 9), &[7; 1_000]);
+        lab::send(&mut net, w(0), &packet);
+        net.run(Duration::from_secs(1));
+        assert_eq!(lab::taken(&mut net, receiver).len(), 1);
+        let (mut scratch, mut batch) = (Vec::with_capacity(2_000), (Vec::with_capacity(64_000), 1));
+        for _ in 0..WARM_UP {
+            network_round(&mut net, &packet, &mut scratch, &mut batch);
+        }
+        let mut arrived = 0;
+        let counted = allocation_counter::measure(|| {
+            for _ in 0..ROUNDS {
+                arrived += network_round(&mut net, &packet, &mut scratch, &mut batch);
+            }
+        });
+        assert!(arrived > ROUNDS * PACKETS * 1_000, "the packets did arrive: {arrived} bytes");
+        assert_eq!(counted.count_total, 0, "{count} nodes: {counted:?}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::{Net, udp_packet};
 use sinew_node::Offloads;
-use sinew_types::DropReason;
+use sinew_types::{DropReason, InterfaceId};
 use sinew_wire::virtio::{GSO_NONE, GSO_UDP_L4, NEEDS_CSUM, VirtioNetHdr};
 
 const SETTLE: Duration = Duration::from_secs(5);
@@ -89,7 +89,7 @@ fn super_packet_through(mut net: Net) -> (Vec<(VirtioNetHdr, Vec<u8>)>, usize) {
     }));
     let (vnet, mut packet) = super_packet(&net);
     let now = net.now;
-    net.nodes[0].handle_tun(vnet, &mut packet, now);
+    net.nodes[0].handle_tun(InterfaceId::NODE, vnet, &mut packet, now);
     net.drain(0);
     net.run(Duration::from_millis(20));
     (net.headers[last].drain(..).zip(net.received[last].drain(..)).collect(), longest.get())

@@ -6,6 +6,10 @@
 //! * [`confine`]: what a process gives up for good once it is set up.
 //! * [`netns`]: work in network namespaces of others.
 //! * [`privilege`]: which capabilities are missing; no core dumps, no debugger.
+//! * [`room`], [`process`]: a network and mount namespace for one program, and processes that
+//!   cannot be taken for others.
+//! * [`signals`]: who sent a signal, for a supervisor that passes signals on.
+//! * [`fdpass`]: descriptors beside a question on a unix socket.
 //! * [`seqpacket`]: messages with descriptors between two processes.
 //! * [`socket`]: the control socket, which outlives no run, and who is at its other end.
 //! * [`clock`]: the two clocks of the core.
@@ -17,14 +21,18 @@
 
 pub mod clock;
 pub mod confine;
+pub mod fdpass;
 pub mod kernel;
 pub mod keyfile;
 pub mod net;
 pub mod netns;
 mod private_file;
 pub mod privilege;
+pub mod process;
+pub mod room;
 pub mod secretfile;
 pub mod seqpacket;
+pub mod signals;
 pub mod socket;
 
 pub use private_file::{KeyFileError, Kind};

@@ -12,6 +12,9 @@ use sinew_types::{Instant, Seqno, UnixMicros};
 
 use crate::config::{AHEAD, EXPIRY, REFRESH};
 
+/// Bound of the stride, milliseconds.
+const STRIDE_MS: u64 = 1 << 14;
+
 /// Milliseconds of a duration.
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
@@ -26,9 +29,6 @@ pub(crate) struct NetworkClock {
     /// What a corrected clock adds to its seqnos, milliseconds.
     stride_ms: i64,
 }
-
-/// Bound of the stride.
-const STRIDE_MS: u64 = 1 << 14;
 
 impl NetworkClock {
     /// `random` tells the lives of a node apart whose clock is wrong in each.

@@ -125,7 +125,7 @@ pub(crate) struct Destination {
     pub(crate) next_hop: Option<Slot>,
     pub(crate) own: Option<PackedRank>,
     pub(crate) fd: Option<PackedRank>,
-    /// The newest seqno whose record the next hop was shown.
+    /// The newest seqno whose record was shown: to the next hop, or to the origin if it is a neighbour.
     pub(crate) shown: Option<Seqno>,
     /// The highest seqno asked for on behalf of others.
     pub(crate) asked: Option<Seqno>,

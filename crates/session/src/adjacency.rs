@@ -25,7 +25,7 @@ enum State {
     Open(u8),
 }
 
-/// What the other side of an input has to do.
+/// What follows from an input, for the association to carry out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Send(Request),

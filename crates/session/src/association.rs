@@ -15,6 +15,7 @@ mod probes;
 
 use std::sync::Arc;
 
+use sinew_noise::hash::sha256;
 use sinew_types::{Instant, MeshAddr, NodeId, PathAddr};
 use sinew_wire::handshake::{Hs1Payload, Hs2Payload};
 use sinew_wire::segment::StreamClass;
@@ -33,6 +34,8 @@ use crate::timers::earlier;
 
 use probes::{Pings, Watch};
 
+/// Separates this hash from all others.
+const BINDING_TAG: &[u8] = b"sinew/binding/v1\0";
 /// Most epochs kept at a time: current, previous, and the two of a simultaneous opening.
 const MAX_EPOCHS: usize = 4;
 /// Least record payload that a peer takes: an inner packet of 1280 and some room.
@@ -85,6 +88,8 @@ pub(crate) struct Association {
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) rtt: Rtt,
     pub(crate) told: Told,
+    /// Whether the session is to stay though nobody uses it.
+    pub(crate) kept: bool,
     /// Whether we would be neighbours; `barred` is the node's veto.
     pub(crate) wants_adjacency: bool,
     pub(crate) barred: bool,
@@ -124,6 +129,7 @@ impl Association {
             traffic,
             rtt: Rtt::default(),
             told: Told::default(),
+            kept: false,
             wants_adjacency: false,
             barred: false,
             openings_paid: now,
@@ -137,6 +143,19 @@ impl Association {
             reachable: false,
             buffered: 0,
         }
+    }
+
+    /// What is to hold for this association only is bound to this (protocol A7): equal on both
+    /// sides, gone with the association, and of no use to whoever was not told both ids.
+    pub(crate) fn binding(&self, core: &Core) -> Option<[u8; 32]> {
+        if !self.up {
+            return None;
+        }
+        let mut ends = [(core.own, self.own), (self.peer, self.their)];
+        ends.sort_unstable_by_key(|(node, _)| *node);
+        let [(lower, lower_id), (higher, higher_id)] = ends;
+        let ids = [lower_id.to_le_bytes(), higher_id.to_le_bytes()];
+        Some(sha256(&[BINDING_TAG, lower.as_bytes(), higher.as_bytes(), &ids[0], &ids[1]]))
     }
 
     // --- epochs ---
@@ -314,7 +333,7 @@ impl Association {
                 Due::Confirm => self.send_keepalive(at, core),
                 Due::Retire => {}
                 Due::Rekey => {
-                    let kept = self.adjacency.number().is_some();
+                    let kept = self.kept || self.adjacency.number().is_some();
                     if self.epochs[at].wants_successor(kept, now) {
                         self.rekey(core, now);
                     }

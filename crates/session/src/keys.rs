@@ -1,7 +1,7 @@
 //! What the fast path sees of the sessions: immutable, shareable handles, and atomic counters.
 //!
 //! The machine of this crate decides; data threads seal and open by these handles alone, and bring
-//! back only what they cannot decide: control records, first records, new sources (DESIGN §2). A
+//! back only what they cannot decide: control records, first records, new sources. A
 //! [`KeyTable`] is a cheap snapshot: the machine copies the maps when it changes something that a
 //! snapshot still holds. Keys that must not be used any more are marked dead, so that an old
 //! snapshot cannot keep them in use (protocol A3).

@@ -19,7 +19,8 @@
 //! nothing else. What answers short challenges but no padded one is given up as too narrow.
 //!
 //! A dead path stays known and is challenged every second (less often while another path works),
-//! so that a link which comes back is found by either side.
+//! so that a link which comes back is found by either side. One that we did not choose is forgotten
+//! after a few of these if another works.
 
 use std::time::Duration;
 
@@ -36,13 +37,17 @@ const TRIES_MS: [u64; 5] = [250, 250, 500, 1000, 1000];
 const WIDTH_TRIES_MS: [u64; 8] = [250, 250, 250, 250, 500, 500, 500, 500];
 /// Unanswered challenges after which the keys themselves are in doubt.
 pub(crate) const DOUBT_AFTER: usize = 3;
+/// Between challenges of a dead path, and the same while another path works.
 const DEAD_INTERVAL: Duration = Duration::from_secs(1);
 const DEAD_INTERVAL_IDLE: Duration = Duration::from_secs(10);
+/// Between them at least, when records come from there.
+const REVIVAL_INTERVAL: Duration = Duration::from_millis(200);
 /// Bytes that may go to an unproved source per byte that came from there.
 const AMPLIFICATION: u64 = 3;
 /// A challenge is padded to the payload that every link must carry.
 pub(crate) const CHALLENGE_SIZE: usize = 1200;
-/// A path in use that did not answer its challenge for so long, while a candidate did, is dead.
+/// A path in use that did not answer its challenge for two round trips of a candidate that did, and
+/// for so long at least, is dead.
 const CONTEST_MIN: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +67,9 @@ struct Path {
     proved: bool,
     /// It has brought a record of full size.
     brought_full: bool,
-    /// A challenge of full size went out, and the last answer was to a short one.
+    /// The last challenge that was due went out in full size.
     padded: bool,
+    /// There was one, and the last answer was to a short one.
     narrow: bool,
     /// A padded challenge is to follow the short one.
     padded_next: bool,
@@ -96,8 +102,8 @@ pub(crate) struct Due {
 pub(crate) enum Change {
     Up(PathAddr),
     Down(PathAddr),
-    /// Nothing at all came from there; forgotten. `ours`: we wanted it. `narrow`: something did, but
-    /// no record of full size.
+    /// No answer came from there that makes it a path; forgotten. `ours`: we wanted it. `narrow`: short
+    /// challenges were answered, and none of full size.
     GivenUp {
         path: PathAddr,
         ours: bool,
@@ -133,7 +139,7 @@ pub(crate) fn is_usable(path: &PathAddr) -> bool {
     !mesh && path.remote.port() != 0 && !path.remote.ip().is_unspecified()
 }
 
-/// Carriers in order of preference (DESIGN §9).
+/// Carriers in order of preference: what a datagram loses, a stream makes everything wait for.
 const fn rank(carrier: CarrierKind) -> u8 {
     match carrier {
         CarrierKind::Udp => 0,
@@ -232,7 +238,7 @@ impl Paths {
         match path.state {
             State::Validated => path.heard = now,
             // Signs of life from a dead path: do not wait for its turn.
-            State::Dead if path.challenged_at + Duration::from_millis(200) <= now => path.next = Some(now),
+            State::Dead if path.challenged_at + REVIVAL_INTERVAL <= now => path.next = Some(now),
             _ => {}
         }
     }
@@ -246,6 +252,7 @@ impl Paths {
             path.token = rng.array();
             path.tries = 0;
             path.next = Some(now);
+            // What was heard up to this moment answers nothing; see `decide`.
             path.heard = path.heard.min(now - Duration::from_micros(1));
         }
     }
@@ -363,9 +370,12 @@ impl Paths {
         path.tries = 0;
         path.next = Some(now);
         self.changes.push(Change::Down(*addr));
-        if self.contest.is_some_and(|(newcomer, _)| newcomer == *addr) {
-            self.contest = None;
-        }
+        self.withdraw(addr);
+    }
+
+    /// A newcomer that is gone contests nothing.
+    fn withdraw(&mut self, addr: &PathAddr) {
+        self.contest.take_if(|(newcomer, _)| newcomer == addr);
     }
 
     /// The path is dead. Another validated one takes over, if there is one.
@@ -380,9 +390,7 @@ impl Paths {
         if self.list.remove(at).state == State::Validated {
             self.changes.push(Change::Down(*addr));
         }
-        if self.contest.is_some_and(|(newcomer, _)| newcomer == *addr) {
-            self.contest = None;
-        }
+        self.withdraw(addr);
         self.replace(addr);
         true
     }

@@ -1,7 +1,7 @@
 //! Inputs to nodes, and what comes out of them.
 
 use sinew_node::{Event, Node};
-use sinew_types::{Instant, PathAddr};
+use sinew_types::{Instant, InterfaceId, PathAddr};
 use sinew_wire::handshake::{COOKIE_LEN, HS1_LEN, HS2_LEN};
 use sinew_wire::record::DATA_OVERHEAD;
 use sinew_wire::routed::{MSG_ROUTED, ROUTED_OVERHEAD};
@@ -111,7 +111,9 @@ impl World {
         mut packet: Vec<u8>,
     ) -> Result<(), Violation> {
         self.departing = Some((dst, packet.len()));
-        let result = self.feed(src, |node, now| node.handle_tun(VirtioNetHdr::default(), &mut packet, now));
+        let result = self.feed(src, |node, now| {
+            node.handle_tun(InterfaceId::NODE, VirtioNetHdr::default(), &mut packet, now)
+        });
         self.departing = None;
         result
     }
@@ -134,7 +136,7 @@ impl World {
         let mut waiting = Waiting::default();
         loop {
             let mut moved = self.drain_transmits(host, node, &mut waiting)?;
-            while let Some(frame) = node.poll_tun() {
+            while let Some((_, frame)) = node.poll_tun() {
                 moved = true;
                 waiting.echoes.extend(self.apps.receive(host, frame, self.now)?);
             }
@@ -151,7 +153,7 @@ impl World {
                     None => return Ok(()),
                     Some((dst, mut packet)) => {
                         self.departing = Some((dst, packet.len()));
-                        node.handle_tun(VirtioNetHdr::default(), &mut packet, local);
+                        node.handle_tun(InterfaceId::NODE, VirtioNetHdr::default(), &mut packet, local);
                     }
                 }
             }

@@ -85,10 +85,23 @@ drop_reasons! {
     InboundClosed = "inbound_closed",
     /// Checksum or segmentation metadata that does not fit the packet.
     BadOffload = "bad_offload",
-    /// The local packet's source is not this node's address.
+    /// The local packet's source is not an address of the device it came from.
     NotOurSource = "not_our_source",
     /// The local packet's destination is outside the mesh.
     NotMesh = "not_mesh",
+    // --- private networks ---
+    /// A handle that the sender did not agree on with us: no member, or not any more.
+    NotBound = "not_bound",
+    /// The inner source is not placed on the node that sent it, as far as our documents say.
+    NotPlaced = "not_placed",
+    /// The inner destination belongs to nobody in the network.
+    NoPlace = "no_place",
+    /// Refused by the network's policy.
+    Policy = "policy",
+    /// A workload's packet to a group, a link-local address or everybody.
+    NotUnicast = "not_unicast",
+    /// From a device of no network that this node knows.
+    NoNetwork = "no_network",
     // --- queues ---
     /// Waiting for a session or a route took too long or too much room.
     HoldQueue = "hold_queue",

@@ -20,8 +20,15 @@ impl Domain {
     /// Answers of hops to `trace`.
     pub const TRACE: Self = Self("sinew/trace/v1\0");
 
+    /// Documents of private networks.
+    pub const DOCUMENT: Self = Self("sinew/doc/v1\0");
+    /// The holder of a ticket's key asks to be admitted.
+    pub const REDEEM: Self = Self("sinew/redeem/v1\0");
+    /// A host agrees to carry a moving workload, or to give it up.
+    pub const HANDOVER: Self = Self("sinew/handover/v1\0");
+
     /// Every domain, for the test that no tag is a prefix of another.
-    pub const ALL: [Self; 2] = [Self::ORIGIN, Self::TRACE];
+    pub const ALL: [Self; 5] = [Self::ORIGIN, Self::TRACE, Self::DOCUMENT, Self::REDEEM, Self::HANDOVER];
 
     /// The tag's bytes.
     pub const fn tag(self) -> &'static [u8] {

@@ -11,6 +11,8 @@ use crate::ip::{self, PROTO_ICMP, PROTO_ICMPV6, PacketInfo, V4_HEADER_MIN, V6_HE
 
 /// Length of the header.
 pub const HEADER_LEN: usize = 8;
+/// Where its checksum lies.
+pub const CHECKSUM_OFFSET: usize = 2;
 /// ICMP echo reply.
 pub const V4_ECHO_REPLY: u8 = 0;
 /// ICMP echo request.
@@ -177,7 +179,7 @@ pub fn build_v4_error(offending: &[u8], from: Ipv4Addr, error: V4Error) -> Optio
     let quote = offending.get(..V4_ERROR_MAX - V4_HEADER_MIN - HEADER_LEN).unwrap_or(offending);
     let mut icmp = message(error.fields(), quote);
     let checksum = Sum::default().bytes(&icmp).checksum();
-    put(&mut icmp, 2, checksum.to_be_bytes()).ok()?;
+    put(&mut icmp, CHECKSUM_OFFSET, checksum.to_be_bytes()).ok()?;
     let mut packet = Vec::with_capacity(V4_HEADER_MIN + icmp.len());
     packet.extend_from_slice(&[0x45, 0]);
     packet.extend_from_slice(&((V4_HEADER_MIN + icmp.len()) as u16).to_be_bytes());

@@ -3,8 +3,8 @@
 //! A format is a plain value with `parse` (checks everything the layout promises, once) and
 //! `emit` (the only spelling of that value). Layers above never index into bytes that came from
 //! outside. Integers of our own formats are little-endian; IP, TCP, UDP and ICMP keep network
-//! order. The numbers and layouts are those of protocol A2 (handshakes), A4 (records) and
-//! A5 (control).
+//! order. The numbers and layouts are those of protocol A2 (handshakes), A4 (records),
+//! A5 (control) and A7 (documents of private networks).
 //!
 //! Reserved fields in clear headers must be zero, since nothing vouches for them and a packet
 //! has one shape or none; reserved fields inside sealed handshake payloads are ignored, so that
@@ -13,6 +13,7 @@
 mod codec;
 
 pub mod checksum;
+pub mod document;
 pub mod error;
 pub mod frag;
 pub mod handshake;
@@ -25,7 +26,9 @@ pub mod routed;
 pub mod routing;
 pub mod segment;
 pub mod stream;
+pub mod sync;
 pub mod tcp;
+pub mod ticket;
 pub mod udp;
 pub mod virtio;
 

@@ -1,4 +1,5 @@
-//! Short requests, the messages of control class 2: adjacencies and trace (protocol A3, A5).
+//! Short requests, the messages of control class 2: adjacencies, trace, and what concerns a private
+//! network at the two ends of a session (protocol A3, A5, A7).
 //!
 //! A tag byte and a body. A tag of a later version comes out as [`Request::Other`], so that it
 //! can be counted and passed over rather than end the association.
@@ -7,6 +8,8 @@ use sinew_types::{MeshAddr, Signature};
 
 use crate::Malformed;
 use crate::codec::{Put, Reader};
+use crate::document::DOCUMENT_MAX;
+use crate::sync::{BlindTag, DocumentId};
 
 const ADJ_OPEN: u8 = 1;
 const ADJ_ACK: u8 = 2;
@@ -15,6 +18,15 @@ const TRACE: u8 = 4;
 const TRACE_REPLY: u8 = 5;
 const WHO_IS: u8 = 6;
 const WHO_IS_REPLY: u8 = 7;
+const BIND: u8 = 8;
+const BIND_ACK: u8 = 9;
+const BIND_REFUSED: u8 = 10;
+const REDEEM: u8 = 11;
+const REDEEM_REPLY: u8 = 12;
+const UNBIND: u8 = 13;
+
+/// Highest handle of a network: three bytes of a record's prefix (protocol A4.2).
+pub const HANDLE_MAX: u32 = 0xff_ffff;
 
 /// Longest name in a trace reply, bytes of UTF-8.
 pub const NAME_MAX: usize = 64;
@@ -58,6 +70,29 @@ pub enum Request {
         /// The key.
         node: [u8; 32],
     },
+    /// Packets of a network will carry this handle.
+    Bind(Bind),
+    /// The handle is known: packets with it are understood.
+    BindAck {
+        /// Which network.
+        tag: BlindTag,
+    },
+    /// The handle will not be understood.
+    BindRefused {
+        /// Which network.
+        tag: BlindTag,
+        /// Why.
+        refusal: BindRefusal,
+    },
+    /// Asks to be admitted by a ticket.
+    Redeem(Box<Redeem>),
+    /// Answers [`Request::Redeem`].
+    RedeemReply(RedeemReply),
+    /// This side has left the network, or has lost it.
+    Unbind {
+        /// Which network.
+        tag: BlindTag,
+    },
     /// A request of a later version.
     Other {
         /// Its tag.
@@ -79,6 +114,16 @@ impl Request {
             TRACE_REPLY => Self::TraceReply(Box::new(TraceReply::read(&mut r)?)),
             WHO_IS => Self::WhoIs { addr: r.addr()? },
             WHO_IS_REPLY => Self::WhoIsReply { node: r.array()? },
+            BIND => Self::Bind(Bind::read(&mut r)?),
+            BIND_ACK => Self::BindAck { tag: r.array()? },
+            BIND_REFUSED => Self::BindRefused { tag: r.array()?, refusal: BindRefusal::from_code(r.u8()?) },
+            REDEEM => Self::Redeem(Box::new(Redeem {
+                network: r.array()?,
+                ticket: r.array()?,
+                signature: r.array()?,
+            })),
+            REDEEM_REPLY => Self::RedeemReply(RedeemReply::read(&mut r)?),
+            UNBIND => Self::Unbind { tag: r.array()? },
             tag => return Ok(Self::Other { tag, body: r.rest().to_vec() }),
         };
         r.finish().map(|()| request)
@@ -94,8 +139,172 @@ impl Request {
             Self::TraceReply(reply) => reply.write(out.u8(TRACE_REPLY)),
             Self::WhoIs { addr } => out.u8(WHO_IS).addr(addr),
             Self::WhoIsReply { node } => out.u8(WHO_IS_REPLY).bytes(node),
+            Self::Bind(bind) => bind.write(out.u8(BIND)),
+            Self::BindAck { tag } => out.u8(BIND_ACK).bytes(tag),
+            Self::BindRefused { tag, refusal } => out.u8(BIND_REFUSED).bytes(tag).u8(refusal.code()),
+            Self::Redeem(redeem) => {
+                out.u8(REDEEM).bytes(&redeem.network).bytes(&redeem.ticket).bytes(&redeem.signature)
+            }
+            Self::RedeemReply(reply) => reply.write(out.u8(REDEEM_REPLY)),
+            Self::Unbind { tag } => out.u8(UNBIND).bytes(tag),
             Self::Other { tag, body } => out.u8(*tag).bytes(body),
         };
+    }
+}
+
+/// What BIND says (protocol A7.7).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// The handle, 1 to [`HANDLE_MAX`].
+    pub handle: u32,
+    /// Which network.
+    pub tag: BlindTag,
+    /// The sender's MEMBER.
+    pub member: DocumentId,
+    /// Era and counter of the newest HEAD the sender holds.
+    pub head: (u16, u64),
+}
+
+impl Bind {
+    fn write<'a>(&self, out: &'a mut Vec<u8>) -> &'a mut Vec<u8> {
+        let [a, b, c, _] = self.handle.to_le_bytes();
+        out.bytes(&[a, b, c]).bytes(&self.tag).bytes(&self.member).u16(self.head.0).u64(self.head.1)
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let [a, b, c] = r.array()?;
+        let handle = u32::from_le_bytes([a, b, c, 0]);
+        // 0 is the mesh itself.
+        if handle == 0 {
+            return Err(Malformed);
+        }
+        Ok(Self { handle, tag: r.array()?, member: r.array()?, head: (r.u16()?, r.u64()?) })
+    }
+}
+
+/// Why a handle will not be understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BindRefusal {
+    /// The document that makes the sender a member is missing here.
+    SendDocuments,
+    /// By what is known here the sender is no member, or there is no such network.
+    NotAMember,
+    /// A code of a later version.
+    Other(u8),
+}
+
+impl BindRefusal {
+    const fn code(self) -> u8 {
+        match self {
+            Self::SendDocuments => 1,
+            Self::NotAMember => 2,
+            Self::Other(code) => code,
+        }
+    }
+
+    const fn from_code(code: u8) -> Self {
+        match code {
+            1 => Self::SendDocuments,
+            2 => Self::NotAMember,
+            other => Self::Other(other),
+        }
+    }
+}
+
+/// What the holder of a ticket says to an acceptor (protocol A7.6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redeem {
+    /// Which network.
+    pub network: [u8; 32],
+    /// The ticket's public key.
+    pub ticket: [u8; 32],
+    /// By the ticket's key, over [`Redeem::signed_bytes`], domain `REDEEM`.
+    pub signature: Signature,
+}
+
+impl Redeem {
+    /// What the ticket's key signs: network, the node that asks, and the binding of the association, so
+    /// that an acceptor cannot use it elsewhere.
+    pub fn signed_bytes(network: &[u8; 32], node: &[u8; 32], binding: &[u8; 32]) -> Vec<u8> {
+        [network.as_slice(), node, binding].concat()
+    }
+}
+
+/// The acceptor's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedeemReply {
+    /// Of the question: the ticket's public key.
+    pub ticket: [u8; 32],
+    /// How it went.
+    pub status: RedeemStatus,
+    /// What makes the asker a member, in the order of authority.
+    pub documents: Vec<Vec<u8>>,
+}
+
+/// How a redemption went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RedeemStatus {
+    /// Admitted.
+    Admitted,
+    /// A person has to agree; ask again.
+    Pending,
+    /// No such ticket here.
+    Unknown,
+    /// Too late.
+    Expired,
+    /// As often as it may be.
+    Used,
+    /// The asker was revoked; a ticket does not undo that.
+    Revoked,
+    /// No free subnet.
+    NoSubnet,
+    /// The acceptor cannot admit anybody now.
+    NotNow,
+    /// A status of a later version.
+    Other(u8),
+}
+
+impl RedeemStatus {
+    const KNOWN: [Self; 8] = [
+        Self::Admitted,
+        Self::Pending,
+        Self::Unknown,
+        Self::Expired,
+        Self::Used,
+        Self::Revoked,
+        Self::NoSubnet,
+        Self::NotNow,
+    ];
+
+    fn code(self) -> u8 {
+        match self {
+            Self::Other(code) => code,
+            known => Self::KNOWN.iter().position(|&one| one == known).unwrap_or(0) as u8,
+        }
+    }
+
+    fn from_code(code: u8) -> Self {
+        Self::KNOWN.get(usize::from(code)).copied().unwrap_or(Self::Other(code))
+    }
+}
+
+impl RedeemReply {
+    fn write<'a>(&self, out: &'a mut Vec<u8>) -> &'a mut Vec<u8> {
+        let out = out.bytes(&self.ticket).u8(self.status.code());
+        self.documents.iter().fold(out, |out, document| out.u16(document.len() as u16).bytes(document))
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let (ticket, status) = (r.array()?, RedeemStatus::from_code(r.u8()?));
+        let mut documents = Vec::new();
+        while !r.is_empty() {
+            let len = usize::from(r.u16()?);
+            if len == 0 || len > DOCUMENT_MAX {
+                return Err(Malformed);
+            }
+            documents.push(r.bytes(len)?.to_vec());
+        }
+        Ok(Self { ticket, status, documents })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Every committed fuzz input through every decoder's target, without libFuzzer.
+//! Every committed fuzz input through its target, without libFuzzer.
 //!
 //! Each input is replayed as it stands, at every shorter length, and with every single bit
 //! flipped: the neighbourhood of a valid message is where decoders go wrong. Finding new inputs

@@ -32,6 +32,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("helper", &["types", "tun", "platform"]),
     ("discovery", &["types"]),
     ("store", &["types"]),
+    ("dns", &["types"]),
     ("gateway", &["types", "overlay"]),
     ("control", &["types"]),
     // shell
@@ -48,6 +49,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "discovery",
             "gateway",
             "store",
+            "dns",
             "control",
         ],
     ),

@@ -64,6 +64,85 @@ fn probes_have_the_fields_of_the_manual() {
 }
 
 #[test]
+fn networks_have_the_fields_of_the_manual() {
+    let version = json!({"era": 1, "counter": 17});
+    let mut network = json!({
+        "schema_version": 1, "id": "i", "name": "shop", "role": "admin", "state": "ready", "ipv4": "10.20.0.0/16",
+        "ipv6": "fd00::/48", "version": version, "members_total": 2, "members_up": 1, "workloads_total": 1, "requests": 0,
+    });
+    keeps::<Versioned<NetworkSummary>>(network.clone());
+    let more = json!({
+        "subnet_ipv4": "10.20.0.0/24", "subnet_ipv6": null, "version_at": "t", "documents": 5,
+        "documents_bytes": 900, "members": [{
+            "node_id": "n", "address": "a", "name": null, "this": true, "role": "member", "groups": ["g"],
+            "ipv4": null, "ipv6": null, "up": true, "version": version, "drift": -1, "last_seen": null,
+            "expires": null, "workloads": 1,
+        }],
+        "workloads": [{"name": "w", "dns": "d", "addresses": ["a"], "node_id": "n", "groups": [], "key": null}],
+        "policy": {"default": "deny", "rules": 2, "author": null, "issued": null}, "health": [],
+    });
+    network.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    keeps::<Versioned<Network>>(network);
+    keeps::<Versioned<Invitation>>(json!({
+        "schema_version": 1, "ticket": "sinewnet1x", "mode": "counted", "network": "shop", "uses": 1,
+        "expires": "t", "acceptors": ["n"], "note": "n",
+    }));
+    keeps::<Versioned<PolicyVerdicts>>(json!({
+        "schema_version": 1, "warnings": [{"rule": 1, "text": "t"}], "verdicts": [{
+            "from": "web", "to": "db", "service": "tcp/5432", "allowed": false, "rule": 2, "why": "w",
+            "ends": [{"node_id": "n", "side": "to", "allowed": false, "version": version}],
+        }],
+    }));
+}
+
+#[test]
+fn workloads_and_names_have_the_fields_of_the_manual() {
+    keeps::<Versioned<Workloads>>(json!({"schema_version": 1, "workloads": [{
+        "id": "i", "name": "web", "network": "shop", "addresses": ["10.20.0.2"], "netns": "/run/x", "pid": 7,
+        "state": "up", "rx_bytes": 1, "tx_bytes": 2, "interface": "sinew0", "mtu": 1380, "by": "run",
+        "tag": null, "key": null, "lease_until": null, "resolvers": ["10.20.0.1"], "search": ["s"],
+    }]}));
+    keeps::<Versioned<DnsAnswer>>(json!({
+        "schema_version": 1, "name": "web.shop.sinew.internal", "status": "NOERROR", "source": "network shop",
+        "why": "w", "duration_ms": 0.5,
+        "records": [{"name": "n", "type": "A", "ttl_ms": 5000, "data": "10.20.0.2", "network": "shop",
+                     "node_id": null}],
+    }));
+    keeps::<Versioned<DnsStatus>>(json!({
+        "schema_version": 1, "enabled": true, "domain": "sinew.internal", "host": "systemd-resolved",
+        "upstreams": ["192.0.2.53"], "health": [],
+        "servers": [{"scope": "host", "address": "a", "networks": [], "search": [], "queries": 3, "answered": 1,
+                     "forwarded": 1, "failed": 1}],
+    }));
+}
+
+#[test]
+fn what_comes_back_on_the_attach_socket_is_an_attachment_or_a_refusal() {
+    let answer = AttachAnswer {
+        id: "i".into(),
+        name: "web".into(),
+        interfaces: vec![],
+        resolvers: vec!["10.20.0.1".parse().unwrap()],
+        search: vec!["shop.sinew.internal".into()],
+    };
+    let read = |value: &Value| attach_answer(value.to_string().as_bytes());
+    let good = serde_json::to_value(Versioned::new(&answer)).unwrap();
+    assert_eq!(read(&good), Ok(answer));
+    let refusal = ApiError::workload_exists("web");
+    assert_eq!(read(&serde_json::to_value(Versioned::new(&refusal)).unwrap()), Err(refusal));
+    let mut later = good;
+    later["schema_version"] = 2.into();
+    assert!(read(&later).unwrap_err().message.contains("schema version 2"));
+    assert_eq!(attach_answer(b"").unwrap_err().code, "bad_answer");
+}
+
+#[test]
+fn a_ticket_never_shows_in_a_log() {
+    let request = JoinRequest { ticket: "sinewnet1secret".into(), name: None, timeout_ms: 1 };
+    assert!(!format!("{request:?}").contains("secret"));
+}
+
+#[test]
 fn a_body_stands_beside_its_version() {
     let drops = Drops { total: 3, drops: vec![DropCount { reason: "forged".into(), count: 3 }] };
     let text = serde_json::to_string(&Versioned::new(drops)).unwrap();
@@ -107,6 +186,20 @@ fn each_failure_has_its_exit_code_and_http_status() {
         (ApiError::invalid("", ""), Exit::Usage, 400),
         (ApiError::bad_config(""), Exit::Usage, 400),
         (ApiError::unknown_target(""), Exit::Unknown, 404),
+        (ApiError::unknown_network(""), Exit::Unknown, 404),
+        (ApiError::unknown_member("", ""), Exit::Unknown, 404),
+        (ApiError::unknown_workload(""), Exit::Unknown, 404),
+        (ApiError::unknown_name(""), Exit::Unknown, 404),
+        (ApiError::ambiguous_network("", ""), Exit::Usage, 400),
+        (ApiError::network_exists(""), Exit::Usage, 400),
+        (ApiError::workload_exists(""), Exit::Usage, 400),
+        (ApiError::not_admin("", ""), Exit::Denied, 403),
+        (ApiError::refused(""), Exit::Denied, 403),
+        (ApiError::network_not_ready("", ""), Exit::Degraded, 503),
+        (ApiError::bad_ticket(""), Exit::Usage, 400),
+        (ApiError::join_refused(""), Exit::Denied, 403),
+        (ApiError::join_unanswered(""), Exit::Unreachable, 504),
+        (ApiError::bad_namespace(""), Exit::Usage, 400),
         (ApiError::unreachable(""), Exit::Unreachable, 504),
         (ApiError::timed_out(""), Exit::Unreachable, 504),
         (ApiError::denied(""), Exit::Denied, 403),

@@ -77,13 +77,17 @@ fn flows_live_as_their_protocol_says() {
         let mut flows = Conntrack::new(1, 100);
         for step in *steps {
             match *step {
-                Out(t, sign) => flows.outbound(id(*protocol, 1), sign, at(t)),
+                Out(t, sign) => flows.outbound(id(*protocol, 1), sign, 0, at(t)),
                 In(t, sign, open) => {
-                    assert_eq!(flows.inbound(id(*protocol, 1), sign, at(t)), open, "{name}: {step:?}");
+                    assert_eq!(
+                        flows.inbound(id(*protocol, 1), sign, 0, at(t), || true),
+                        open,
+                        "{name}: {step:?}"
+                    );
                 }
             }
         }
-        assert!(!flows.inbound(id(*protocol, 2), Data, at(0)), "{name}: another flow");
+        assert!(!flows.inbound(id(*protocol, 2), Data, 0, at(0), || true), "{name}: another flow");
     }
 }
 
@@ -91,9 +95,9 @@ fn flows_live_as_their_protocol_says() {
 fn the_table_is_bounded_and_the_newest_flow_always_has_room() {
     let mut flows = Conntrack::new(1, 1000);
     for n in 0..50_000 {
-        flows.outbound(id(UDP, n), Sign::Data, at(0));
+        flows.outbound(id(UDP, n), Sign::Data, 0, at(0));
         assert!(flows.len() <= 1000 && flows.slab.len() <= 1000);
-        assert!(flows.inbound(id(UDP, n), Sign::Data, at(0)), "{n}");
+        assert!(flows.inbound(id(UDP, n), Sign::Data, 0, at(0), || true), "{n}");
     }
     assert_eq!(flows.len(), 1000);
     assert_eq!(flows.index.len() + flows.free.len(), flows.slab.len());
@@ -105,13 +109,13 @@ fn what_expires_first_makes_room_first() {
     // Long conversations, one in sixteen a mere question.
     for n in 0..1024 {
         let protocol = if n % 16 == 5 { UDP } else { TCP };
-        flows.outbound(id(protocol, n), Sign::Open, at(0));
+        flows.outbound(id(protocol, n), Sign::Open, 0, at(0));
         if protocol == TCP {
-            flows.inbound(id(TCP, n), Sign::Data, at(0));
+            flows.inbound(id(TCP, n), Sign::Data, 0, at(0), || true);
         }
     }
     for n in 0..40 {
-        flows.outbound(id(TCP, 5000 + n), Sign::Open, at(1));
+        flows.outbound(id(TCP, 5000 + n), Sign::Open, 0, at(1));
     }
     let kept = (0..1024).filter(|n| n % 16 != 5 && flows.contains(&id(TCP, *n), at(1))).count();
     assert_eq!(kept, 960, "no conversation was lost to a call");
@@ -121,10 +125,10 @@ fn what_expires_first_makes_room_first() {
 fn the_hand_takes_out_what_expired() {
     let mut flows = Conntrack::new(1, 65_536);
     for n in 0..10_000 {
-        flows.outbound(id(UDP, n), Sign::Data, at(0));
+        flows.outbound(id(UDP, n), Sign::Data, 0, at(0));
     }
     for n in 0..4_000 {
-        flows.outbound(id(UDP, 20_000 + n), Sign::Data, at(200));
+        flows.outbound(id(UDP, 20_000 + n), Sign::Data, 0, at(200));
     }
     assert!(flows.len() <= 5_000, "{}", flows.len());
 }

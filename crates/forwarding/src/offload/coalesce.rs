@@ -4,12 +4,13 @@
 //! rules are those of the kernel's GRO: everything in the headers the same but what a cut changes,
 //! sizes equal until a shorter last one, PSH or FIN the end. What cannot be merged first sends its
 //! own flow's buffer ahead, so the order within a flow never changes. Nothing waits: the caller
-//! flushes at the end of each batch.
+//! flushes at the end of each batch. Packets for two devices never merge, whatever their addresses:
+//! private networks may use the same ones.
 //!
 //! A checksum that the peer left partial needs no look, the AEAD vouched for it; a whole one is
 //! verified before the packet may merge, since the merged packet's checksum is made anew.
 
-use sinew_types::DropReason;
+use sinew_types::{DropReason, InterfaceId};
 use sinew_wire::checksum::Sum;
 use sinew_wire::ip::{self, Fragment, PROTO_TCP, PROTO_UDP, PacketInfo, V4_HEADER_MIN, Version};
 use sinew_wire::tcp::{self, TcpHeader};
@@ -44,12 +45,36 @@ impl Offloads {
     pub const NONE: Self = Self { tcp: false, udp: false, checksum: true };
     /// No virtio headers: finished packets only.
     pub const PLAIN: Self = Self { tcp: false, udp: false, checksum: false };
+
+    /// Whether super-packets of this transport protocol are taken.
+    pub const fn takes(self, protocol: u8) -> bool {
+        match protocol {
+            PROTO_TCP => self.tcp && self.checksum,
+            PROTO_UDP => self.udp && self.checksum,
+            _ => false,
+        }
+    }
+}
+
+/// The device that a packet goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sink {
+    /// Which.
+    pub interface: InterfaceId,
+    /// What it takes.
+    pub offloads: Offloads,
+}
+
+impl Sink {
+    /// The node's own TUN.
+    pub const fn node(offloads: Offloads) -> Self {
+        Self { interface: InterfaceId::NODE, offloads }
+    }
 }
 
 /// Merges the packets of a batch.
 #[derive(Debug)]
 pub struct Coalescer {
-    offloads: Offloads,
     slots: [Slot; FLOWS],
     /// Counts packets, to know the slot that was quiet longest.
     clock: u64,
@@ -64,6 +89,8 @@ struct Slot {
 
 #[derive(Clone, Copy, Debug)]
 struct Open {
+    /// Where it goes.
+    interface: InterfaceId,
     /// The first segment's headers.
     info: PacketInfo,
     transport: Transport,
@@ -76,15 +103,21 @@ struct Open {
     used: u64,
 }
 
+impl Default for Coalescer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Coalescer {
     /// With buffers for a few flows (256 KB), used again and again.
-    pub fn new(offloads: Offloads) -> Self {
+    pub fn new() -> Self {
         let slots = std::array::from_fn(|_| Slot { buffer: Vec::with_capacity(SUPER_MAX), flow: None });
-        Self { offloads, slots, clock: 0 }
+        Self { slots, clock: 0 }
     }
 
-    /// Takes a packet from the wire; `csum_partial` is the peer's word on its checksum. Calls `emit`
-    /// with what must be written to the TUN now: header and packet.
+    /// Takes a packet from the wire for `sink`; `csum_partial` is the peer's word on its checksum.
+    /// Calls `emit` with what must be written now: where, header and packet.
     ///
     /// # Errors
     /// The packet is dropped: [`DropReason::BadInner`] for what is no packet or not exactly as long as
@@ -93,10 +126,11 @@ impl Coalescer {
         &mut self,
         packet: &mut [u8],
         csum_partial: bool,
-        emit: &mut impl FnMut(&VirtioNetHdr, &[u8]),
+        sink: Sink,
+        emit: &mut impl FnMut(InterfaceId, &VirtioNetHdr, &[u8]),
     ) -> Result<(), DropReason> {
         let info = PacketInfo::parse(packet).map_err(|_| DropReason::BadInner)?;
-        self.push_parsed(packet, info, csum_partial, emit)
+        self.push_parsed(packet, &info, csum_partial, sink, emit)
     }
 
     /// As [`Coalescer::push`], for a packet that was parsed already.
@@ -106,11 +140,12 @@ impl Coalescer {
     pub fn push_parsed(
         &mut self,
         packet: &mut [u8],
-        info: PacketInfo,
+        info: &PacketInfo,
         csum_partial: bool,
-        emit: &mut impl FnMut(&VirtioNetHdr, &[u8]),
+        sink: Sink,
+        emit: &mut impl FnMut(InterfaceId, &VirtioNetHdr, &[u8]),
     ) -> Result<(), DropReason> {
-        let transport = Transport::of(packet, &info);
+        let transport = Transport::of(packet, info);
         // Protocol A4: honoured only for whole TCP and UDP packets, else dropped.
         if csum_partial && transport.is_none() {
             return Err(DropReason::BadOffload);
@@ -119,67 +154,37 @@ impl Coalescer {
         let slot = self
             .slots
             .iter()
-            .position(|slot| slot.flow.as_ref().is_some_and(|open| same_flow(&open.info, &info)));
-        let mergeable = transport.filter(|_| self.mergeable(packet, &info, csum_partial));
+            .position(|slot| slot.flow.as_ref().is_some_and(|open| open.is_of(sink.interface, info)));
+        let mergeable = transport.filter(|_| mergeable(packet, info, csum_partial, sink.offloads));
         match (mergeable, slot) {
-            (Some(_), Some(slot)) if self.slots[slot].accepts(packet, &info) => {
-                self.slots[slot].append(packet, &info, self.clock, emit);
+            (Some(_), Some(slot)) if self.slots[slot].accepts(packet, info) => {
+                self.slots[slot].append(packet, info, self.clock, emit);
             }
             // A first segment that is also the last need not be held.
             (Some(_), slot) if info.tcp_flags.is_some_and(|flags| flags & LAST_FLAGS != 0) => {
-                self.make_way(slot, &info, emit);
-                self.single(packet, &info, transport, csum_partial, emit)?;
+                self.make_way(slot, sink.interface, info, emit);
+                single(packet, info, transport, csum_partial, sink, emit)?;
             }
             (Some(transport), slot) => {
                 let slot = slot.unwrap_or_else(|| self.quietest());
                 self.slots[slot].flush(emit);
-                self.slots[slot].open(packet, info, transport, csum_partial, self.clock);
+                let used = self.clock;
+                self.slots[slot].open(packet, Open::new(sink, packet, *info, transport, csum_partial, used));
             }
             (None, slot) => {
-                self.make_way(slot, &info, emit);
-                self.single(packet, &info, transport, csum_partial, emit)?;
+                self.make_way(slot, sink.interface, info, emit);
+                single(packet, info, transport, csum_partial, sink, emit)?;
             }
         }
         Ok(())
     }
 
     /// Emits all that is held: at the end of each batch.
-    pub fn flush(&mut self, emit: &mut impl FnMut(&VirtioNetHdr, &[u8])) {
+    pub fn flush(&mut self, emit: &mut impl FnMut(InterfaceId, &VirtioNetHdr, &[u8])) {
         // In the order of the last packets, though no flow could tell.
         while let Some(slot) = self.oldest() {
             self.slots[slot].flush(emit);
         }
-    }
-
-    /// Whether the TUN takes super-packets of this transport protocol.
-    pub const fn takes(&self, protocol: u8) -> bool {
-        match protocol {
-            PROTO_TCP => self.offloads.tcp && self.offloads.checksum,
-            PROTO_UDP => self.offloads.udp && self.offloads.checksum,
-            _ => false,
-        }
-    }
-
-    /// Emits a packet by itself: its checksum as the peer left it, or whole where it has to be.
-    fn single(
-        &self,
-        packet: &mut [u8],
-        info: &PacketInfo,
-        transport: Option<Transport>,
-        csum_partial: bool,
-        emit: &mut impl FnMut(&VirtioNetHdr, &[u8]),
-    ) -> Result<(), DropReason> {
-        let mut header = VirtioNetHdr::default();
-        if let Some(transport) = transport.filter(|_| csum_partial) {
-            if self.offloads.checksum {
-                transport.leave_partial(packet, info)?;
-                header = transport.header();
-            } else {
-                transport.complete(packet, info)?;
-            }
-        }
-        emit(&header, packet);
-        Ok(())
     }
 
     /// Whether nothing is held.
@@ -202,52 +207,53 @@ impl Coalescer {
     fn make_way(
         &mut self,
         slot: Option<usize>,
+        interface: InterfaceId,
         info: &PacketInfo,
-        emit: &mut impl FnMut(&VirtioNetHdr, &[u8]),
+        emit: &mut impl FnMut(InterfaceId, &VirtioNetHdr, &[u8]),
     ) {
         if let Some(slot) = slot {
             self.slots[slot].flush(emit);
         } else if info.ports.is_none() || info.fragment != Fragment::None {
             for slot in &mut self.slots {
-                let between = |open: Open| (open.info.src, open.info.dst) == (info.src, info.dst);
+                let between = |open: Open| {
+                    (open.interface, open.info.src, open.info.dst) == (interface, info.src, info.dst)
+                };
                 if slot.flow.is_some_and(between) {
                     slot.flush(emit);
                 }
             }
         }
     }
+}
 
-    /// Whether the packet may be part of a super-packet at all.
-    fn mergeable(&self, packet: &[u8], info: &PacketInfo, csum_partial: bool) -> bool {
-        let wanted = match info.protocol {
-            PROTO_TCP => {
-                self.takes(PROTO_TCP)
-                    && info.tcp_flags.is_some_and(|f| f & !MERGED_FLAGS == 0 && f & tcp::ACK != 0)
-            }
-            protocol => self.takes(protocol),
-        };
-        let plain = info.l4 == Some(plain_ip_header(info.version)) && info.payload < info.total_len;
-        // Kernels merge only what no router may have cut, and whose header is right.
-        let header_ok = || match info.version {
-            Version::V4 => packet.get(..V4_HEADER_MIN).is_some_and(|h| Sum::default().bytes(h).is_valid()),
-            Version::V6 => true,
-        };
-        wanted
-            && plain
-            && header_ok()
-            && (csum_partial || has_checksum(packet, info) && info.checksum_ok(packet))
+impl Open {
+    fn new(
+        sink: Sink,
+        packet: &[u8],
+        info: PacketInfo,
+        transport: Transport,
+        csum_partial: bool,
+        used: u64,
+    ) -> Self {
+        let size = info.total_len - info.payload;
+        let seq =
+            packet.get(transport.l4..).and_then(|l4| TcpHeader::parse(l4).ok()).map_or(0, |tcp| tcp.seq);
+        let next_seq = seq.wrapping_add(size as u32);
+        let interface = sink.interface;
+        Self { interface, info, transport, csum_partial, size, segments: 1, next_seq, used }
+    }
+
+    /// Whether a packet for `interface` is of this flow.
+    fn is_of(&self, interface: InterfaceId, next: &PacketInfo) -> bool {
+        self.interface == interface && same_flow(&self.info, next)
     }
 }
 
 impl Slot {
-    fn open(&mut self, packet: &[u8], info: PacketInfo, transport: Transport, csum_partial: bool, used: u64) {
-        let size = info.total_len - info.payload;
-        let seq =
-            packet.get(transport.l4..).and_then(|l4| TcpHeader::parse(l4).ok()).map_or(0, |tcp| tcp.seq);
+    fn open(&mut self, packet: &[u8], open: Open) {
         self.buffer.clear();
         self.buffer.extend_from_slice(packet);
-        let next_seq = seq.wrapping_add(size as u32);
-        self.flow = Some(Open { info, transport, csum_partial, size, segments: 1, next_seq, used });
+        self.flow = Some(open);
     }
 
     /// Whether the packet, of the same flow and mergeable, continues what is here.
@@ -266,7 +272,7 @@ impl Slot {
         packet: &[u8],
         info: &PacketInfo,
         used: u64,
-        emit: &mut impl FnMut(&VirtioNetHdr, &[u8]),
+        emit: &mut impl FnMut(InterfaceId, &VirtioNetHdr, &[u8]),
     ) {
         let Some(open) = &mut self.flow else { return };
         let payload = packet.get(info.payload..).unwrap_or_default();
@@ -286,14 +292,49 @@ impl Slot {
         }
     }
 
-    fn flush(&mut self, emit: &mut impl FnMut(&VirtioNetHdr, &[u8])) {
+    fn flush(&mut self, emit: &mut impl FnMut(InterfaceId, &VirtioNetHdr, &[u8])) {
         let Some(open) = self.flow.take() else { return };
         // A packet that was taken in parses, so no step here can fail; if one did, nothing is lost
         // but this packet, which the flow's own retransmission heals.
         if let Ok(header) = finish(&mut self.buffer, &open) {
-            emit(&header, &self.buffer);
+            emit(open.interface, &header, &self.buffer);
         }
     }
+}
+
+/// Emits a packet by itself: its checksum as the peer left it, or whole where it has to be.
+fn single(
+    packet: &mut [u8],
+    info: &PacketInfo,
+    transport: Option<Transport>,
+    csum_partial: bool,
+    sink: Sink,
+    emit: &mut impl FnMut(InterfaceId, &VirtioNetHdr, &[u8]),
+) -> Result<(), DropReason> {
+    let mut header = VirtioNetHdr::default();
+    if let Some(transport) = transport.filter(|_| csum_partial) {
+        if sink.offloads.checksum {
+            transport.leave_partial(packet, info)?;
+            header = transport.header();
+        } else {
+            transport.complete(packet, info)?;
+        }
+    }
+    emit(sink.interface, &header, packet);
+    Ok(())
+}
+
+/// Whether the packet may be part of a super-packet at all.
+fn mergeable(packet: &[u8], info: &PacketInfo, csum_partial: bool, offloads: Offloads) -> bool {
+    let data = || info.tcp_flags.is_some_and(|f| f & !MERGED_FLAGS == 0 && f & tcp::ACK != 0);
+    let wanted = offloads.takes(info.protocol) && (info.protocol != PROTO_TCP || data());
+    let plain = info.l4 == Some(plain_ip_header(info.version)) && info.payload < info.total_len;
+    // Kernels merge only what no router may have cut, and whose header is right.
+    let header_ok = || match info.version {
+        Version::V4 => packet.get(..V4_HEADER_MIN).is_some_and(|h| Sum::default().bytes(h).is_valid()),
+        Version::V6 => true,
+    };
+    wanted && plain && header_ok() && (csum_partial || has_checksum(packet, info) && info.checksum_ok(packet))
 }
 
 /// Writes lengths and checksums of what was merged, and the header that describes it.

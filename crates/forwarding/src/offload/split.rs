@@ -11,6 +11,7 @@
 
 use sinew_types::DropReason;
 use sinew_wire::checksum;
+use sinew_wire::icmp;
 use sinew_wire::ip::{self, PROTO_TCP, PROTO_UDP, PacketInfo, Version};
 use sinew_wire::tcp::{self, TcpHeader};
 use sinew_wire::udp;
@@ -37,7 +38,8 @@ enum Input {
     Whole,
     /// Partial, in its usual place.
     Partial(Transport),
-    /// Partial, at a place that only the kernel's header names (a protocol we do not know).
+    /// Partial, at a place that only the kernel's header names: ICMP's, or behind all that we read (a
+    /// protocol we do not know, a packet inside this one).
     Elsewhere { start: usize, offset: usize },
 }
 
@@ -73,7 +75,7 @@ impl<'a> Split<'a> {
     pub fn new(vnet: &VirtioNetHdr, packet: &'a mut [u8], mtu: usize) -> Result<Self, DropReason> {
         let info = PacketInfo::parse(packet).map_err(|_| DropReason::BadInner)?;
         let transport = Transport::of(packet, &info);
-        let input = input(vnet, packet, transport)?;
+        let input = input(vnet, packet, &info, transport)?;
         if info.tcp_flags.is_some_and(|flags| flags & tcp::SYN != 0) {
             clamp_mss(packet, &info, mtu, input)?;
         }
@@ -192,21 +194,28 @@ fn finish(out: &mut [u8], info: &PacketInfo, transport: Transport, checksum: Che
     Some(checksum == Checksum::Partial)
 }
 
-/// Reads the kernel's word on the checksum.
-fn input(vnet: &VirtioNetHdr, packet: &[u8], transport: Option<Transport>) -> Result<Input, DropReason> {
+/// Reads the kernel's word on the checksum. Written anywhere else it would change what was parsed.
+fn input(
+    vnet: &VirtioNetHdr,
+    packet: &[u8],
+    info: &PacketInfo,
+    transport: Option<Transport>,
+) -> Result<Input, DropReason> {
     if !vnet.needs_csum() {
         return Ok(Input::Whole);
     }
     let (start, offset) = (usize::from(vnet.csum_start), usize::from(vnet.csum_offset));
-    if start + offset + 2 > packet.len() {
-        return Err(DropReason::BadOffload);
+    let place = Transport { l4: start, csum_offset: offset };
+    if transport == Some(place) {
+        return Ok(Input::Partial(place));
     }
-    Ok(match transport {
-        Some(transport) if transport == (Transport { l4: start, csum_offset: offset }) => {
-            Input::Partial(transport)
-        }
-        _ => Input::Elsewhere { start, offset },
-    })
+    let icmp = info.is_icmp() && info.l4 == Some(start) && offset == icmp::CHECKSUM_OFFSET;
+    let inside = start + offset + 2 <= packet.len();
+    if inside && (icmp || start >= info.payload) {
+        Ok(Input::Elsewhere { start, offset })
+    } else {
+        Err(DropReason::BadOffload)
+    }
 }
 
 /// A packet that is no super-packet: as it is if it fits, cut if it is TCP data that may be.

@@ -68,15 +68,22 @@ impl Worker {
         let payload = opened.range.clone();
         match opened.prefix.kind {
             Kind::Keepalive => Ok(()),
-            Kind::Mesh => self.deliver(view, epoch, ecn, opened.prefix.csum_partial, &mut datagram[payload]),
+            kind @ (Kind::Mesh | Kind::Network) => {
+                let network = (kind == Kind::Network).then_some(opened.prefix.network);
+                let csum_partial = opened.prefix.csum_partial;
+                self.deliver(view, epoch, ecn, network, csum_partial, &mut datagram[payload])
+            }
             kind @ (Kind::Control | Kind::Probe | Kind::Handshake) => {
                 let (index, wire_len) = (header.receiver, datagram.len());
                 let report = |range| Report::Control { index, from, kind, range, wire_len };
                 let kept = self.reports.with_bytes(&datagram[payload], report);
                 if kept { Ok(()) } else { Err(DropReason::TableFull) }
             }
-            Kind::Super => self.deliver_whole(view, epoch, from, &mut datagram[payload]),
-            Kind::Network => Err(DropReason::Unsupported),
+            Kind::Super => {
+                // A7: a network's super-packets carry its handle, the mesh's none.
+                let network = Some(opened.prefix.network).filter(|&handle| handle != 0);
+                self.deliver_whole(view, epoch, from, network, &mut datagram[payload])
+            }
         }
     }
 

@@ -9,6 +9,7 @@ mod deliver;
 mod frag;
 mod inbound;
 mod lanes;
+mod network;
 mod outbound;
 mod report;
 mod tally;
@@ -25,10 +26,12 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 use sinew_forwarding::offload::{Coalescer, Offloads};
 use sinew_forwarding::{Answers, Cause, Fib, FlowKey, Inbound, InboundPolicy};
+use sinew_overlay::Slot;
 use sinew_session::{KeyTable, SessionView, Traffic};
-use sinew_types::{Class, DropReason, Drops, Instant, MeshAddr, PathAddr, Rng};
-use sinew_wire::record::DataHeader;
+use sinew_types::{Class, DropReason, Drops, Instant, InterfaceId, MeshAddr, PathAddr, Rng};
+use sinew_wire::record::{DataHeader, Kind, Prefix};
 
+use crate::networks::Networks;
 use crate::spacing::Spacing;
 
 pub(crate) use frag::Reassembly;
@@ -84,10 +87,29 @@ pub(crate) struct View<'a> {
     pub(crate) fib: &'a Fib,
     pub(crate) keys: &'a KeyTable,
     pub(crate) links: &'a Links,
+    pub(crate) networks: &'a Networks,
     /// A stub's upstream for all it does not know.
     pub(crate) default_hop: Option<MeshAddr>,
     pub(crate) device_mtu: u16,
     pub(crate) now: Instant,
+}
+
+/// What a packet from a local device is part of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inner {
+    /// The device it came from: whoever sent it gets the answers.
+    pub(crate) interface: InterfaceId,
+    /// Our number for its private network, which the peer knows it by; 0 for the mesh itself.
+    pub(crate) network: Slot,
+    /// The device's MTU.
+    mtu: u16,
+}
+
+impl Inner {
+    const fn prefix(self, csum_partial: bool) -> Prefix {
+        let kind = if self.network == 0 { Kind::Mesh } else { Kind::Network };
+        Prefix { kind, csum_partial, network: self.network }
+    }
 }
 
 /// How a record for some session leaves this node.
@@ -124,7 +146,12 @@ pub(crate) struct Worker {
     tally: tally::Tally,
     lanes: Lanes,
     reassembly: Reassembly,
+    local: MeshAddr,
     inbound: Inbound,
+    /// Of the workloads here.
+    devices: network::OwnDevices,
+    /// What the node's own TUN takes.
+    offloads: Offloads,
     coalescer: Coalescer,
     flow_key: FlowKey,
     answers: Answers,
@@ -151,8 +178,11 @@ impl Worker {
             tally: tally::Tally::default(),
             lanes: Lanes::default(),
             reassembly: Reassembly::default(),
+            local,
+            devices: network::OwnDevices::default(),
             inbound: Inbound::new(policy, rng.u64(), now),
-            coalescer: Coalescer::new(offloads),
+            offloads,
+            coalescer: Coalescer::new(),
             flow_key: FlowKey::new(rng.array()),
             answers: Answers::new(local.to_ipv6(), DUMMY_V4, now),
             errors: Spacing::new(transit::ERROR_INTERVAL),

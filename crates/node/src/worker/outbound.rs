@@ -10,77 +10,104 @@
 
 use sinew_forwarding::offload::{Checksum, Split};
 use sinew_forwarding::{Cause, check_outbound};
-use sinew_types::{DropReason, Instant, MeshAddr};
+use sinew_overlay::Slot;
+use sinew_types::{DropReason, Instant, InterfaceId, MeshAddr};
 use sinew_wire::ip::PacketInfo;
-use sinew_wire::record::{DATA_OVERHEAD, HEADER_LEN, Kind, PREFIX_LEN, Prefix, TAG_LEN};
+use sinew_wire::record::{DATA_OVERHEAD, HEADER_LEN, PREFIX_LEN, Prefix, TAG_LEN};
 use sinew_wire::routed::{BODY_HEAD, HOP_LIMIT, ROUTED_OVERHEAD, RoutedHeader, Watermark, Waypoints};
 use sinew_wire::virtio::VirtioNetHdr;
 
 use super::tally::Sum;
-use super::{Egress, MIN_INNER_MTU, Report, View, Worker, frag};
+use super::{Egress, Inner, MIN_INNER_MTU, Report, View, Worker, frag};
 
 /// Bytes of a FRAG record around its piece.
 const FRAG_OVERHEAD: usize = sinew_wire::frag::FRAG_OVERHEAD;
 
 impl Worker {
-    /// Takes one packet (or super-packet) that the local kernel sent into the mesh.
-    pub(crate) fn outbound(&mut self, view: &View<'_>, vnet: VirtioNetHdr, packet: &mut [u8]) {
-        let result = self.try_outbound(view, vnet, packet);
+    /// Takes one packet (or super-packet) that the local kernel sent into a device.
+    pub(crate) fn outbound(
+        &mut self,
+        view: &View<'_>,
+        from: InterfaceId,
+        vnet: VirtioNetHdr,
+        packet: &mut [u8],
+    ) {
+        let result = match from {
+            InterfaceId::NODE => self.outbound_mesh(view, vnet, packet),
+            workload => self.outbound_network(view, workload, vnet, packet),
+        };
         self.note(result);
     }
 
-    fn try_outbound(
+    fn outbound_mesh(
         &mut self,
         view: &View<'_>,
         vnet: VirtioNetHdr,
         packet: &mut [u8],
     ) -> Result<(), DropReason> {
         let dst = check_outbound(&view.local, packet)?;
-        let egress = match view.egress(&dst) {
-            Ok(egress) => egress,
-            Err(DropReason::NoSession) => return self.miss(dst, vnet, packet),
+        let info = PacketInfo::parse(packet).map_err(|_| DropReason::BadInner)?;
+        self.inbound.outbound(packet, &info, view.now);
+        let inner = Inner { interface: InterfaceId::NODE, network: 0, mtu: view.device_mtu };
+        self.carry(view, inner, &dst, vnet, packet, &info)
+    }
+
+    /// Sends a packet that may go to the node at `dst`, or keeps it until it can.
+    pub(super) fn carry(
+        &mut self,
+        view: &View<'_>,
+        inner: Inner,
+        dst: &MeshAddr,
+        vnet: VirtioNetHdr,
+        packet: &mut [u8],
+        info: &PacketInfo,
+    ) -> Result<(), DropReason> {
+        let egress = match view.egress(dst) {
+            Ok(egress) if view.is_bound(dst, inner.network) => egress,
+            Ok(_) | Err(DropReason::NoSession) => return self.miss(*dst, inner, vnet, packet),
             Err(reason) => {
-                self.answer_local(packet, Cause::of(reason), view.now);
+                self.answer(inner.interface, packet, Cause::of(reason), view.now);
                 return Err(reason);
             }
         };
         // A report is a hint (protocol A4): the packet goes out all the same.
-        let trouble = self.trouble_with(&dst, view.now);
-        self.answer_local(packet, trouble, view.now);
-        let mtu = view.inner_mtu(&dst, &egress);
+        let trouble = self.trouble_with(dst, view.now);
+        self.answer(inner.interface, packet, trouble, view.now);
+        let mtu = view.inner_mtu(dst, &egress, inner.mtu);
         let result = match Self::may_go_whole(&egress, &vnet, packet) {
-            Some(head) => self.send_whole(view, &egress, head, packet),
-            None => self.send_segments(view, &egress, &vnet, packet, mtu),
+            Some(head) => self.send_whole(view, inner, &egress, head, packet, info.ecn),
+            None => self.send_segments(view, inner, &egress, &vnet, packet, info, mtu),
         };
         if result == Err(DropReason::TooBig) {
-            self.answer_local(packet, Some(Cause::TooBig { mtu }), view.now);
+            self.answer(inner.interface, packet, Some(Cause::TooBig { mtu }), view.now);
         }
         result
     }
 
+    #[allow(clippy::too_many_arguments)] // What, whereto, and how.
     fn send_segments(
         &mut self,
         view: &View<'_>,
+        inner: Inner,
         egress: &Egress<'_>,
         vnet: &VirtioNetHdr,
         packet: &mut [u8],
+        info: &PacketInfo,
         mtu: u16,
     ) -> Result<(), DropReason> {
-        let info = PacketInfo::parse(packet).map_err(|_| DropReason::BadInner)?;
-        self.inbound.outbound(packet, &info, view.now);
-        let (flow, ecn) = (self.flow_key.hash(&info), info.ecn);
+        let (flow, ecn) = (self.flow_key.hash(info), info.ecn);
         let mut split = Split::new(vnet, packet, usize::from(mtu))?;
         let head = if egress.routed { ROUTED_OVERHEAD } else { 0 };
         let (longest, before, mut records) = (split.longest(), self.tx.len(), 0);
         loop {
             let slot = self.tx.slot(head + DATA_OVERHEAD + longest);
-            let inner = head + HEADER_LEN + PREFIX_LEN;
-            let Some(segment) = split.write_into(&mut slot[inner..inner + longest], Checksum::Partial) else {
+            let at = head + HEADER_LEN + PREFIX_LEN;
+            let Some(segment) = split.write_into(&mut slot[at..at + longest], Checksum::Partial) else {
                 self.tx.abandon(head + DATA_OVERHEAD + longest);
                 break;
             };
             self.tx.abandon(longest - segment.len);
-            let prefix = Prefix { csum_partial: segment.csum_partial, ..Prefix::new(Kind::Mesh) };
+            let prefix = inner.prefix(segment.csum_partial);
             self.seal_slot(view, egress, prefix, flow, ecn, head + DATA_OVERHEAD + segment.len)?;
             records += 1;
         }
@@ -214,16 +241,26 @@ impl Worker {
         self.account_link(view, &egress.link.addr, sum);
     }
 
-    fn miss(&mut self, dst: MeshAddr, vnet: VirtioNetHdr, packet: &[u8]) -> Result<(), DropReason> {
-        let kept = self.reports.with_bytes(packet, |range| Report::Miss { dst, vnet, range });
+    fn miss(
+        &mut self,
+        dst: MeshAddr,
+        inner: Inner,
+        vnet: VirtioNetHdr,
+        packet: &[u8],
+    ) -> Result<(), DropReason> {
+        let kept = self.reports.with_bytes(packet, |range| Report::Miss { dst, inner, vnet, range });
         if kept { Ok(()) } else { Err(DropReason::HoldQueue) }
     }
 
-    /// Answers the local sender with an ICMP error, within its rate limit.
-    pub(crate) fn answer_local(&mut self, packet: &[u8], cause: Option<Cause>, now: Instant) {
-        if let Some(cause) = cause
-            && let Some(answer) = self.answers.answer(cause, packet, now)
-            && !self.tun.push(&VirtioNetHdr::default(), &answer)
+    /// Answers the sender at a local device with an ICMP error, within its rate limit.
+    pub(crate) fn answer(&mut self, to: InterfaceId, packet: &[u8], cause: Option<Cause>, now: Instant) {
+        let Some(cause) = cause else { return };
+        let answers = match to {
+            InterfaceId::NODE => Some(&mut self.answers),
+            workload => self.devices.get_mut(&workload).map(|own| &mut own.answers),
+        };
+        if let Some(answer) = answers.and_then(|answers| answers.answer(cause, packet, now))
+            && !self.tun.push(to, &VirtioNetHdr::default(), &answer)
         {
             self.drops.count(DropReason::TunQueue);
         }
@@ -248,14 +285,20 @@ fn routed_header(view: &View<'_>, dst: MeshAddr, adj: u8, flow: u16, ecn: u8) ->
 }
 
 impl View<'_> {
-    /// Largest inner packet for `dst` by this way; never under 1280, for FRAG carries that.
-    pub(super) fn inner_mtu(&self, dst: &MeshAddr, egress: &Egress<'_>) -> u16 {
+    /// Whether the node at `dst` knows our number for a private network; everybody knows the mesh.
+    fn is_bound(&self, dst: &MeshAddr, network: Slot) -> bool {
+        network == 0 || self.networks.snapshot.outgoing(dst, network)
+    }
+
+    /// Largest inner packet for `dst` by this way from a device with this MTU; never under 1280, for
+    /// FRAG carries that.
+    fn inner_mtu(&self, dst: &MeshAddr, egress: &Egress<'_>, device: u16) -> u16 {
         let fits = if egress.routed {
             let link = egress.payload.saturating_sub(ROUTED_OVERHEAD + DATA_OVERHEAD);
             usize::from(self.fib.get(dst).map_or(MIN_INNER_MTU, |entry| entry.mtu)).min(link)
         } else {
             egress.payload.saturating_sub(DATA_OVERHEAD)
         };
-        (fits.min(usize::from(self.device_mtu)) as u16).max(MIN_INNER_MTU)
+        (fits.min(usize::from(device)) as u16).max(MIN_INNER_MTU)
     }
 }

@@ -8,6 +8,8 @@ use sinew_types::{MeshAddr, PathAddr};
 use sinew_wire::record::Kind;
 use sinew_wire::virtio::VirtioNetHdr;
 
+use super::Inner;
+
 /// Most reports between two drains.
 const MAX_REPORTS: usize = 1024;
 /// Most bytes they may hold between two drains.
@@ -26,8 +28,9 @@ pub(crate) enum Report {
     UnknownIndex { from: PathAddr },
     /// The same through relays: the peer may not know yet that we restarted.
     UnknownRoutedIndex { src: MeshAddr },
-    /// A local packet for a mesh address without a session.
-    Miss { dst: MeshAddr, vnet: VirtioNetHdr, range: Range<usize> },
+    /// A local packet for a node without a session, or that does not know our number for the packet's
+    /// network.
+    Miss { dst: MeshAddr, inner: Inner, vnet: VirtioNetHdr, range: Range<usize> },
     /// An error report about something we sent.
     Error { range: Range<usize> },
     /// A link carries data again after being idle; its liveness needs watching.

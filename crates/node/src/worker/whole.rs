@@ -5,16 +5,14 @@
 //! relays this would lose 64 KB with each lost fragment, hence only where the session's path is
 //! one direct stream. What the peer says of its making is judged by `offload::super_packet`.
 
-use sinew_forwarding::check_inbound;
 use sinew_forwarding::offload::{Checksum, Split, super_packet};
 use sinew_session::{Arrival, OpenEpoch};
-use sinew_types::DropReason;
-use sinew_wire::ip::PacketInfo;
+use sinew_types::{DropReason, InterfaceId};
 use sinew_wire::record::{DATA_OVERHEAD, HEADER_LEN, Kind, PREFIX_LEN, Prefix, SUPER_LEN, SuperHeader};
 use sinew_wire::virtio::VirtioNetHdr;
 
 use super::tally::Sum;
-use super::{Egress, MIN_INNER_MTU, View, Worker};
+use super::{Egress, Inner, MIN_INNER_MTU, View, Worker};
 
 /// Longest record of kind 6 (protocol A4.8): below what a u16 length can say.
 const RECORD_MAX: usize = 65_000;
@@ -39,23 +37,23 @@ impl Worker {
     pub(super) fn send_whole(
         &mut self,
         view: &View<'_>,
+        inner: Inner,
         egress: &Egress<'_>,
         head: SuperHeader,
-        packet: &mut [u8],
+        packet: &[u8],
+        ecn: u8,
     ) -> Result<(), DropReason> {
-        let info = PacketInfo::parse(packet).map_err(|_| DropReason::BadInner)?;
-        self.inbound.outbound(packet, &info, view.now);
         let total = DATA_OVERHEAD + SUPER_LEN + packet.len();
         let lane = self.lanes.get(egress.session, None, view.now)?;
         let slot = self.tx.slot(total);
         let payload = HEADER_LEN + PREFIX_LEN;
         slot[payload..payload + SUPER_LEN].copy_from_slice(&head.emit());
         slot[payload + SUPER_LEN..][..packet.len()].copy_from_slice(packet);
-        if let Err(reason) = lane.seal(Prefix::new(Kind::Super), slot) {
+        if let Err(reason) = lane.seal(Prefix { network: inner.network, ..Prefix::new(Kind::Super) }, slot) {
             self.tx.abandon(total);
             return Err(reason);
         }
-        self.tx.commit(egress.to, info.ecn, total);
+        self.tx.commit(egress.to, ecn, total);
         self.sent(view, egress, Sum::one(total));
         Ok(())
     }
@@ -66,6 +64,7 @@ impl Worker {
         view: &View<'_>,
         epoch: &OpenEpoch,
         from: Arrival,
+        network: Option<u32>,
         payload: &mut [u8],
     ) -> Result<(), DropReason> {
         // A4.3: only where the path is one direct stream.
@@ -75,26 +74,34 @@ impl Worker {
         }
         let head = SuperHeader::parse(payload).map_err(|_| DropReason::BadOffload)?;
         let packet = &mut payload[SUPER_LEN..];
-        check_inbound(epoch.addr(), &view.local, packet)?;
-        let info = PacketInfo::parse(packet).map_err(|_| DropReason::BadInner)?;
-        self.inbound.inbound(packet, &info, view.now)?;
+        let (info, sink) = self.admit(view, epoch, network, packet)?;
         let vnet = super_packet::accept(head, packet, stream_mtu(view.payload(epoch.addr())))?;
         // What came before it on this flow goes before it.
         self.flush_coalescer();
-        if self.coalescer.takes(info.protocol) {
-            return if self.tun.push(&vnet, packet) { Ok(()) } else { Err(DropReason::TunQueue) };
+        if sink.offloads.takes(info.protocol) {
+            return if self.tun.push(sink.interface, &vnet, packet) {
+                Ok(())
+            } else {
+                Err(DropReason::TunQueue)
+            };
         }
-        self.deliver_cut(&vnet, packet)
+        self.deliver_cut(sink.interface, &vnet, packet, usize::from(u16::MAX))
     }
 
-    /// For a TUN that takes no super-packets.
-    fn deliver_cut(&mut self, vnet: &VirtioNetHdr, packet: &mut [u8]) -> Result<(), DropReason> {
-        let mut split = Split::new(vnet, packet, usize::from(u16::MAX))?;
+    /// For a TUN that takes no super-packets, or no packets above `mtu`: finished packets.
+    pub(super) fn deliver_cut(
+        &mut self,
+        to: InterfaceId,
+        vnet: &VirtioNetHdr,
+        packet: &mut [u8],
+        mtu: usize,
+    ) -> Result<(), DropReason> {
+        let mut split = Split::new(vnet, packet, mtu)?;
         let mut segment = core::mem::take(&mut self.scratch);
         segment.resize(split.longest(), 0);
         let mut full = false;
         while let Some(cut) = split.write_into(&mut segment, Checksum::Complete) {
-            full |= !self.tun.push(&VirtioNetHdr::default(), &segment[..cut.len]);
+            full |= !self.tun.push(to, &VirtioNetHdr::default(), &segment[..cut.len]);
         }
         self.scratch = segment;
         if full { Err(DropReason::TunQueue) } else { Ok(()) }

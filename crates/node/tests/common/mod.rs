@@ -1,13 +1,15 @@
 //! A few nodes on ideal wires under virtual time: enough to follow single packets by hand.
 //! (Whole networks with loss and faults live in `sinew-sim`.)
 
+pub(crate) mod lab;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sinew_node::{Accept, Config, Event, InboundPolicy, Node, Offloads, PeerConfig, UdpSocket};
-use sinew_types::{CarrierKind, Class, Identity, Instant, MeshAddr, Metric, NodeId, PathAddr};
+use sinew_types::{CarrierKind, Class, Identity, Instant, InterfaceId, MeshAddr, Metric, NodeId, PathAddr};
 use sinew_wire::virtio::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
 
 /// One way over any wire.
@@ -32,6 +34,8 @@ pub(crate) struct Net {
     pub(crate) received: Vec<Vec<Vec<u8>>>,
     /// What the local kernel was told of each of them.
     pub(crate) headers: Vec<Vec<VirtioNetHdr>>,
+    /// What came out for workloads, by node.
+    pub(crate) workloads: Vec<Vec<(InterfaceId, VirtioNetHdr, Vec<u8>)>>,
     /// Datagrams that arrived where no node is.
     pub(crate) outside: Vec<Flying>,
     pub(crate) events: Vec<(usize, Event)>,
@@ -121,6 +125,7 @@ impl Net {
             now,
             received: vec![Vec::new(); count],
             headers: vec![Vec::new(); count],
+            workloads: vec![Vec::new(); count],
             outside: Vec::new(),
             nodes,
             ids,
@@ -203,7 +208,12 @@ impl Net {
 
     /// Feeds an inner packet in at `index`.
     pub(crate) fn send(&mut self, index: usize, packet: &[u8]) {
-        self.nodes[index].handle_tun(VirtioNetHdr::default(), &mut packet.to_vec(), self.now);
+        self.nodes[index].handle_tun(
+            InterfaceId::NODE,
+            VirtioNetHdr::default(),
+            &mut packet.to_vec(),
+            self.now,
+        );
         self.drain(index);
     }
 
@@ -236,9 +246,15 @@ impl Net {
             };
             passed.into_iter().for_each(|datagram| self.launch(datagram));
         }
-        while let Some(frame) = self.nodes[index].poll_tun() {
-            self.headers[index].push(VirtioNetHdr::parse(frame).expect("a frame begins with its header"));
-            self.received[index].push(frame[VIRTIO_NET_HDR_LEN..].to_vec());
+        while let Some((to, frame)) = self.nodes[index].poll_tun() {
+            let header = VirtioNetHdr::parse(frame).expect("a frame begins with its header");
+            let packet = frame[VIRTIO_NET_HDR_LEN..].to_vec();
+            if to == InterfaceId::NODE {
+                self.headers[index].push(header);
+                self.received[index].push(packet);
+            } else {
+                self.workloads[index].push((to, header, packet));
+            }
         }
     }
 

@@ -73,7 +73,7 @@ fn super_packets_and_their_sizes_are_not_taken_from_the_wire() {
     // A packet of a network that this node is not in has no TUN to go to.
     let out = through(&mut stage, Prefix { csum_partial: false, network: 5, kind: Kind::Network }, &inner);
     assert!(out.is_empty());
-    assert_eq!(stage.drops(DropReason::Unsupported), 1);
+    assert_eq!(stage.drops(DropReason::NotBound), 1);
     // A lone packet is told to be no super-packet, whatever the prefix says of it.
     let out = through(&mut stage, Prefix { csum_partial: false, network: 0, kind: Kind::Mesh }, &inner);
     assert_eq!((out[0].0.gso_type, out[0].0.gso_size), (GSO_NONE, 0));

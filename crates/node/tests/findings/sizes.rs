@@ -2,7 +2,7 @@
 //! a link is ever sent, and pieces are bounded (protocol A4.3, A4.6, A4.8).
 
 use sinew_node::{Event, LinkState};
-use sinew_types::DropReason;
+use sinew_types::{DropReason, InterfaceId};
 use sinew_wire::frag::MSG_FRAG;
 use sinew_wire::virtio::{GSO_TCPV6, NEEDS_CSUM, VirtioNetHdr};
 
@@ -66,7 +66,7 @@ fn what_the_kernel_hands_over_whole_leaves_in_records_that_every_link_carries() 
         let (header, mut packet) = super_packet(&stage, to);
         stage.puppets[to].inner.clear();
         let now = stage.net.now;
-        stage.net.nodes[0].handle_tun(header, &mut packet, now);
+        stage.net.nodes[0].handle_tun(InterfaceId::NODE, header, &mut packet, now);
         stage.net.drain(0);
         stage.run(10 * MS);
         let inner = &stage.puppets[to].inner;

@@ -60,6 +60,8 @@ pub(crate) struct Gate {
     stale_notes: BTreeMap<NodeId, Instant>,
     /// X25519 keys of the listed, to be looked up before anything dear is done.
     pub(super) listed_keys: BTreeSet<[u8; 32]>,
+    /// Whose they are.
+    listed: BTreeMap<NodeId, [u8; 32]>,
 }
 
 impl Gate {
@@ -75,11 +77,16 @@ impl Gate {
             expiry: BTreeSet::new(),
             stale_notes: BTreeMap::new(),
             listed_keys: BTreeSet::new(),
+            listed: BTreeMap::new(),
         }
     }
 
     pub(crate) fn set_listed(&mut self, listed: &BTreeSet<NodeId>) {
-        self.listed_keys = listed.iter().map(NodeId::x25519).collect();
+        // A key costs a square root, and of thousands of members one is new.
+        let known = core::mem::take(&mut self.listed);
+        let key = |node: &NodeId| known.get(node).copied().unwrap_or_else(|| node.x25519());
+        self.listed = listed.iter().map(|node| (*node, key(node))).collect();
+        self.listed_keys = self.listed.values().copied().collect();
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<(Instant, &'static str)> {

@@ -158,3 +158,29 @@ fn a_closed_session_starts_anew_under_a_new_name() {
     world.assert_linked();
     world.assert_same_epoch();
 }
+
+#[test]
+fn the_binding_is_the_same_on_both_sides_and_lives_exactly_as_long_as_the_association() {
+    let mut world = World::new(3, 1);
+    let ids = [world.id(0), world.id(1), world.id(2)];
+    assert_eq!(world.nodes[0].sessions.binding(&ids[1]), None, "nobody knows anybody");
+    world.open(0, 1);
+    world.open(0, 2);
+    world.run(secs(1));
+    let binding = |world: &World, at: usize, of: usize| world.nodes[at].sessions.binding(&ids[of]);
+    let first = binding(&world, 0, 1).expect("a session");
+    assert_eq!(binding(&world, 1, 0), Some(first), "both sides say the same");
+    assert_ne!(binding(&world, 0, 2), Some(first), "and of another pair something else");
+    while world.nodes[0].renewals() == 0 {
+        world.data(0, 1, b"x");
+        world.run(ms(500));
+    }
+    assert_eq!((binding(&world, 0, 1), binding(&world, 1, 0)), (Some(first), Some(first)), "after a rekey");
+    world.restart(1);
+    assert_eq!(binding(&world, 1, 0), None);
+    world.open(1, 0);
+    world.run(secs(1));
+    let second = binding(&world, 1, 0).expect("a new session");
+    assert_eq!(binding(&world, 0, 1), Some(second));
+    assert_ne!(first, second, "the other side had forgotten us");
+}

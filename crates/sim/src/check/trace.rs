@@ -1,4 +1,4 @@
-//! A hash over every datagram of a run: same seed, same hash (DESIGN §13).
+//! A hash over every datagram of a run: same seed, same hash.
 
 use std::net::SocketAddr;
 

@@ -121,7 +121,7 @@ fn request() -> impl Strategy<Value = Request> {
         trace_reply(),
         addr().prop_map(|addr| Request::WhoIs { addr }),
         bytes().prop_map(|node| Request::WhoIsReply { node }),
-        (8u8.., prop::collection::vec(any::<u8>(), 0..40))
+        (14u8.., prop::collection::vec(any::<u8>(), 0..40))
             .prop_map(|(tag, body)| Request::Other { tag, body }),
     ]
 }

@@ -13,14 +13,14 @@ type Written = Vec<(VirtioNetHdr, Vec<u8>)>;
 
 /// What the TUN is given for one batch.
 fn merge(packets: &[(Vec<u8>, bool)], offloads: Offloads) -> Written {
-    let mut coalescer = Coalescer::new(offloads);
+    let mut coalescer = Coalescer::new();
     let mut written = Written::new();
-    let mut emit = |header: &VirtioNetHdr, packet: &[u8]| {
+    let mut emit = |_: InterfaceId, header: &VirtioNetHdr, packet: &[u8]| {
         never_lies(header, packet);
         written.push((*header, packet.to_vec()));
     };
     for (packet, partial) in packets {
-        coalescer.push(&mut packet.clone(), *partial, &mut emit).unwrap();
+        coalescer.push(&mut packet.clone(), *partial, Sink::node(offloads), &mut emit).unwrap();
     }
     coalescer.flush(&mut emit);
     assert!(coalescer.is_empty());
@@ -251,13 +251,17 @@ fn a_partial_checksum_is_honoured_only_where_its_place_is_certain() {
     let all = [Offloads::ALL, Offloads::NONE, Offloads::PLAIN];
     let cases = table.into_iter().enumerate().flat_map(|case| all.map(|offloads| (case.clone(), offloads)));
     for ((i, (packet, expected)), offloads) in cases {
-        let mut coalescer = Coalescer::new(offloads);
+        let mut coalescer = Coalescer::new();
         let mut count = 0;
-        let mut emit = |header: &VirtioNetHdr, packet: &[u8]| {
+        let mut emit = |_: InterfaceId, header: &VirtioNetHdr, packet: &[u8]| {
             never_lies(header, packet);
             count += 1;
         };
-        assert_eq!(coalescer.push(&mut packet.clone(), true, &mut emit), expected, "case {i}");
+        assert_eq!(
+            coalescer.push(&mut packet.clone(), true, Sink::node(offloads), &mut emit),
+            expected,
+            "case {i}"
+        );
         coalescer.flush(&mut emit);
         assert_eq!(count, u32::from(expected.is_ok()), "case {i}");
     }
@@ -443,8 +447,8 @@ proptest! {
     fn no_wire_input_makes_the_virtio_header_lie(
         seeds in proptest::collection::vec((any::<u8>(), any::<prop::sample::Index>(), any::<u8>(), any::<bool>()), 1..40),
     ) {
-        let mut coalescer = Coalescer::new(Offloads::ALL);
-        let mut emit = |header: &VirtioNetHdr, packet: &[u8]| never_lies(header, packet);
+        let mut coalescer = Coalescer::new();
+        let mut emit = |_: InterfaceId, header: &VirtioNetHdr, packet: &[u8]| never_lies(header, packet);
         for (kind, at, value, partial) in seeds {
             let v4 = kind & 1 != 0;
             let mut packet = if kind & 2 != 0 { Model::udp(v4, 200) } else { Model::tcp(v4, 200) }.build_partial();
@@ -455,16 +459,37 @@ proptest! {
                 let at = at.index(packet.len());
                 packet[at] = value;
             }
-            let _ = coalescer.push(&mut packet, partial, &mut emit);
+            let _ = coalescer.push(&mut packet, partial, Sink::node(Offloads::ALL), &mut emit);
         }
         coalescer.flush(&mut emit);
     }
 
     #[test]
     fn noise_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..120), partial: bool) {
-        let mut coalescer = Coalescer::new(Offloads::ALL);
-        let mut emit = |_: &VirtioNetHdr, _: &[u8]| {};
-        let _ = coalescer.push(&mut bytes.clone(), partial, &mut emit);
+        let mut coalescer = Coalescer::new();
+        let mut emit = |_: InterfaceId, _: &VirtioNetHdr, _: &[u8]| {};
+        let _ = coalescer.push(&mut bytes.clone(), partial, Sink::node(Offloads::ALL), &mut emit);
         coalescer.flush(&mut emit);
     }
+}
+
+#[test]
+fn packets_for_two_devices_never_merge_though_all_their_headers_would() {
+    let segments = Model::udp(false, 3_000).cut(1000);
+    let mut coalescer = Coalescer::new();
+    let mut written = Vec::new();
+    let mut emit = |to: InterfaceId, header: &VirtioNetHdr, packet: &[u8]| {
+        written.push((to.0, header.gso_type, packet.len()));
+    };
+    for segment in segments.iter().take(3) {
+        for interface in [InterfaceId(1), InterfaceId(2)] {
+            let sink = Sink { interface, offloads: Offloads::ALL };
+            coalescer.push(&mut segment.build_partial(), true, sink, &mut emit).unwrap();
+        }
+    }
+    coalescer.flush(&mut emit);
+    written.sort_unstable();
+    let [(1, kind, len), (2, other_kind, other_len)] = written[..] else { panic!("{written:?}") };
+    assert_eq!((kind, len), (other_kind, other_len));
+    assert!(kind != GSO_NONE && len > 2000, "each was merged by itself");
 }

@@ -174,6 +174,29 @@ fn a_partial_checksum_of_another_protocol_is_completed_where_the_kernel_says() {
 }
 
 #[test]
+fn a_partial_checksum_lies_in_no_header_that_we_read_but_its_own() {
+    let packets = [
+        (Model::tcp(false, 100).build_partial(), 40, 16, 72),
+        (Model::udp(true, 100).build_partial(), 20, 6, 28),
+        (echo_v6(100), 40, 2, 48),
+        (fragment_v6(&Model::udp(false, 100).build(), 0, true), 0, 0, 56),
+        (fragment_v6(&Model::udp(false, 100).build(), 8, false), 0, 0, 48),
+    ];
+    for (packet, own_start, own_offset, payload) in packets {
+        for (csum_start, csum_offset) in (0..60).flat_map(|start| (0..40).map(move |offset| (start, offset)))
+        {
+            let vnet = VirtioNetHdr { flags: NEEDS_CSUM, csum_start, csum_offset, ..VirtioNetHdr::default() };
+            let own = own_start > 0 && (csum_start, csum_offset) == (own_start, own_offset);
+            let result = split(&vnet, &packet, 1280, Checksum::Partial);
+            assert_eq!(result.is_ok(), own || csum_start >= payload, "{csum_start} + {csum_offset}");
+            for (segment, _) in result.unwrap_or_default() {
+                assert_eq!(PacketInfo::parse(&segment), PacketInfo::parse(&packet));
+            }
+        }
+    }
+}
+
+#[test]
 fn extension_headers_are_walked_and_kept_in_every_segment() {
     let model = Model { options: vec![], ..Model::tcp(false, 3000) };
     let packet = extended_v6(&model.build_partial(), 2);

@@ -1,23 +1,23 @@
-//! Which connections have something to do.
+//! Which of many sources (connections, devices) have something to do.
 //!
-//! Every connection is polled with a waker of its own that notes its number here and wakes the
-//! one task that owns the carrier, so a turn looks only at connections that were woken.
+//! Every source is polled with a waker of its own that notes its number here and wakes the one
+//! task that owns them all, so a turn looks only at sources that were woken.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Marked {
-    /// In order of marking, so that busy connections take turns.
+    /// In order of marking, so that busy sources take turns.
     order: VecDeque<u32>,
     members: BTreeSet<u32>,
     owner: Option<Waker>,
 }
 
-/// Numbers of connections to look at, each at most once.
-#[derive(Default)]
-pub(crate) struct ReadySet(Mutex<Marked>);
+/// Numbers of sources to look at, each at most once.
+#[derive(Debug, Default)]
+pub struct ReadySet(Mutex<Marked>);
 
 struct Marker {
     local: u32,
@@ -40,12 +40,12 @@ impl ReadySet {
     }
 
     /// A waker that marks `local`.
-    pub(crate) fn waker(self: &Arc<Self>, local: u32) -> Waker {
+    pub fn waker(self: &Arc<Self>, local: u32) -> Waker {
         Waker::from(Arc::new(Marker { local, set: Arc::clone(self) }))
     }
 
     /// Notes that `local` may have something to do.
-    pub(crate) fn mark(&self, local: u32) {
+    pub fn mark(&self, local: u32) {
         let mut marked = self.lock();
         if marked.members.insert(local) {
             marked.order.push_back(local);
@@ -58,19 +58,25 @@ impl ReadySet {
     }
 
     /// The next one to look at; it may be marked again from now on.
-    pub(crate) fn take(&self) -> Option<u32> {
+    pub fn take(&self) -> Option<u32> {
         let mut marked = self.lock();
         let local = marked.order.pop_front()?;
         marked.members.remove(&local);
         Some(local)
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// How many are to be looked at.
+    pub fn len(&self) -> usize {
         self.lock().order.len()
     }
 
+    /// Whether there is nothing to look at.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Whom to wake at the next mark.
-    pub(crate) fn set_owner(&self, owner: &Waker) {
+    pub fn set_owner(&self, owner: &Waker) {
         let mut marked = self.lock();
         match &mut marked.owner {
             Some(old) => old.clone_from(owner),
@@ -79,7 +85,7 @@ impl ReadySet {
     }
 
     /// Wakes the owner without a mark.
-    pub(crate) fn wake_owner(&self) {
+    pub fn wake_owner(&self) {
         let owner = self.lock().owner.take();
         if let Some(owner) = owner {
             owner.wake();

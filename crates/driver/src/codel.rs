@@ -11,7 +11,7 @@ use sinew_types::Instant;
 
 /// The state of one queue.
 #[derive(Debug)]
-pub struct CoDel {
+pub(crate) struct CoDel {
     target: Duration,
     interval: Duration,
     /// When the wait will have been above the target for a whole interval.
@@ -25,7 +25,7 @@ pub struct CoDel {
 impl CoDel {
     /// For a queue in which waiting longer than `target` without a break for `interval` (a usual
     /// round trip or more) is a sign of senders that do not know of each other.
-    pub const fn new(target: Duration, interval: Duration) -> Self {
+    pub(crate) const fn new(target: Duration, interval: Duration) -> Self {
         Self {
             target,
             interval,
@@ -38,7 +38,7 @@ impl CoDel {
     }
 
     /// A packet that `waited` leaves the queue at `now`: whether its sender is to be told.
-    pub fn on_dequeue(&mut self, waited: Duration, now: Instant) -> bool {
+    pub(crate) fn on_dequeue(&mut self, waited: Duration, now: Instant) -> bool {
         let due = self.stands(waited, now);
         if !due {
             self.dropping = false;
@@ -82,6 +82,7 @@ mod tests {
 
     const TARGET: Duration = Duration::from_millis(5);
     const INTERVAL: Duration = Duration::from_millis(100);
+    const NOBODY: [u64; 0] = [];
 
     /// One packet each millisecond from `from_ms` on, each having waited `waited_ms`: when somebody was told.
     fn told(codel: &mut CoDel, from_ms: u64, to_ms: u64, waited_ms: u64) -> Vec<u64> {
@@ -93,10 +94,10 @@ mod tests {
     #[test]
     fn a_short_wait_or_a_short_burst_tells_nobody() {
         let mut codel = CoDel::new(TARGET, INTERVAL);
-        assert_eq!(told(&mut codel, 0, 1000, 4), []);
-        assert_eq!(told(&mut codel, 1000, 1099, 50), []);
-        assert_eq!(told(&mut codel, 1099, 1100, 1), []);
-        assert_eq!(told(&mut codel, 1100, 1199, 50), [], "the break began a new interval");
+        assert_eq!(told(&mut codel, 0, 1000, 4), NOBODY);
+        assert_eq!(told(&mut codel, 1000, 1099, 50), NOBODY);
+        assert_eq!(told(&mut codel, 1099, 1100, 1), NOBODY);
+        assert_eq!(told(&mut codel, 1100, 1199, 50), NOBODY, "the break began a new interval");
     }
 
     #[test]
@@ -104,7 +105,7 @@ mod tests {
         let mut codel = CoDel::new(TARGET, INTERVAL);
         // After one interval; then 100/sqrt(n) ms apart.
         assert_eq!(told(&mut codel, 0, 450, 20), [100, 200, 271, 329, 379, 424]);
-        assert_eq!(told(&mut codel, 450, 451, 1), []);
+        assert_eq!(told(&mut codel, 450, 451, 1), NOBODY);
         // Soon after, it goes on at the pace that had worked, not from the start.
         let again = told(&mut codel, 451, 700, 20);
         assert_eq!(again[0], 551);
