@@ -33,6 +33,10 @@ fn beside_a_helper(test: impl AsyncFnOnce(&Ground) + Send + 'static) {
     if !nix::unistd::geteuid().is_root() || !Path::new("/dev/net/tun").exists() {
         return;
     }
+    // A program that another test is just starting holds our descriptors until it runs, and so our
+    // devices: one test at a time.
+    static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let body = move || {
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_PRIVATE | MsFlags::MS_REC, None::<&str>).unwrap();
