@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
-use sinew_control::api::attach_socket;
+use sinew_control::api::{attach_socket, pins};
 use sinew_control::config::ConfigFile;
 use sinew_control::secrets::Secret;
 use sinew_helper::Connection;
@@ -111,7 +111,7 @@ fn start(args: &Args, config: &Path) -> Result<(), Failure> {
 
 /// The process beside this one, which keeps privileges and tidies up.
 fn start_helper(control: &Path) -> io::Result<Connection> {
-    Connection::spawn(&[control, &attach_socket(control)])
+    Connection::spawn(&pins(control), &[control, &attach_socket(control)])
 }
 
 /// The node's key, if it has one yet.

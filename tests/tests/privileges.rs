@@ -105,6 +105,7 @@ fn a_folder_that_was_made_for_the_socket_goes_with_it() {
             &format!("socket = \"{}\"", file.socket().display()),
             &format!("socket = \"{}/sinew.sock\"", folder.display()),
         );
+        file.write()?;
         fs::write(file.file(), toml)?;
         let bin = Bins::get()?.sinewd.to_string_lossy().into_owned();
         for signal in [Signal::SIGTERM, Signal::SIGKILL] {

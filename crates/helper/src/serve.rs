@@ -23,7 +23,7 @@ use crate::attachments::Attachments;
 use crate::codec::{MAX_MESSAGE, Request};
 
 /// The words that make `sinewd` a helper instead of a daemon: the first, then one of two, then
-/// the sockets.
+/// the folder of pins and the sockets.
 const ARGUMENT: &str = "--helper";
 const MADE: &str = "folder-made";
 const FOUND: &str = "folder-found";
@@ -47,36 +47,38 @@ pub enum End {
 pub(crate) struct Arguments {
     /// The daemon makes the folder of its sockets, so that it has to go again.
     made: bool,
-    /// The daemon's sockets, the control socket first; namespaces get their names beside it.
+    /// Where namespaces get their names.
+    pins: PathBuf,
+    /// The daemon's sockets.
     sockets: Vec<PathBuf>,
 }
 
 impl Arguments {
-    pub(crate) fn new(sockets: &[&Path]) -> io::Result<Self> {
+    pub(crate) fn new(pins: &Path, sockets: &[&Path]) -> io::Result<Self> {
         let sockets = sockets.iter().map(std::path::absolute).collect::<io::Result<Vec<_>>>()?;
-        let mut arguments = Self { made: false, sockets };
+        let mut arguments = Self { made: false, pins: std::path::absolute(pins)?, sockets };
         arguments.made = !arguments.runtime().exists();
         Ok(arguments)
     }
 
-    /// The folder of the control socket.
+    /// The folder of pins and sockets.
     fn runtime(&self) -> &Path {
-        self.sockets.first().and_then(|socket| socket.parent()).unwrap_or(Path::new("/"))
+        self.pins.parent().unwrap_or(Path::new("/"))
     }
 
     /// As words of a command line.
     pub(crate) fn words(&self) -> Vec<OsString> {
         let made = if self.made { MADE } else { FOUND };
         let sockets = self.sockets.iter().map(OsString::from);
-        [ARGUMENT.into(), made.into()].into_iter().chain(sockets).collect()
+        [ARGUMENT.into(), made.into(), self.pins.clone().into()].into_iter().chain(sockets).collect()
     }
 
     /// Reads them back; `None` if this is no helper.
     fn read(mut words: impl Iterator<Item = OsString>) -> Option<Self> {
-        let (first, made) = (words.next()?, words.next()?);
-        let sockets: Vec<_> = words.map(PathBuf::from).collect();
-        let whole = first == ARGUMENT && (made == MADE || made == FOUND) && !sockets.is_empty();
-        whole.then(|| Self { made: made == MADE, sockets })
+        let (first, made, pins) = (words.next()?, words.next()?, words.next()?);
+        let whole = first == ARGUMENT && (made == MADE || made == FOUND);
+        let sockets = words.map(PathBuf::from).collect();
+        whole.then(|| Self { made: made == MADE, pins: pins.into(), sockets })
     }
 }
 
@@ -111,7 +113,7 @@ fn begin(arguments: &Arguments) -> io::Result<End> {
     prctl::set_name(c"sinewd-helper")?;
     privilege::harden()?;
     let runtime = arguments.runtime();
-    let mut attachments = Attachments::new(runtime)?;
+    let mut attachments = Attachments::new(&arguments.pins)?;
     // The daemon tells of what this kernel lacks.
     confine::helper().map_err(io::Error::other)?;
     let result = serve_until(&end, &mut attachments, Some((&orphaned, daemon)));
@@ -135,8 +137,8 @@ fn watch_signals() -> io::Result<SignalFd> {
 ///
 /// # Errors
 /// When the connection fails.
-pub fn serve(end: &Seqpacket, runtime: &Path) -> io::Result<End> {
-    serve_until(end, &mut Attachments::new(runtime)?, None)
+pub fn serve(end: &Seqpacket, pins: &Path) -> io::Result<End> {
+    serve_until(end, &mut Attachments::new(pins)?, None)
 }
 
 fn serve_until(

@@ -43,7 +43,7 @@ fn beside_a_helper(test: impl AsyncFnOnce(&Ground) + Send + 'static) {
         let folder = tempfile::tempdir().unwrap();
         let runtime = folder.path().to_owned();
         let (one, other) = Seqpacket::pair().unwrap();
-        let below = runtime.clone();
+        let below = runtime.join("netns");
         let server = std::thread::spawn(move || serve(&other, &below).unwrap());
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         tokio.block_on(async {

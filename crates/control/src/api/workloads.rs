@@ -25,18 +25,37 @@ pub const ATTACH_MESSAGE_MAX: usize = 64 * 1024;
 
 /// Where to attach, beside the control socket.
 pub fn attach_socket(control: &Path) -> PathBuf {
-    control.with_file_name("attach.sock")
+    beside(control, "attach.sock")
+}
+
+/// The folder of pinned namespaces, beside the control socket.
+pub fn pins(control: &Path) -> PathBuf {
+    beside(control, "netns")
+}
+
+/// A path that belongs to one daemon though several have their control sockets in one folder: that of
+/// `sinew.sock` is called `name`, that of `alice.sock` `alice.name`.
+fn beside(control: &Path, name: &str) -> PathBuf {
+    match control.file_stem() {
+        Some(stem) if stem != "sinew" => {
+            let mut whole = stem.to_owned();
+            whole.push(".");
+            whole.push(name);
+            control.with_file_name(whole)
+        }
+        _ => control.with_file_name(name),
+    }
 }
 
 /// Where the daemon pins the namespace of an attachment, beside the control socket.
 pub fn pinned_namespace(control: &Path, id: &str) -> PathBuf {
-    control.with_file_name("netns").join(id)
+    pins(control).join(id)
 }
 
 /// Where a plugin leaves word of an attachment it could not detach because no daemon ran: a file
 /// named by the attachment's tag, encoded as [`Hex`]. The daemon detaches and removes each at start.
 pub fn tombstones(control: &Path) -> PathBuf {
-    control.with_file_name("detached")
+    beside(control, "detached")
 }
 
 /// Attaches a namespace to networks.
