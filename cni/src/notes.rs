@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sinew_control::api::{AttachAnswer, interface_pins, tombstones};
+use sinew_control::api::{AttachAnswer, interface_pins, plugin_notes, tombstones};
 use sinew_platform::netns;
 
 use crate::inside;
@@ -66,7 +66,7 @@ fn is_id(id: &str) -> bool {
 }
 
 fn place(socket: &Path, tag: &str) -> PathBuf {
-    socket.with_file_name("cni").join(tag)
+    plugin_notes(socket).join(tag)
 }
 
 #[cfg(test)]

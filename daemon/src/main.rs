@@ -13,8 +13,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
+use sinew_control::api::{attach_socket, pins};
 use sinew_control::config::ConfigFile;
 use sinew_control::secrets::Secret;
+use sinew_helper::Connection;
 use sinew_platform::{KeyFileError, keyfile, secretfile};
 use sinew_types::Identity;
 use tracing_subscriber::EnvFilter;
@@ -35,7 +37,7 @@ pub(crate) struct Start {
     /// The mesh secret; `None` = open mesh.
     pub(crate) secret: Option<Secret>,
     /// The process that keeps the privileges this one gives up.
-    pub(crate) helper: sinew_helper::Connection,
+    pub(crate) helper: Connection,
 }
 
 /// Why there is no running node, in one or more lines.
@@ -95,7 +97,7 @@ fn start(args: &Args, config: &Path) -> Result<(), Failure> {
     if args.check {
         return Ok(());
     }
-    let helper = sinew_helper::Connection::spawn(&file.config.control.socket).map_err(|error| Failure {
+    let helper = start_helper(&file.config.control.socket).map_err(|error| Failure {
         exit: EXIT_HOST,
         text: format!("cannot start the helper process: {error}"),
     })?;
@@ -105,6 +107,11 @@ fn start(args: &Args, config: &Path) -> Result<(), Failure> {
     };
     run::run(Start { file, identity, secret, helper })
         .map_err(|error| Failure { exit: EXIT_HOST, text: error.to_string() })
+}
+
+/// The process beside this one, which keeps privileges and tidies up.
+fn start_helper(control: &Path) -> io::Result<Connection> {
+    Connection::spawn(&pins(control), &[control, &attach_socket(control)])
 }
 
 /// The node's key, if it has one yet.

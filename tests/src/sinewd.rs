@@ -57,9 +57,10 @@ impl NodeConfig {
         self.dir.join("sinew.sock")
     }
 
-    /// The configuration file.
+    /// The configuration file: in a folder of its own, as on a real host, so that what the daemon may
+    /// write there is no right to the folder of its sockets.
     pub fn file(&self) -> PathBuf {
-        self.dir.join("sinewd.toml")
+        self.dir.join("etc/sinewd.toml")
     }
 
     /// The daemon's log.
@@ -87,7 +88,7 @@ impl NodeConfig {
 
     /// Writes the file.
     pub fn write(&self) -> Result<()> {
-        std::fs::create_dir_all(&self.dir)?;
+        std::fs::create_dir_all(self.dir.join("etc"))?;
         std::fs::write(self.file(), self.toml()).with_context(|| self.file().display().to_string())
     }
 }

@@ -37,7 +37,11 @@ fn lab(name: &str, body: impl AsyncFnOnce(&mut Lab) -> Result<()>) {
 fn helper(lab: &Lab) -> Result<(Helper, u32)> {
     let runtime = lab.dir().join("run");
     std::fs::create_dir_all(&runtime)?;
-    let connection = Connection::spawn_program(&Bins::get()?.sinewd, &runtime.join("sinew.sock"))?;
+    let connection = Connection::spawn_program(
+        &Bins::get()?.sinewd,
+        &runtime.join("netns"),
+        &[&runtime.join("sinew.sock")],
+    )?;
     let pid = connection.pid().context("it is a process")?;
     Ok((Helper::new(connection)?, pid))
 }
@@ -285,8 +289,9 @@ fn raw_helper_below(folder: &Path, before: &[&str]) -> Result<(Seqpacket, std::p
     let child = Command::new(words[0])
         .args(&words[1..])
         .arg("--helper")
-        .arg(folder.join("sinew.sock"))
         .arg("folder-found")
+        .arg(folder.join("netns"))
+        .arg(folder.join("sinew.sock"))
         .stdin(Stdio::from(OwnedFd::from(other)))
         .stderr(Stdio::piped())
         .spawn()?;
@@ -392,7 +397,7 @@ fn without_the_capability_the_refusal_names_it() {
 fn a_helper_is_not_for_people() {
     run_lab("people", |_| {
         let mut command = Command::new(&Bins::get()?.sinewd);
-        command.args(["--helper", "/nonexistent/sinew.sock", "folder-found"]).stdin(Stdio::null());
+        command.args(["--helper", "folder-found", "/nonexistent/netns"]).stdin(Stdio::null());
         let output = command.output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.code() == Some(1) && said.contains("started by sinewd"), "{said}");

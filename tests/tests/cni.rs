@@ -127,7 +127,7 @@ fn a_container_may_be_on_two_networks() {
         plugin.call_ok("DEL", "c0ffee", None, "")?;
         let links = ns.ip(&["-br", "link"])?;
         ensure!(!interfaces.iter().any(|one| links.contains(text(one, "name"))), "{links}");
-        let pins = std::fs::read_dir(lab.dir().join("a/netns"))?.count();
+        let pins = std::fs::read_dir(lab.dir().join("a/netns")).map_or(0, Iterator::count);
         ensure!(pins == 0, "{pins} pins left");
         Ok(())
     });

@@ -84,7 +84,9 @@ fn kill_9_of_the_daemon_ends_the_helper_and_leaves_no_name() {
         let (_, helper) = pair(lab, "a")?;
         lab.kill("a");
         wait::until("the helper ends", DEADLINE, || !runs(helper))?;
-        ensure!(!lab.config("a").socket().exists(), "the control socket's name is still there");
+        for socket in [lab.config("a").socket(), lab.config("a").socket().with_file_name("attach.sock")] {
+            ensure!(!socket.exists(), "{} is still there", socket.display());
+        }
         let after = lab.ns("a").snapshot()?;
         ensure!(after != clean && !after.contains("sinew0"), "left behind:\n{after}");
         Ok(())
@@ -103,6 +105,7 @@ fn a_folder_that_was_made_for_the_socket_goes_with_it() {
             &format!("socket = \"{}\"", file.socket().display()),
             &format!("socket = \"{}/sinew.sock\"", folder.display()),
         );
+        file.write()?;
         fs::write(file.file(), toml)?;
         let bin = Bins::get()?.sinewd.to_string_lossy().into_owned();
         for signal in [Signal::SIGTERM, Signal::SIGKILL] {

@@ -180,6 +180,21 @@ fn a_program_does_not_outlive_its_killed_supervisor() {
 }
 
 #[test]
+fn a_namespace_does_not_stay_pinned_when_the_daemon_went_first() {
+    if !is_root() {
+        return;
+    }
+    // It attaches, and is gone when asked to detach.
+    let answers = samples::everything().into_iter().filter(|answer| answer.to == ATTACH);
+    let fake = Fake::start(answers.collect());
+    let pin = sinew_control::api::pinned_namespace(&fake.socket, "w1");
+    std::fs::create_dir_all(pin.parent().expect("it has one")).expect("the directory is ours");
+    std::fs::write(&pin, "").expect("the directory is ours");
+    assert_eq!(fake.run(&["workload", "run", "web", "--network", "shop", "--", "true"]).exit, 0);
+    assert!(!pin.parent().expect("it has one").exists(), "the pin stays");
+}
+
+#[test]
 fn exec_runs_a_program_inside_a_workload() {
     if !is_root() {
         return;

@@ -5,6 +5,8 @@
 //! state, and the configuration (`peers add --save`). Whatever still takes privileges is asked of
 //! the helper.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use sinew_control::config::ConfigFile;
@@ -32,6 +34,8 @@ const SHARED: &[&str] = &[
 
 /// Gives up the rest, for good. Call it while there is one thread.
 pub(crate) fn confine(file: &ConfigFile) -> Result<Vec<Gap>, ConfineError> {
+    // Later there is no right to make it. If it cannot be made, whoever needs it says why.
+    let _ = DirBuilder::new().recursive(true).mode(0o700).create(&file.config.node.state_dir);
     let gaps = confine::daemon(&fence(file))?;
     for gap in &gaps {
         info!("{}; {}", gap.text(), gap.fix());

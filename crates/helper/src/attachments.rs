@@ -56,8 +56,8 @@ impl Drop for Borrowed<'_> {
 }
 
 impl Attachments {
-    pub(crate) fn new(runtime: &Path) -> std::io::Result<Self> {
-        Ok(Self { pins: Pins::below(runtime), own: netns::own()?, origins: BTreeMap::new() })
+    pub(crate) fn new(pins: &Path) -> std::io::Result<Self> {
+        Ok(Self { pins: Pins::in_folder(pins), own: netns::own()?, origins: BTreeMap::new() })
     }
 
     pub(crate) fn answer(&mut self, request: Request, descriptors: Vec<OwnedFd>) -> Answer {

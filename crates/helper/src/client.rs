@@ -60,25 +60,26 @@ struct Process {
 }
 
 impl Connection {
-    /// Starts this program once more as helper. `socket` is where the daemon's control socket will
-    /// be; its folder holds the names of namespaces. Call it before there is any other thread, or
-    /// the helper could end with the thread that started it.
+    /// Starts this program once more as helper. `pins` is the folder for names of
+    /// namespaces, `sockets` are where the daemon's will be, in the same folder as `pins`; the helper
+    /// removes them at its end. Call it before there is any other thread, or the helper could end with the thread
+    /// that started it.
     ///
     /// # Errors
     /// When there is no /proc, or no process to be had.
-    pub fn spawn(socket: &Path) -> io::Result<Self> {
-        Self::spawn_program(Path::new("/proc/self/exe"), socket)
+    pub fn spawn(pins: &Path, sockets: &[&Path]) -> io::Result<Self> {
+        Self::spawn_program(Path::new("/proc/self/exe"), pins, sockets)
     }
 
     /// As [`Connection::spawn`], with another program file.
     ///
     /// # Errors
     /// As there.
-    pub fn spawn_program(program: &Path, socket: &Path) -> io::Result<Self> {
+    pub fn spawn_program(program: &Path, pins: &Path, sockets: &[&Path]) -> io::Result<Self> {
         let (end, other) = Seqpacket::pair()?;
         let child = Command::new(program)
             .arg0("sinewd-helper")
-            .args(Arguments::new(socket)?.words())
+            .args(Arguments::new(pins, sockets)?.words())
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::from(OwnedFd::from(other)))

@@ -1,4 +1,4 @@
-//! Namespaces that are kept alive by a name: `<runtime folder>/netns/<id>`.
+//! Namespaces that are kept alive by a name: `<folder of pins>/<id>`.
 //!
 //! A pin is a mount of the namespace on an empty file, as `ip netns` makes it: whoever may enter
 //! namespaces can open it, and it is there until somebody unmounts it, with or without a daemon.
@@ -52,8 +52,8 @@ impl Drop for Pin<'_> {
 }
 
 impl Pins {
-    pub(crate) fn below(runtime: &Path) -> Self {
-        Self { folder: runtime.join("netns") }
+    pub(crate) fn in_folder(folder: &Path) -> Self {
+        Self { folder: folder.to_owned() }
     }
 
     fn path(&self, id: &Id) -> PathBuf {

@@ -22,7 +22,8 @@ use sinew_platform::{confine, privilege, socket};
 use crate::attachments::Attachments;
 use crate::codec::{MAX_MESSAGE, Request};
 
-/// The words that make `sinewd` a helper instead of a daemon: the first, and one of two last.
+/// The words that make `sinewd` a helper instead of a daemon: the first, then one of two, then
+/// the folder of pins and the sockets.
 const ARGUMENT: &str = "--helper";
 const MADE: &str = "folder-made";
 const FOUND: &str = "folder-found";
@@ -44,30 +45,40 @@ pub enum End {
 /// What a helper is started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Arguments {
-    /// The daemon's control socket.
-    socket: PathBuf,
-    /// The daemon makes the socket's folder, so that it has to go again.
+    /// The daemon makes the folder of its sockets, so that it has to go again.
     made: bool,
+    /// Where namespaces get their names.
+    pins: PathBuf,
+    /// The daemon's sockets.
+    sockets: Vec<PathBuf>,
 }
 
 impl Arguments {
-    pub(crate) fn new(socket: &Path) -> io::Result<Self> {
-        let socket = std::path::absolute(socket)?;
-        let made = !socket.parent().unwrap_or(Path::new("/")).exists();
-        Ok(Self { socket, made })
+    pub(crate) fn new(pins: &Path, sockets: &[&Path]) -> io::Result<Self> {
+        let sockets = sockets.iter().map(std::path::absolute).collect::<io::Result<Vec<_>>>()?;
+        let mut arguments = Self { made: false, pins: std::path::absolute(pins)?, sockets };
+        arguments.made = !arguments.runtime().exists();
+        Ok(arguments)
+    }
+
+    /// The folder of pins and sockets.
+    fn runtime(&self) -> &Path {
+        self.pins.parent().unwrap_or(Path::new("/"))
     }
 
     /// As words of a command line.
-    pub(crate) fn words(&self) -> [OsString; 3] {
+    pub(crate) fn words(&self) -> Vec<OsString> {
         let made = if self.made { MADE } else { FOUND };
-        [ARGUMENT.into(), self.socket.clone().into(), made.into()]
+        let sockets = self.sockets.iter().map(OsString::from);
+        [ARGUMENT.into(), made.into(), self.pins.clone().into()].into_iter().chain(sockets).collect()
     }
 
     /// Reads them back; `None` if this is no helper.
     fn read(mut words: impl Iterator<Item = OsString>) -> Option<Self> {
-        let (first, socket, made) = (words.next()?, words.next()?, words.next()?);
-        let whole = first == ARGUMENT && (made == MADE || made == FOUND) && words.next().is_none();
-        whole.then(|| Self { socket: socket.into(), made: made == MADE })
+        let (first, made, pins) = (words.next()?, words.next()?, words.next()?);
+        let whole = first == ARGUMENT && (made == MADE || made == FOUND);
+        let sockets = words.map(PathBuf::from).collect();
+        whole.then(|| Self { made: made == MADE, pins: pins.into(), sockets })
     }
 }
 
@@ -101,13 +112,13 @@ fn begin(arguments: &Arguments) -> io::Result<End> {
     prctl::set_pdeathsig(ORPHANED)?;
     prctl::set_name(c"sinewd-helper")?;
     privilege::harden()?;
-    let runtime = arguments.socket.parent().unwrap_or(Path::new("/"));
-    let mut attachments = Attachments::new(runtime)?;
+    let runtime = arguments.runtime();
+    let mut attachments = Attachments::new(&arguments.pins)?;
     // The daemon tells of what this kernel lacks.
     confine::helper().map_err(io::Error::other)?;
     let result = serve_until(&end, &mut attachments, Some((&orphaned, daemon)));
     // Even a daemon that stops cleanly leaves them: it may no longer remove anything there.
-    socket::sweep(&arguments.socket);
+    arguments.sockets.iter().for_each(|path| socket::sweep(path));
     if arguments.made {
         let _ = std::fs::remove_dir(runtime);
     }
@@ -126,8 +137,8 @@ fn watch_signals() -> io::Result<SignalFd> {
 ///
 /// # Errors
 /// When the connection fails.
-pub fn serve(end: &Seqpacket, runtime: &Path) -> io::Result<End> {
-    serve_until(end, &mut Attachments::new(runtime)?, None)
+pub fn serve(end: &Seqpacket, pins: &Path) -> io::Result<End> {
+    serve_until(end, &mut Attachments::new(pins)?, None)
 }
 
 fn serve_until(

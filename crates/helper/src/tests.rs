@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::socket::{Shutdown, shutdown};
 use sinew_platform::netns;
 use sinew_platform::seqpacket::Seqpacket;
 
@@ -32,13 +33,17 @@ fn beside_a_helper(test: impl AsyncFnOnce(&Ground) + Send + 'static) {
     if !nix::unistd::geteuid().is_root() || !Path::new("/dev/net/tun").exists() {
         return;
     }
+    // A program that another test is just starting holds our descriptors until it runs, and so our
+    // devices: one test at a time.
+    static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let body = move || {
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_PRIVATE | MsFlags::MS_REC, None::<&str>).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let runtime = folder.path().to_owned();
         let (one, other) = Seqpacket::pair().unwrap();
-        let below = runtime.clone();
+        let below = runtime.join("netns");
         let server = std::thread::spawn(move || serve(&other, &below).unwrap());
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         tokio.block_on(async {
@@ -381,6 +386,8 @@ fn a_message_that_makes_no_sense_ends_the_helper() {
     ] {
         let (one, other) = Seqpacket::pair().unwrap();
         one.send(message, descriptors).unwrap();
+        // Nothing follows: what went on would find the daemon gone.
+        shutdown(one.as_raw_fd(), Shutdown::Write).unwrap();
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(serve(&other, folder.path()).unwrap(), End::Malformed, "{} bytes", message.len());
         drop(other);

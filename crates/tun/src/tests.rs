@@ -15,6 +15,10 @@ fn in_namespace(test: impl AsyncFnOnce() + Send + 'static) {
     if !nix::unistd::geteuid().is_root() || !std::path::Path::new("/dev/net/tun").exists() {
         return;
     }
+    // A program that another test is just starting holds our descriptors until it runs, and so our
+    // devices: one test at a time.
+    static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let body = move || {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
         runtime().block_on(test());

@@ -213,3 +213,17 @@ fn each_failure_has_its_exit_code_and_http_status() {
         assert_eq!(Exit::from_code(code).code(), code);
     }
 }
+
+#[test]
+fn daemons_with_their_sockets_in_one_folder_have_paths_of_their_own() {
+    for (control, attach, pin, tombs) in [
+        ("/run/sinew/sinew.sock", "/run/sinew/attach.sock", "/run/sinew/netns/w", "/run/sinew/detached"),
+        ("/x/alice.sock", "/x/alice.attach.sock", "/x/alice.netns/w", "/x/alice.detached"),
+    ] {
+        let control = std::path::Path::new(control);
+        assert_eq!(attach_socket(control), std::path::Path::new(attach));
+        assert_eq!(pinned_namespace(control, "w"), std::path::Path::new(pin));
+        assert_eq!(pins(control).parent(), control.parent());
+        assert_eq!(tombstones(control), std::path::Path::new(tombs));
+    }
+}

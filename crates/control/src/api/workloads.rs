@@ -25,13 +25,32 @@ pub const ATTACH_MESSAGE_MAX: usize = 64 * 1024;
 
 /// Where to attach, beside the control socket.
 pub fn attach_socket(control: &Path) -> PathBuf {
-    control.with_file_name("attach.sock")
+    beside(control, "attach.sock")
+}
+
+/// The folder of pinned namespaces, beside the control socket.
+pub fn pins(control: &Path) -> PathBuf {
+    beside(control, "netns")
+}
+
+/// A path that belongs to one daemon though several have their control sockets in one folder: that of
+/// `sinew.sock` is called `name`, that of `alice.sock` `alice.name`.
+fn beside(control: &Path, name: &str) -> PathBuf {
+    match control.file_stem() {
+        Some(stem) if stem != "sinew" => {
+            let mut whole = stem.to_owned();
+            whole.push(".");
+            whole.push(name);
+            control.with_file_name(whole)
+        }
+        _ => control.with_file_name(name),
+    }
 }
 
 /// Where the daemon pins the namespace of an attachment, beside the control socket. This is the pin of
 /// its first interface; the others have `.1`, `.2` and so on behind the id.
 pub fn pinned_namespace(control: &Path, id: &str) -> PathBuf {
-    control.with_file_name("netns").join(id)
+    pins(control).join(id)
 }
 
 /// The pins of all interfaces of an attachment.
@@ -41,10 +60,15 @@ pub fn interface_pins(control: &Path, id: &str, interfaces: usize) -> Vec<PathBu
     (0..interfaces.max(1)).map(pin).collect()
 }
 
+/// Where a plugin keeps what it needs to clean up without a daemon.
+pub fn plugin_notes(control: &Path) -> PathBuf {
+    beside(control, "cni")
+}
+
 /// Where a plugin leaves word of an attachment it could not detach because no daemon ran: an empty
 /// file named by the attachment's tag. The daemon detaches and removes each at start.
 pub fn tombstones(control: &Path) -> PathBuf {
-    control.with_file_name("detached")
+    beside(control, "detached")
 }
 
 /// Attaches a namespace to networks.
