@@ -106,7 +106,7 @@ impl Bins {
         let bins = Self { sinewd, sinew, sinew_cni };
         for file in [&bins.sinewd, &bins.sinew] {
             if !file.is_file() {
-                bail!("{} is missing: cargo build --release -p sinew-daemon -p sinew-cli", file.display());
+                bail!("{} is missing: cargo build --release", file.display());
             }
         }
         Ok(bins)

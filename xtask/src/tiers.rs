@@ -115,7 +115,7 @@ fn units() -> Result<Outcome> {
 }
 
 fn build() -> Result<Outcome> {
-    cargo(&["build", "--release", "-p", "sinew-daemon", "-p", "sinew-cli"], &[])
+    cargo(&["build", "--release", "-p", "sinew-daemon", "-p", "sinew-cli", "-p", "sinew-cni"], &[])
 }
 
 fn sim() -> Result<Outcome> {

@@ -61,7 +61,7 @@ pub(crate) struct PlaceArgs {
     /// A network, and the address there if it matters; repeatable, the first one's names go first
     #[arg(long = "network", value_name = "NETWORK[=IP]", required = true, value_parser = on_network)]
     pub(crate) networks: Vec<OnNetwork>,
-    /// A group for the policy, beside those of the node; repeatable
+    /// One of its node's groups, for the policy; repeatable [default: all of them]
     #[arg(long = "group", value_name = "GROUP")]
     pub(crate) groups: Vec<String>,
 }

@@ -147,7 +147,7 @@ pub struct Member {
     pub this: bool,
     /// What it may do.
     pub role: Role,
-    /// Groups it is in; workloads inherit them.
+    /// Groups it is in; its workloads have these, or some of them.
     pub groups: Vec<String>,
     /// Its part of the plan, a /24.
     pub ipv4: Option<String>,
@@ -179,7 +179,7 @@ pub struct NetworkWorkload {
     pub addresses: Vec<String>,
     /// The member that hosts it.
     pub node_id: String,
-    /// Groups of its own and of its member.
+    /// Groups it has, as far as its member has them.
     pub groups: Vec<String>,
     /// Its own key, if it has one and so may move.
     pub key: Option<String>,

@@ -80,7 +80,8 @@ pub struct AttachRequest {
     pub name: String,
     /// At least one; the first is the one whose domain is searched first.
     pub networks: Vec<AttachNetwork>,
-    /// Groups of its own, beside its member's.
+    /// Of its member's groups those that it has; empty = all. Others do not count: nobody gives itself
+    /// groups.
     #[serde(default)]
     pub groups: Vec<String>,
     /// The workload's own key (a node id), whose holder sends leases; so it may move between nodes.
