@@ -39,7 +39,7 @@ pub(super) async fn fetch(client: &Client, network: String) -> Result<Documents,
     client.post(paths::NETWORKS_DOCUMENTS, &NetworkQuery { network }, PATIENCE).await
 }
 
-/// Reads a file that [`write`] made, `-` for stdin.
+/// Reads a file that [`write()`] made, `-` for stdin.
 pub(super) fn read(path: &Path) -> Result<Documents, ApiError> {
     let mut text = Vec::new();
     let read = if path == Path::new("-") {
