@@ -42,7 +42,6 @@ const REFUSED: &[c_long] = &[
     libc::SYS_process_madvise,
     libc::SYS_process_mrelease,
     libc::SYS_kcmp,
-    libc::SYS_pidfd_open,
     libc::SYS_pidfd_getfd,
     libc::SYS_pidfd_send_signal,
     libc::SYS_kill,
