@@ -31,8 +31,9 @@ const SYSTEM: &[&str] = &[
     "/run/NetworkManager",
     "/run/connman",
     "/dev/urandom",
-    "/proc/self",
-    "/proc/sys/net",
+    // Whether a workload's process still runs. What is not for everybody (memory, environment) takes
+    // the right to trace, which Landlock withholds.
+    "/proc",
     "/sys/fs/cgroup",
 ];
 

@@ -42,7 +42,6 @@ const REFUSED: &[c_long] = &[
     libc::SYS_process_madvise,
     libc::SYS_process_mrelease,
     libc::SYS_kcmp,
-    libc::SYS_pidfd_open,
     libc::SYS_pidfd_getfd,
     libc::SYS_pidfd_send_signal,
     libc::SYS_kill,
@@ -283,7 +282,7 @@ fn daemon_program(local_services: bool, arch: TargetArch) -> Result<BpfProgram> 
     // Limits of other processes.
     rules.insert(libc::SYS_prlimit64, vec![rule(&[(0, Op::Ne, 0)])?]);
     // Typing into somebody's terminal.
-    let typing = [libc::TIOCSTI, libc::TIOCLINUX].map(|request| rule(&[(1, Op::Eq, u64::from(request))]));
+    let typing = [libc::TIOCSTI, libc::TIOCLINUX].map(|request| rule(&[(1, Op::Eq, request)]));
     rules.insert(libc::SYS_ioctl, typing.into_iter().collect::<Result<_>>()?);
     rules.insert(libc::SYS_socket, refused_sockets(local_services)?);
     let denied = SeccompAction::Errno(libc::EPERM.cast_unsigned());

@@ -104,6 +104,10 @@ fn the_daemon_goes_on_with_its_work() {
         listener.accept().unwrap();
         client.join().unwrap();
         UdpSocket::bind("[::1]:0").unwrap();
+        // Whether a process of a workload still runs, and when it ends.
+        let parent = nix::unistd::getppid().as_raw().cast_unsigned();
+        crate::process::pidfd(parent).unwrap();
+        assert!(crate::process::is_running(parent, crate::process::start_ticks(parent).unwrap()));
         // By the C library, with whatever it loads for that.
         assert!(("localhost", 80).to_socket_addrs().unwrap().any(|addr| addr.ip().is_loopback()));
         UnixDatagram::unbound().unwrap();
@@ -153,6 +157,8 @@ fn only_named_folders_are_read_and_written() {
             errno(fs::write(other.join("new"), "")),
             errno(fs::remove_file(read.join("file"))),
             errno(fs::read("/proc/1/environ")),
+            errno(fs::read("/proc/1/maps")),
+            errno(fs::write("/proc/sys/kernel/panic", "0")),
             errno(fs::write("/etc/sinew-no-such-file", "")),
         ] {
             assert_eq!(refused, Some(libc::EACCES));
