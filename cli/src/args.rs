@@ -10,8 +10,8 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub(crate) use network::{
-    AdminRevokeArgs, AdminVerb, CreateArgs, DocumentsVerb, GrantArgs, JoinArgs, NetworkInviteArgs, NetworkVerb,
-    OwnerArgs, PolicyVerb, Range, Scope,
+    AdminRevokeArgs, AdminVerb, CreateArgs, DocumentsVerb, GrantArgs, JoinArgs, NetworkInviteArgs,
+    NetworkVerb, OwnerArgs, PolicyVerb, Range, Scope,
 };
 pub(crate) use workload::{AttachArgs, DnsVerb, OnNetwork, PlaceArgs, RunArgs, WorkloadVerb};
 

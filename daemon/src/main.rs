@@ -2,7 +2,8 @@
 //!
 //! This file turns a command line and a configuration file into a running node and its end into an
 //! exit code. Everything that can be judged without touching the host (the file, the key, the mesh
-//! secret) is judged first, so that nothing starts half-configured; [`run`] does the rest.
+//! secret) is judged first, so that nothing starts half-configured; [`run`] does the rest. The same
+//! program is also the privileged helper, which it starts before it has a thread (protocol A9).
 
 mod args;
 mod run;
@@ -33,6 +34,8 @@ pub(crate) struct Start {
     pub(crate) identity: Identity,
     /// The mesh secret; `None` = open mesh.
     pub(crate) secret: Option<Secret>,
+    /// The process that keeps the privileges this one gives up.
+    pub(crate) helper: sinew_helper::Connection,
 }
 
 /// Why there is no running node, in one or more lines.
@@ -42,6 +45,9 @@ struct Failure {
 }
 
 fn main() -> ExitCode {
+    if let Some(end) = sinew_helper::run() {
+        return end;
+    }
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -89,11 +95,15 @@ fn start(args: &Args, config: &Path) -> Result<(), Failure> {
     if args.check {
         return Ok(());
     }
+    let helper = sinew_helper::Connection::spawn(&file.config.control.socket).map_err(|error| Failure {
+        exit: EXIT_HOST,
+        text: format!("cannot start the helper process: {error}"),
+    })?;
     let identity = match known {
         Some(identity) => identity,
         None => first_key(&file)?,
     };
-    run::run(Start { file, identity, secret })
+    run::run(Start { file, identity, secret, helper })
         .map_err(|error| Failure { exit: EXIT_HOST, text: error.to_string() })
 }
 

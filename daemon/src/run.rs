@@ -6,7 +6,8 @@ use crate::Start;
 
 /// Runs the node until a signal ends it.
 pub(crate) fn run(start: Start) -> Result<(), RunError> {
-    let start = sinew_driver::Start { file: start.file, identity: start.identity, secret: start.secret };
+    let Start { file, identity, secret, helper } = start;
+    let start = sinew_driver::Start { file, identity, secret, helper };
     sinew_driver::run(start, || {
         // Without a service manager there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);

@@ -393,6 +393,7 @@ impl Drop for Lab {
             node.daemon = None;
         }
         self.nodes.clear();
+        ns::unmount_below(&self.dir);
         let _ = std::fs::remove_dir_all(&self.dir);
     }
 }

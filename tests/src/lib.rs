@@ -28,6 +28,7 @@ pub mod impair;
 pub mod interrupt;
 pub mod lab;
 pub mod ns;
+pub mod privileges;
 pub mod process;
 pub mod requirements;
 pub mod sinewd;

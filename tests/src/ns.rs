@@ -56,6 +56,14 @@ impl Namespace {
         command
     }
 
+    /// As [`Namespace::command`], but in this process's mount namespace: what a daemon mounts (the
+    /// names of its workloads' namespaces) is seen here, and is still there after its end.
+    pub fn daemon_command(&self, program: &str) -> Command {
+        let mut command = if self.keep { process::detached("nsenter") } else { process::command("nsenter") };
+        command.args([&format!("--net=/run/netns/{}", self.name), "--", program]);
+        command
+    }
+
     /// Runs a command line inside; its standard output.
     pub fn run(&self, argv: &[&str]) -> Result<String> {
         let (program, args) = argv.split_first().context("an empty command line")?;
@@ -116,6 +124,18 @@ impl Drop for Namespace {
         if !self.keep {
             remove(&self.name);
         }
+    }
+}
+
+/// Unmounts whatever is mounted below a folder.
+pub fn unmount_below(folder: &std::path::Path) {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    let mut below: Vec<_> = points.filter(|point| std::path::Path::new(point).starts_with(folder)).collect();
+    // The innermost first.
+    below.sort_by_key(|point| std::cmp::Reverse(point.len()));
+    for point in below {
+        let _ = nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH);
     }
 }
 

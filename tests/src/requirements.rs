@@ -31,6 +31,7 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     ("pgbench", "postgresql"),
     ("redis-server", "redis-server"),
     ("redis-benchmark", "redis-tools"),
+    ("nsenter", "util-linux"),
 ];
 
 /// Folder in the target folder where `cargo xtest` unpacks systemd-resolved for its lab.

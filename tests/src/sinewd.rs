@@ -130,7 +130,7 @@ impl Sinewd {
     /// Writes the configuration and starts the daemon in `ns`.
     pub fn start(ns: &Namespace, config: &NodeConfig) -> Result<Self> {
         config.write()?;
-        let mut command = ns.command(&Bins::get()?.sinewd.to_string_lossy());
+        let mut command = ns.daemon_command(&Bins::get()?.sinewd.to_string_lossy());
         command.arg("--config").arg(config.file());
         Ok(Self { proc: Proc::spawn(&mut command, &config.log())? })
     }

@@ -114,9 +114,11 @@ fn range(text: &str) -> Result<Range, String> {
     const FORM: &str = "a range such as 10.20.0.0/16";
     let (network, prefix) = text.split_once('/').ok_or(FORM)?;
     let network: Ipv4Addr = network.parse().map_err(|_| FORM)?;
-    let prefix: u8 = prefix.parse().ok().filter(|prefix| (8..=24).contains(prefix)).ok_or(
-        "a range from /8 to /24: each member gets a /24 of it",
-    )?;
+    let prefix: u8 = prefix
+        .parse()
+        .ok()
+        .filter(|prefix| (8..=24).contains(prefix))
+        .ok_or("a range from /8 to /24: each member gets a /24 of it")?;
     let mask = u32::MAX << (32 - u32::from(prefix));
     let base = Ipv4Addr::from_bits(network.to_bits() & mask);
     if base == network {
@@ -243,7 +245,11 @@ pub(crate) enum Scope {
 pub(crate) enum AdminVerb {
     /// Make a node an admin
     Grant(GrantArgs),
-    /// Take it back; what the admin granted is void, its revocations stay
+    /// Take it back
+    ///
+    /// What the admin signed would be void with it, since a thief of its key can backdate. So the
+    /// members it admitted and its policy are signed again with the owner's key in the same step,
+    /// but for those to --drop. What it revoked stays revoked.
     Revoke(AdminRevokeArgs),
 }
 
@@ -286,6 +292,12 @@ pub(crate) struct AdminRevokeArgs {
     pub(crate) network: String,
     /// The node id of the admin
     pub(crate) node: String,
+    /// A member it admitted that is not to stay; repeatable
+    #[arg(long, value_name = "NODEID")]
+    pub(crate) drop: Vec<String>,
+    /// None of those it admitted stays
+    #[arg(long, conflicts_with = "drop")]
+    pub(crate) drop_all: bool,
     #[command(flatten)]
     pub(crate) owner: OwnerArgs,
 }

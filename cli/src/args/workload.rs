@@ -42,9 +42,10 @@ pub(crate) struct OnNetwork {
 fn on_network(text: &str) -> Result<OnNetwork, String> {
     let (network, ipv4) = match text.split_once('=') {
         None => (text, None),
-        Some((network, ip)) => {
-            (network, Some(ip.parse().map_err(|_| format!("`{ip}` is no IPv4 address; write NETWORK=10.20.0.7"))?))
-        }
+        Some((network, ip)) => (
+            network,
+            Some(ip.parse().map_err(|_| format!("`{ip}` is no IPv4 address; write NETWORK=10.20.0.7"))?),
+        ),
     };
     if network.is_empty() {
         return Err("which network? NETWORK or NETWORK=10.20.0.7".to_owned());

@@ -1,8 +1,10 @@
 //! Private networks as text.
 
+use std::path::Path;
+
 use sinew_control::api::{
-    Action, DocumentVersion, FlowVerdict, Joined, Member, Network, NetworkChanged, NetworkState, NetworkSummary,
-    NetworkWorkload, PendingMember, PolicySummary,
+    Action, DocumentVersion, FlowVerdict, Joined, Member, Network, NetworkChanged, NetworkCreated,
+    NetworkState, NetworkSummary, NetworkWorkload, PendingMember, PolicySummary,
 };
 
 use super::table::{
@@ -61,7 +63,8 @@ pub(crate) fn list(networks: &[NetworkSummary], wide: bool) -> String {
 /// One network as a screen.
 pub(crate) fn show(network: &Network, wide: bool) -> String {
     let summary = &network.summary;
-    let join = |parts: [Option<&String>; 2]| parts.into_iter().flatten().cloned().collect::<Vec<_>>().join(", ");
+    let join =
+        |parts: [Option<&String>; 2]| parts.into_iter().flatten().cloned().collect::<Vec<_>>().join(", ");
     let version_at = network.version_at.as_ref().map_or_else(String::new, |at| format!(", signed {at}"));
     let lines = [
         ("network", summary.name.clone()),
@@ -130,7 +133,14 @@ pub(crate) fn members(members: &[Member], wide: bool) -> String {
                 groups(&member.groups),
                 word(member.ipv4.as_ref()),
                 word(member.ipv6.as_ref()),
-                if member.this { "this" } else if member.up { "yes" } else { "no" }.to_owned(),
+                if member.this {
+                    "this"
+                } else if member.up {
+                    "yes"
+                } else {
+                    "no"
+                }
+                .to_owned(),
                 version(member.version),
                 member.drift.map_or_else(|| "-".to_owned(), |drift| drift.to_string()),
                 word(member.last_seen.as_ref()),
@@ -158,6 +168,21 @@ fn workloads(workloads: &[NetworkWorkload], wide: bool) -> String {
                 workload.dns.clone(),
             ]
         }),
+    )
+}
+
+pub(crate) fn created(network: &NetworkCreated, owner_key: &Path) -> String {
+    format!(
+        "network    {}\nid         {}\naddresses  {}\nowner key  {}\n",
+        network.name,
+        network.id,
+        [network.ipv4.as_ref(), Some(&network.ipv6)]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(", "),
+        owner_key.display()
     )
 }
 

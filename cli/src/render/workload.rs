@@ -127,10 +127,10 @@ pub(crate) fn records(records: &[DnsRecord], wide: bool) -> String {
                 record.kind.clone(),
                 record.data.clone(),
                 word(record.network.as_ref()),
-                record.node_id.as_ref().map_or_else(
-                    || "-".to_owned(),
-                    |node| if wide { node.clone() } else { short(node) },
-                ),
+                record
+                    .node_id
+                    .as_ref()
+                    .map_or_else(|| "-".to_owned(), |node| if wide { node.clone() } else { short(node) }),
             ]
         }),
     )

@@ -1,6 +1,8 @@
 //! `network`: what needs no signature of the owner; the rest is in the modules below.
 
+mod create;
 mod documents;
+mod owner;
 mod policy;
 
 pub(crate) use policy::TestResult;
@@ -60,6 +62,8 @@ pub(super) async fn run(client: &Client, out: Out, verb: NetworkVerb) -> Result<
             let request = NetworkQuery { network };
             change(client, out, paths::NETWORKS_LEAVE, &request, "left", "was left already").await
         }
+        NetworkVerb::Create(args) => create::run(client, out, args).await,
+        NetworkVerb::Admin(verb) => owner::run(client, out, verb).await,
         NetworkVerb::Policy(verb) => policy::run(client, out, verb).await,
         NetworkVerb::Documents(verb) => documents::run(client, out, verb).await,
     }
@@ -128,7 +132,9 @@ fn remark(invitation: &Invitation) {
         output::note(&invitation.note);
     }
     if invitation.mode != TicketMode::Pinned {
-        output::note("it is a secret: send it over a channel that you trust, and join with `sinew network join -`");
+        output::note(
+            "it is a secret: send it over a channel that you trust, and join with `sinew network join -`",
+        );
     }
 }
 

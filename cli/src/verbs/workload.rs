@@ -12,8 +12,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use sinew_control::api::{
-    ATTACH_MESSAGE_MAX, AttachAnswer, AttachNetwork, AttachRequest, AttachedBy, Detach, Detached, Watch, Workload,
-    Workloads, attach_answer, attach_socket,
+    ATTACH_MESSAGE_MAX, AttachAnswer, AttachNetwork, AttachRequest, AttachedBy, Detach, Detached, Watch,
+    Workload, Workloads, attach_answer, attach_socket,
 };
 use sinew_control::resolv::resolv_conf;
 use sinew_control::{ApiError, Exit, Versioned, paths};
@@ -90,7 +90,8 @@ fn attach(client: &Client, out: Out, args: AttachArgs) -> Result<(), ApiError> {
 }
 
 fn request(place: PlaceArgs, by: AttachedBy) -> AttachRequest {
-    let on = |on: crate::args::OnNetwork| AttachNetwork { network: on.network, ipv4: on.ipv4, interface: None };
+    let on =
+        |on: crate::args::OnNetwork| AttachNetwork { network: on.network, ipv4: on.ipv4, interface: None };
     AttachRequest {
         name: place.name,
         networks: place.networks.into_iter().map(on).collect(),
@@ -129,7 +130,10 @@ fn no_process(pid: u32, error: &std::io::Error) -> ApiError {
 /// Becomes a program inside a workload's namespace; returns only if it cannot.
 fn exec(workload: &Workload, command: &[std::ffi::OsString]) -> ApiError {
     let Some(netns) = &workload.netns else {
-        return ApiError::invalid(format!("{} is a virtual machine: it has no namespace here", workload.name), "");
+        return ApiError::invalid(
+            format!("{} is a virtual machine: it has no namespace here", workload.name),
+            "",
+        );
     };
     let namespace = match open(Path::new(netns)) {
         Ok(namespace) => namespace,

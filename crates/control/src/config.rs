@@ -43,6 +43,8 @@ pub struct Config {
     pub offload: Offload,
     /// The operators' socket.
     pub control: Control,
+    /// Names.
+    pub dns: Dns,
 }
 
 /// `[node]`.
@@ -172,6 +174,15 @@ impl Switch {
 pub struct Control {
     /// Path of the unix socket.
     pub socket: PathBuf,
+}
+
+/// `[dns]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dns {
+    /// Whether this node answers names of nodes and workloads.
+    pub enabled: bool,
+    /// The domain under which they stand.
+    pub domain: String,
 }
 
 /// A configuration together with the text it came from, so that it can be shown, edited and

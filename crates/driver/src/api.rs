@@ -22,7 +22,7 @@ use sinew_control::{ApiError, Versioned, paths};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::command::{Command, Reply};
+use crate::command::{Command, NodeCommand, Reply};
 
 /// Requests waiting for the loop; beyond it callers wait.
 pub(crate) const QUEUE: usize = 64;
@@ -45,41 +45,41 @@ pub(crate) async fn serve(listener: UnixListener, commands: Loop) -> std::io::Re
 
 fn router(commands: Loop) -> Router {
     Router::new()
-        .route(paths::STATUS, get(|State(l): State<Loop>| async move { ask(&l, Command::Status).await }))
-        .route(paths::PEERS, get(|State(l): State<Loop>| async move { ask(&l, Command::Peers).await }))
+        .route(paths::STATUS, get(|State(l): State<Loop>| async move { ask(&l, NodeCommand::Status).await }))
+        .route(paths::PEERS, get(|State(l): State<Loop>| async move { ask(&l, NodeCommand::Peers).await }))
         .route(
             paths::PEERS_ADD,
-            post(|State(l): State<Loop>, b: Bytes| async move { act(&l, &b, Command::PeerAdd).await }),
+            post(|State(l): State<Loop>, b: Bytes| async move { act(&l, &b, NodeCommand::PeerAdd).await }),
         )
         .route(
             paths::PEERS_REMOVE,
-            post(|State(l): State<Loop>, b: Bytes| async move { act(&l, &b, Command::PeerRemove).await }),
+            post(|State(l): State<Loop>, b: Bytes| async move { act(&l, &b, NodeCommand::PeerRemove).await }),
         )
         .route(
             paths::ROUTES,
             get(|State(l): State<Loop>, Query(q): Query<RoutesQuery>| async move {
-                ask(&l, |reply| Command::Routes(q.show, reply)).await
+                ask(&l, |reply| NodeCommand::Routes(q.show, reply)).await
             }),
         )
         .route(
             paths::ROUTES_GET,
             post(|State(l): State<Loop>, b: Bytes| async move {
-                act(&l, &b, |q: RouteQuery, reply| Command::RouteGet(q.target, reply)).await
+                act(&l, &b, |q: RouteQuery, reply| NodeCommand::RouteGet(q.target, reply)).await
             }),
         )
-        .route(paths::SESSIONS, get(|State(l): State<Loop>| async move { ask(&l, Command::Sessions).await }))
-        .route(paths::DROPS, get(|State(l): State<Loop>| async move { ask(&l, Command::Drops).await }))
-        .route(paths::GRAPH, get(|State(l): State<Loop>| async move { ask(&l, Command::Graph).await }))
-        .route(paths::KEY, get(|State(l): State<Loop>| async move { ask(&l, Command::Key).await }))
-        .route(paths::CONFIG, get(|State(l): State<Loop>| async move { ask(&l, Command::Config).await }))
+        .route(paths::SESSIONS, get(|State(l): State<Loop>| async move { ask(&l, NodeCommand::Sessions).await }))
+        .route(paths::DROPS, get(|State(l): State<Loop>| async move { ask(&l, NodeCommand::Drops).await }))
+        .route(paths::GRAPH, get(|State(l): State<Loop>| async move { ask(&l, NodeCommand::Graph).await }))
+        .route(paths::KEY, get(|State(l): State<Loop>| async move { ask(&l, NodeCommand::Key).await }))
+        .route(paths::CONFIG, get(|State(l): State<Loop>| async move { ask(&l, NodeCommand::Config).await }))
         .route(
             paths::CONFIG_RELOAD,
-            post(|State(l): State<Loop>| async move { ask(&l, Command::Reload).await }),
+            post(|State(l): State<Loop>| async move { ask(&l, NodeCommand::Reload).await }),
         )
         .route(
             paths::TRACE,
             post(|State(l): State<Loop>, b: Bytes| async move {
-                act(&l, &b, |q: TraceRequest, reply| Command::Trace { target: q.target, reply }).await
+                act(&l, &b, |q: TraceRequest, reply| NodeCommand::Trace { target: q.target, reply }).await
             }),
         )
         .route(paths::PING, post(ping))
@@ -89,17 +89,20 @@ fn router(commands: Loop) -> Router {
         .with_state(commands)
 }
 
-async fn ask<T: Serialize>(commands: &Loop, make: impl FnOnce(Reply<T>) -> Command) -> Response {
+async fn ask<T: Serialize, C: Into<Command>>(
+    commands: &Loop,
+    make: impl FnOnce(Reply<T>) -> C,
+) -> Response {
     match request(commands, make).await {
         Ok(answer) => Json(Versioned::new(answer)).into_response(),
         Err(error) => failure(&error),
     }
 }
 
-async fn act<Q: DeserializeOwned, T: Serialize>(
+async fn act<Q: DeserializeOwned, T: Serialize, C: Into<Command>>(
     commands: &Loop,
     body: &Bytes,
-    make: impl FnOnce(Q, Reply<T>) -> Command,
+    make: impl FnOnce(Q, Reply<T>) -> C,
 ) -> Response {
     match parse(body) {
         Ok(query) => ask(commands, |reply| make(query, reply)).await,
@@ -111,10 +114,13 @@ fn parse<Q: DeserializeOwned>(body: &Bytes) -> Result<Q, ApiError> {
     serde_json::from_slice(body).map_err(|error| ApiError::bad_request(format!("request body: {error}")))
 }
 
-async fn request<T>(commands: &Loop, make: impl FnOnce(Reply<T>) -> Command) -> Result<T, ApiError> {
+async fn request<T, C: Into<Command>>(
+    commands: &Loop,
+    make: impl FnOnce(Reply<T>) -> C,
+) -> Result<T, ApiError> {
     let (reply, answer) = oneshot::channel();
     let gone = || ApiError::internal("the daemon is stopping");
-    commands.send(make(reply)).await.map_err(|_| gone())?;
+    commands.send(make(reply).into()).await.map_err(|_| gone())?;
     answer.await.map_err(|_| gone())?
 }
 
@@ -153,7 +159,7 @@ async fn ping(State(commands): State<Loop>, body: Bytes) -> Response {
 
 async fn probe(commands: &Loop, query: &PingRequest, seq: u32) -> Result<String, ApiError> {
     let (target, timeout_ms) = (query.target.clone(), query.timeout_ms);
-    let answer = request(commands, |reply| Command::Ping { target, seq, timeout_ms, reply }).await?;
+    let answer = request(commands, |reply| NodeCommand::Ping { target, seq, timeout_ms, reply }).await?;
     let mut line =
         serde_json::to_string(&Versioned::new(answer)).map_err(|e| ApiError::internal(e.to_string()))?;
     line.push('\n');

@@ -98,7 +98,6 @@ async fn carry_out(
 ) -> Result<sinew_control::api::AttachAnswer, ApiError> {
     let (reply, answer) = oneshot::channel();
     let gone = |()| ApiError::internal("the daemon is stopping");
-    let command = Command::Workload(WorkloadCommand::Attach(attach, reply));
-    commands.send(command).await.map_err(|_| gone(()))?;
+    commands.send(WorkloadCommand::Attach(attach, reply).into()).await.map_err(|_| gone(()))?;
     answer.await.map_err(|_| gone(()))?
 }

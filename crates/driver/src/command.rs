@@ -13,8 +13,16 @@ use crate::attach::Attach;
 /// Where an answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, ApiError>>;
 
-/// One request of the control API.
+/// One request.
 pub(crate) enum Command {
+    Node(NodeCommand),
+    Network(NetworkCommand),
+    Workload(WorkloadCommand),
+    Dns(DnsCommand),
+}
+
+/// Requests about the node itself.
+pub(crate) enum NodeCommand {
     Status(Reply<Status>),
     Peers(Reply<Peers>),
     PeerAdd(PeerAdd, Reply<PeerChanged>),
@@ -38,9 +46,6 @@ pub(crate) enum Command {
     Key(Reply<Key>),
     Config(Reply<LoadedConfig>),
     Reload(Reply<Reload>),
-    Network(NetworkCommand),
-    Workload(WorkloadCommand),
-    Dns(DnsCommand),
 }
 
 /// Requests about private networks.
@@ -66,6 +71,8 @@ pub(crate) enum WorkloadCommand {
     List(Reply<api::Workloads>),
     Attach(Attach, Reply<api::AttachAnswer>),
     Detach(api::Detach, Reply<api::Detached>),
+    /// What a workload's key has to sign.
+    Terms(api::LeaseQuery, Reply<api::LeaseTerms>),
     Lease(api::LeaseRenewal, Reply<api::Leased>),
 }
 
@@ -74,4 +81,28 @@ pub(crate) enum DnsCommand {
     Query(api::DnsQuery, Reply<api::DnsAnswer>),
     Records(api::DnsRecordsQuery, Reply<api::DnsRecords>),
     Status(Reply<api::DnsStatus>),
+}
+
+impl From<NodeCommand> for Command {
+    fn from(command: NodeCommand) -> Self {
+        Self::Node(command)
+    }
+}
+
+impl From<NetworkCommand> for Command {
+    fn from(command: NetworkCommand) -> Self {
+        Self::Network(command)
+    }
+}
+
+impl From<WorkloadCommand> for Command {
+    fn from(command: WorkloadCommand) -> Self {
+        Self::Workload(command)
+    }
+}
+
+impl From<DnsCommand> for Command {
+    fn from(command: DnsCommand) -> Self {
+        Self::Dns(command)
+    }
 }

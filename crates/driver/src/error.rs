@@ -3,9 +3,11 @@
 use std::io;
 
 use sinew_carrier::CarrierError;
+use sinew_platform::confine::ConfineError;
 use sinew_platform::net::NetError;
 use sinew_platform::privilege::Missing;
 use sinew_platform::socket::SocketError;
+use sinew_store::StoreError;
 use sinew_tun::TunError;
 
 /// The host could not be set up, or was taken away.
@@ -26,6 +28,15 @@ pub enum RunError {
     /// The control socket.
     #[error(transparent)]
     Control(#[from] SocketError),
+    /// Privileges that cannot be given up.
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
+    /// The state folder.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The name server.
+    #[error("no name server can be started: {0}")]
+    Names(String),
     /// No random bytes.
     #[error("no random bytes from the system: {0}")]
     Random(#[from] getrandom::Error),

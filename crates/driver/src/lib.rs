@@ -4,19 +4,27 @@
 //! nothing. [`run`] sets up the host, feeds the node until a signal comes, and undoes what it did.
 
 mod api;
+mod attach;
 mod codel;
 mod command;
+mod confine;
 mod error;
+mod interfaces;
+mod names;
+mod networks;
 mod offload;
 mod operate;
+mod persist;
 mod selftest;
 mod setup;
 mod shell;
 mod signals;
 mod socket_queue;
+mod tenants;
 mod twins;
 mod view;
 mod wait;
+mod workloads;
 
 pub use error::RunError;
 pub use setup::{Start, run};

@@ -12,9 +12,10 @@ use sinew_control::config::{self, Change, ConfigFile};
 use sinew_control::{ApiError, target, time};
 use sinew_node::{Node, PeerConfig, PingAnswer, TraceHop};
 use sinew_platform::clock;
+use sinew_platform::confine::Gap;
 use sinew_types::{DropReason, Instant, Metric, NodeId};
 
-use crate::command::{Command, Reply};
+use crate::command::{NodeCommand, Reply};
 use crate::offload::InUse;
 use crate::setup;
 use crate::twins::{self, Twins};
@@ -34,6 +35,8 @@ pub(crate) struct Operations {
     traces: BTreeMap<u64, (NodeId, Reply<Trace>)>,
     next_request: u64,
     twins: Twins,
+    /// What this kernel lacks to keep the daemon in.
+    gaps: Vec<Gap>,
 }
 
 impl Operations {
@@ -43,6 +46,7 @@ impl Operations {
         tun: Option<(String, u16)>,
         offload: InUse,
         key: Key,
+        gaps: Vec<Gap>,
     ) -> Self {
         Self {
             config,
@@ -57,34 +61,35 @@ impl Operations {
             traces: BTreeMap::new(),
             next_request: 0,
             twins: Twins::default(),
+            gaps,
         }
     }
 
     /// Carries out one request. A caller that has gone away is no error.
-    pub(crate) fn handle(&mut self, node: &mut Node, command: Command, now: Instant) {
+    pub(crate) fn handle(&mut self, node: &mut Node, command: NodeCommand, now: Instant) {
         match command {
-            Command::Status(reply) => drop(reply.send(Ok(self.status(node, now)))),
-            Command::Peers(reply) => {
+            NodeCommand::Status(reply) => drop(reply.send(Ok(self.status(node, now)))),
+            NodeCommand::Peers(reply) => {
                 drop(reply.send(Ok(view::peers(node, &self.names, &mut self.rates, now))));
             }
-            Command::PeerAdd(add, reply) => drop(reply.send(self.peer_add(node, &add, now))),
-            Command::PeerRemove(remove, reply) => drop(reply.send(self.peer_remove(node, &remove, now))),
-            Command::Routes(show, reply) => drop(reply.send(Ok(view::routes(node, show, now)))),
-            Command::RouteGet(text, reply) => {
+            NodeCommand::PeerAdd(add, reply) => drop(reply.send(self.peer_add(node, &add, now))),
+            NodeCommand::PeerRemove(remove, reply) => drop(reply.send(self.peer_remove(node, &remove, now))),
+            NodeCommand::Routes(show, reply) => drop(reply.send(Ok(view::routes(node, show, now)))),
+            NodeCommand::RouteGet(text, reply) => {
                 let answer =
                     self.target(node, &text, now).map(|target| view::route_answer(node, target, now));
                 drop(reply.send(answer));
             }
-            Command::Sessions(reply) => drop(reply.send(Ok(view::sessions(node, now)))),
-            Command::Drops(reply) => drop(reply.send(Ok(Drops::from(&node.drops())))),
-            Command::Graph(reply) => drop(reply.send(Ok(view::graph(node, &self.names, now)))),
-            Command::Ping { target, seq, timeout_ms, reply } => {
+            NodeCommand::Sessions(reply) => drop(reply.send(Ok(view::sessions(node, now)))),
+            NodeCommand::Drops(reply) => drop(reply.send(Ok(Drops::from(&node.drops())))),
+            NodeCommand::Graph(reply) => drop(reply.send(Ok(view::graph(node, &self.names, now)))),
+            NodeCommand::Ping { target, seq, timeout_ms, reply } => {
                 self.start_ping(node, &target, seq, timeout_ms, reply, now);
             }
-            Command::Trace { target, reply } => self.start_trace(node, &target, reply, now),
-            Command::Key(reply) => drop(reply.send(Ok(self.key.clone()))),
-            Command::Config(reply) => drop(reply.send(Ok(self.loaded()))),
-            Command::Reload(reply) => drop(reply.send(self.reload(node, now))),
+            NodeCommand::Trace { target, reply } => self.start_trace(node, &target, reply, now),
+            NodeCommand::Key(reply) => drop(reply.send(Ok(self.key.clone()))),
+            NodeCommand::Config(reply) => drop(reply.send(Ok(self.loaded()))),
+            NodeCommand::Reload(reply) => drop(reply.send(self.reload(node, now))),
         }
     }
 
@@ -133,6 +138,9 @@ impl Operations {
         if status.peers_total > 0 && status.peers_up == 0 {
             let text = format!("none of {} peers answers", status.peers_total);
             note("no_peer", Severity::Error, text, "`sinew peers` shows the last error of each");
+        }
+        for gap in &self.gaps {
+            note(gap.code(), Severity::Info, gap.text(), gap.fix());
         }
         let drops = node.drops();
         let attacks = [

@@ -22,6 +22,7 @@ pub(crate) struct Kept {
     pub(crate) networks: Vec<Entry>,
     pub(crate) documents: Vec<Entry>,
     pub(crate) workloads: Vec<Record>,
+    pub(crate) journal: Vec<Entry>,
 }
 
 impl Persist {
@@ -32,6 +33,7 @@ impl Persist {
         let kept = Kept {
             networks: store.all(Table::Networks)?,
             documents: store.all(Table::Documents)?,
+            journal: store.all(Table::Journal)?,
             workloads: workloads.iter().filter_map(|(_, bytes)| Record::from_bytes(bytes)).collect(),
         };
         Ok((Self { writer: Writer::start(store, QUEUE_DEFAULT)? }, kept))
@@ -44,32 +46,37 @@ impl Persist {
     pub(crate) fn delete_workload(&self, id: &str) {
         let mut batch = Batch::new();
         batch.delete(Table::Workloads, id.as_bytes());
-        self.submit(batch);
+        self.submit(batch, |_| {});
     }
 
     /// Forgets all of a network.
     pub(crate) fn delete_network(&self, network: &NetworkId) {
         let mut batch = Batch::new();
         let key = network.key();
-        batch.delete(Table::Networks, key.as_bytes()).delete_prefix(Table::Documents, key.as_bytes());
-        self.submit(batch);
+        batch
+            .delete(Table::Networks, key.as_bytes())
+            .delete_prefix(Table::Documents, key.as_bytes())
+            .delete_prefix(Table::Journal, key.as_bytes());
+        self.submit(batch, |_| {});
     }
 
     pub(crate) fn put(&self, table: Table, key: &[u8], value: &[u8]) {
         let mut batch = Batch::new();
         match batch.put(table, key, value) {
-            Ok(_) => self.submit(batch),
+            Ok(_) => self.submit(batch, |_| {}),
             Err(error) => error!(%error, "not stored"),
         }
     }
 
     /// Hands a batch over. A full queue means a disk that does not answer: then the loop waits for
-    /// it, since what a peer was told must not be forgotten.
-    pub(crate) fn submit(&self, batch: Batch) {
-        let done = |result: Result<(), std::sync::Arc<StoreError>>| {
-            if let Err(error) = result {
+    /// it, since what a peer was told must not be forgotten. `then` hears, on the writer's thread,
+    /// whether it is on the disk.
+    pub(crate) fn submit(&self, batch: Batch, then: impl FnOnce(bool) + Send + 'static) {
+        let done = move |result: Result<(), std::sync::Arc<StoreError>>| {
+            if let Err(error) = &result {
                 error!(%error, "state not stored");
             }
+            then(result.is_ok());
         };
         let mut waiting = Some((batch, Box::new(done) as sinew_store::Done));
         while let Some((batch, done)) = waiting.take() {

@@ -4,15 +4,16 @@
 //! TUN device and its address last. Everything made here is removed when its owner is dropped: the
 //! kernel takes a TUN device and its routes away with its descriptor, also after `kill -9`.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 
 use sinew_carrier::Datagrams as _;
 use sinew_carrier::tcp::{TcpCarrier, TcpLimits};
 use sinew_carrier::udp::UdpCarrier;
-use sinew_control::api::{Key, Listener};
+use sinew_control::api::{Key, Listener, attach_socket};
 use sinew_control::config::{self, ConfigFile, Inbound, Mtu, Switch};
 use sinew_control::secrets::Secret;
+use sinew_helper::{Connection, Helper};
 use sinew_node::{Accept, Config, InboundPolicy, Node, Offloads, Ports, Rule, Service, UdpSocket};
 use sinew_platform::net::{InterfaceAddress, Net};
 use sinew_platform::privilege::{self, Capability};
@@ -22,13 +23,21 @@ use sinew_types::{Identity, MeshAddr};
 use tokio::sync::mpsc;
 use tracing::info;
 
+use crate::confine::confine;
+use crate::attach;
 use crate::error::RunError;
+use crate::interfaces::Interfaces;
+use crate::names::Names;
 use crate::offload::InUse;
 use crate::operate::{Operations, peer_config};
+use crate::persist::Persist;
 use crate::shell::Shell;
 use crate::signals::Signals;
+use crate::tenants::{Surroundings, Tenants};
 use crate::{api, command::Command};
 
+/// Where names are asked for.
+const DNS_PORT: u16 = 53;
 /// Routers kept in the routing table (ROUTING §4.6).
 const MAX_ROUTES: usize = 4096;
 /// Device MTU that fits UDP over IPv6, or over IPv4 alone, on Ethernet (protocol A4).
@@ -47,6 +56,8 @@ pub struct Start {
     pub identity: Identity,
     /// The mesh secret; `None` = open mesh.
     pub secret: Option<Secret>,
+    /// The process that keeps the privileges this one gives up once it is set up.
+    pub helper: Connection,
 }
 
 /// Runs a node until a signal ends it. `ready` is called once everything stands.
@@ -59,11 +70,12 @@ pub fn run(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
 }
 
 async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
-    let Start { file, identity, secret } = start;
+    let Start { file, identity, secret, helper } = start;
     let config = &file.config;
     if config.tun.enabled {
         privilege::check(&[Capability::NetAdmin])?;
     }
+    let helper = Helper::new(helper)?;
     let mut signals = Signals::new()?;
     let udp = bind_udp(&config.listen.udp)?;
     let mut offload = InUse::of_sockets(&config.offload, &udp).await;
@@ -72,6 +84,7 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
         config.listen.tcp.iter().map(|&addr| tcp.listen(addr)).collect::<Result<_, _>>()?;
     let group = socket::group_id(OPERATORS).map(|_| OPERATORS);
     let (control, guard) = socket::unix_listener(&config.control.socket, SOCKET_MODE, group)?;
+    let (door, door_guard) = socket::unix_listener(&attach_socket(&config.control.socket), SOCKET_MODE, group)?;
     let address = identity.node_id().address();
     let mut tun = match config.tun.enabled {
         true => Some(open_tun(config, &udp, address).await?),
@@ -90,16 +103,43 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     let listeners = listeners(&udp, &tcp_addrs).await;
     info!(node = %address, "node starts");
     let (commands, requests) = mpsc::channel::<Command>(api::QUEUE);
-    let server = tokio::spawn(api::serve(control, commands));
-    let operations = Operations::new(file, listeners, summary, offload, key);
-    let mut shell = Shell::new(node, udp, tcp, tun.map(|(device, _)| device), requests, operations);
+    let servers =
+        [tokio::spawn(attach::serve(door, commands.clone())), tokio::spawn(api::serve(control, commands))];
+    let host_names = bind_names(config, address);
+    let (state_dir, dns) = (config.node.state_dir.clone(), config.dns.clone());
+    let socket = config.control.socket.clone();
+    let gaps = confine(&file)?;
+    // Threads of their own, which must have given up as much: from here on.
+    let (persist, kept) = Persist::open(&state_dir)?;
+    let mut names = Names::start(dns.enabled, &dns.domain).map_err(RunError::Names)?;
+    if let Some((udp, tcp)) = host_names {
+        names.serve_host(udp, tcp);
+    }
+    let tenants = Tenants::new(helper, persist, names, Surroundings { offloads, mtu, socket });
+    let operations = Operations::new(file, listeners, summary, offload, key, gaps);
+    let interfaces = Interfaces::new(tun.map(|(device, _)| device));
+    let mut shell = Shell::new(node, udp, tcp, interfaces, requests, operations, tenants);
+    shell.restore(kept);
     ready();
     let result = shell.run(&mut signals).await;
-    server.abort();
-    // An aborted task answers with its own end; the socket's name goes with the guard.
-    let _ = server.await;
-    drop(guard);
+    for server in servers {
+        server.abort();
+        // An aborted task answers with its own end; the socket's name goes with the guard.
+        let _ = server.await;
+    }
+    drop((guard, door_guard));
     Ok(result?)
+}
+
+/// Where the host's own programs may ask for names: this node's address, port 53. Somebody else may
+/// have that port; the mesh works without.
+fn bind_names(config: &config::Config, address: MeshAddr) -> Option<(UdpSocket, TcpListener)> {
+    if !config.dns.enabled || !config.tun.enabled {
+        return None;
+    }
+    let at = SocketAddr::new(IpAddr::V6(address.to_ipv6()), DNS_PORT);
+    let bound = UdpSocket::bind(at).and_then(|udp| Ok((udp, TcpListener::bind(at)?)));
+    bound.inspect_err(|error| info!(%error, "no name server for the host at {at}")).ok()
 }
 
 fn seed() -> Result<[u8; 32], RunError> {

@@ -15,7 +15,7 @@ use sinew_carrier::udp::UdpCarrier;
 use sinew_carrier::{Datagrams, RecvBuffer, SendError};
 use sinew_node::{Event, Node};
 use sinew_platform::clock;
-use sinew_tun::{Tun as _, TunDevice};
+use sinew_tun::Tun as _;
 use sinew_types::{CarrierKind, DropReason, InterfaceId, NodeId, PathAddr};
 use tokio::sync::mpsc;
 use tokio::time::Instant as TokioInstant;
@@ -24,8 +24,10 @@ use tracing::{debug, info, warn};
 use crate::command::Command;
 use crate::interfaces::Interfaces;
 use crate::operate::Operations;
+use crate::persist::Kept;
 use crate::signals::Signals;
 use crate::socket_queue::{CONGESTION_EXPERIENCED, SocketQueue};
+use crate::tenants::Tenants;
 use crate::wait::{Alarm, Rota, Sources, Wake};
 
 /// Bytes read from the TUN in one turn: a few super-packets, some 100 µs of work, so that whatever
@@ -70,6 +72,7 @@ pub(crate) struct Shell {
     pub(crate) interfaces: Interfaces,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) operations: Operations,
+    tenants: Tenants,
     connecting: Connecting,
     resolved: (mpsc::Sender<Resolved>, mpsc::Receiver<Resolved>),
     /// How long datagrams wait in the sockets, one for each of `udp`.
@@ -87,9 +90,10 @@ impl Shell {
         node: Node,
         udp: Vec<UdpCarrier>,
         tcp: TcpCarrier,
-        tun: Option<TunDevice>,
+        interfaces: Interfaces,
         commands: mpsc::Receiver<Command>,
         operations: Operations,
+        tenants: Tenants,
     ) -> Self {
         let udp_queues = udp.iter().map(|_| SocketQueue::default()).collect();
         let batches = udp.iter().all(UdpCarrier::aggregation);
@@ -98,8 +102,9 @@ impl Shell {
             node,
             udp,
             tcp,
-            interfaces: Interfaces::new(tun),
+            interfaces,
             commands,
+            tenants,
             operations,
             connecting: Connecting::new(),
             waiting: udp_queues,
@@ -123,6 +128,10 @@ impl Shell {
                 Wake::Alarm => {}
                 Wake::Timer => self.node.handle_timeout(clock::boottime()),
                 Wake::Command(command) => self.on_command(command),
+                Wake::Finished(finished) => {
+                    let now = clock::boottime();
+                    self.tenants.on_finished(&mut self.node, &mut self.interfaces, finished, now);
+                }
                 Wake::Resolved(r) => self.node.handle_resolved(r.peer, &r.addresses, clock::boottime()),
                 Wake::Reload => self.on_reload_signal(),
                 Wake::Stop(signal) => {
@@ -131,6 +140,11 @@ impl Shell {
                 }
             }
         }
+    }
+
+    /// Takes up what an earlier run left.
+    pub(crate) fn restore(&mut self, kept: Kept) {
+        self.tenants.restore(&mut self.node, kept, clock::boottime());
     }
 
     async fn wait(&mut self, signals: &mut Signals) -> io::Result<Wake> {
@@ -146,6 +160,7 @@ impl Shell {
             interfaces: Some(&self.interfaces).filter(|_| !paused),
             tcp: &mut self.tcp,
             commands: &mut self.commands,
+            finished: self.tenants.finished(),
             resolved: &mut self.resolved.1,
             alarm: &mut self.alarm,
         };
@@ -231,6 +246,11 @@ impl Shell {
         Ok(())
     }
 
+    fn on_interface_lost(&mut self, id: InterfaceId, error: &io::Error) {
+        debug!(%error, interface = id.0, "a workload's device");
+        self.tenants.on_interface_lost(&mut self.node, &mut self.interfaces, id, clock::boottime());
+    }
+
     fn on_tcp(&mut self, event: TcpEvent) {
         let now = clock::boottime();
         let path = |local, remote| PathAddr { carrier: CarrierKind::Tcp, local, remote };
@@ -254,7 +274,15 @@ impl Shell {
 
     fn on_command(&mut self, command: Command) {
         self.operations.offload.look_at(&self.udp);
-        self.operations.handle(&mut self.node, command, clock::boottime());
+        let (node, now) = (&mut self.node, clock::boottime());
+        match command {
+            Command::Network(command) => self.tenants.on_network_command(node, command, now),
+            Command::Workload(command) => {
+                self.tenants.on_workload_command(node, &mut self.interfaces, command, now);
+            }
+            Command::Dns(command) => self.tenants.on_dns_command(command),
+            Command::Node(command) => self.operations.handle(node, command, now),
+        }
     }
 
     fn on_reload_signal(&mut self) {
@@ -302,6 +330,9 @@ impl Shell {
                 if let Some(line) = self.operations.note_duplicate(&self.node, node, clock::boottime()) {
                     warn!("{line}");
                 }
+            }
+            Event::Overlay(event) => {
+                self.tenants.on_event(&mut self.node, &mut self.interfaces, event, clock::boottime());
             }
             Event::PingDone { request, answer } => self.operations.on_ping(request, answer),
             Event::TraceDone { request, hops, complete } => {

@@ -13,14 +13,14 @@ use std::time::Duration;
 use sinew_carrier::tcp::{TcpCarrier, TcpEvent};
 use sinew_carrier::udp::UdpCarrier;
 use sinew_types::InterfaceId;
-use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::command::Command;
 use crate::interfaces::Interfaces;
 use crate::shell::Resolved;
 use crate::signals::Signals;
-use crate::workloads::Finished;
+use crate::tenants::Finished;
 
 /// Turns of packets in a row before everything else is asked first.
 const PATIENCE: u32 = 64;
@@ -89,7 +89,7 @@ pub(crate) struct Sources<'a> {
     pub(crate) interfaces: Option<&'a Interfaces>,
     pub(crate) tcp: &'a mut TcpCarrier,
     pub(crate) commands: &'a mut Receiver<Command>,
-    pub(crate) finished: &'a mut Receiver<Finished>,
+    pub(crate) finished: &'a mut UnboundedReceiver<Finished>,
     pub(crate) resolved: &'a mut Receiver<Resolved>,
     pub(crate) alarm: &'a mut Alarm,
 }

@@ -33,10 +33,12 @@ use crate::interfaces::Interfaces;
 use crate::names::Names;
 use crate::networks::{self, Placed};
 use crate::persist::Persist;
+use crate::tenants::{Finished as Report, Surroundings};
 pub(crate) use record::{InterfaceRecord, Record};
 
-/// Outcomes waiting for the loop.
-pub(crate) const QUEUE: usize = 64;
+/// MTU of workloads on a node without a device of its own: it fits UDP over IPv6 on Ethernet
+/// (protocol A4).
+const DEFAULT_MTU: u16 = 1416;
 /// Most workloads of a node.
 const MAX_WORKLOADS: usize = 1024;
 
@@ -77,8 +79,8 @@ pub(crate) struct Parts<'a> {
 
 /// The workloads of this node.
 pub(crate) struct Workloads {
-    helper: Option<Arc<Helper>>,
-    finished: mpsc::Sender<Finished>,
+    helper: Arc<Helper>,
+    reports: mpsc::UnboundedSender<Report>,
     running: BTreeMap<String, Running>,
     next_interface: u32,
     /// As the node's own device: what its kernel was found to do.
@@ -89,24 +91,27 @@ pub(crate) struct Workloads {
 }
 
 impl Workloads {
-    pub(crate) fn new(
-        helper: Option<Helper>,
-        finished: mpsc::Sender<Finished>,
-        offloads: Offloads,
-        mtu: u16,
-        control: PathBuf,
-    ) -> Self {
-        let helper = helper.map(Arc::new);
-        let running = BTreeMap::new();
-        Self { helper, finished, running, next_interface: InterfaceId::NODE.0, offloads, mtu, control }
+    pub(crate) fn new(helper: Arc<Helper>, reports: mpsc::UnboundedSender<Report>, around: Surroundings) -> Self {
+        Self {
+            helper,
+            reports,
+            running: BTreeMap::new(),
+            next_interface: InterfaceId::NODE.0,
+            offloads: around.offloads,
+            mtu: around.mtu.unwrap_or(DEFAULT_MTU),
+            control: around.socket,
+        }
     }
 
     /// Carries out one request. A caller that has gone away is no error.
     pub(crate) fn handle(&mut self, parts: &mut Parts<'_>, command: WorkloadCommand, now: Instant) {
         match command {
-            WorkloadCommand::List(reply) => drop(reply.send(Ok(self.list(parts, now)))),
+            WorkloadCommand::List(reply) => drop(reply.send(Ok(self.list(parts)))),
             WorkloadCommand::Attach(attach, reply) => self.attach(parts, attach, reply, now),
             WorkloadCommand::Detach(detach, reply) => self.detach(parts, &detach, reply, now),
+            WorkloadCommand::Terms(query, reply) => {
+                drop(reply.send(networks::lease_terms(parts.node, &query, now)));
+            }
             WorkloadCommand::Lease(renewal, reply) => {
                 let result = self.find(&renewal.workload).and_then(|id| self.renew(parts, &id, &renewal, now));
                 drop(reply.send(result));
@@ -151,22 +156,17 @@ impl Workloads {
         now: Instant,
     ) {
         let Attach { request, netns, watch } = attach;
-        let Some(helper) = self.helper.clone() else {
-            let text = "this node runs without the helper process, and so without workloads";
-            return drop(reply.send(Err(ApiError::unsupported(text))));
-        };
         let record = match self.check(&request).and_then(|()| self.place(parts, &request, now)) {
             Ok(record) => record,
             Err(error) => return drop(reply.send(Err(error))),
         };
         let running = Running { record: record.clone(), interfaces: vec![], pending: true, broken: false };
         self.running.insert(record.id.clone(), running);
-        let finished = self.finished.clone();
+        let (helper, reports) = (Arc::clone(&self.helper), self.reports.clone());
         tokio::spawn(async move {
             let result = make_interfaces(&helper, &record, Some(netns)).await;
             let asker = Asker::Caller { reply, watch };
-            // The loop is gone only when the daemon stops; the helper keeps what it made.
-            let _ = finished.send(Finished::Attached { record, result, asker }).await;
+            tell(&reports, Finished::Attached { record, result, asker });
         });
     }
 
@@ -200,7 +200,8 @@ impl Workloads {
                 Ok(one) => placed.push(one),
                 Err(error) => {
                     for one in &placed {
-                        networks::give_back(parts.node, &one.network, &request.name, now);
+                        let keyed = request.key.is_some();
+                        networks::give_back(parts.node, &one.network, &request.name, keyed, now);
                     }
                     return Err(error);
                 }
@@ -210,7 +211,8 @@ impl Workloads {
         let interfaces = placed.into_iter().zip(wishes).map(|(one, wish)| InterfaceRecord {
             network: one.network.to_string(),
             network_name: one.name,
-            name: wish.interface.clone(),
+            // Of a machine's TAP device it is the name outside.
+            name: wish.interface.clone().filter(|_| !request.tap),
             mtu: self.mtu,
             ipv4: one.ipv4,
             ipv6: one.ipv6,
@@ -227,7 +229,7 @@ impl Workloads {
             watch: request.watch,
             by: request.by,
             tag: request.tag.clone(),
-            tap: request.tap.clone(),
+            tap: request.networks.first().and_then(|first| first.interface.clone()).filter(|_| request.tap),
         })
     }
 
@@ -344,21 +346,20 @@ impl Workloads {
         parts.names.stop(id);
         let record = running.record;
         self.give_back(parts, &record, now);
-        let Some(helper) = self.helper.clone() else { return };
-        let finished = self.finished.clone();
+        let (helper, reports) = (Arc::clone(&self.helper), self.reports.clone());
         tokio::spawn(async move {
             let mut result = Ok(());
             for helper_id in record.helper_ids() {
                 result = result.and(helper.detach(&helper_id).await);
             }
-            let _ = finished.send(Finished::Detached { id: record.id, name: record.name, result, reply }).await;
+            tell(&reports, Finished::Detached { id: record.id, name: record.name, result, reply });
         });
     }
 
     fn give_back(&self, parts: &mut Parts<'_>, record: &Record, now: Instant) {
         parts.persist.delete_workload(&record.id);
         for network in record.interfaces.iter().filter_map(InterfaceRecord::network_id) {
-            networks::give_back(parts.node, &network, &record.name, now);
+            networks::give_back(parts.node, &network, &record.name, record.key.is_some(), now);
         }
     }
 
@@ -389,12 +390,11 @@ impl Workloads {
 
     /// Takes up again what an earlier run attached, and lets go what it began and nobody remembers.
     pub(crate) fn restore(&mut self, records: Vec<Record>) {
-        let Some(helper) = self.helper.clone() else { return };
         for record in &records {
             let running = Running { record: record.clone(), interfaces: vec![], pending: true, broken: false };
             self.running.insert(record.id.clone(), running);
         }
-        let finished = self.finished.clone();
+        let (helper, reports) = (Arc::clone(&self.helper), self.reports.clone());
         tokio::spawn(async move {
             let known: Vec<_> = records.iter().flat_map(Record::helper_ids).collect();
             match helper.list().await {
@@ -412,9 +412,9 @@ impl Workloads {
                 let ended = record.watch.is_some_and(|w| !process::is_running(w.pid, w.start_ticks));
                 let result = make_interfaces(&helper, &record, None).await;
                 let id = record.id.clone();
-                let _ = finished.send(Finished::Attached { record, result, asker: Asker::Restart }).await;
+                tell(&reports, Finished::Attached { record, result, asker: Asker::Restart });
                 if ended {
-                    let _ = finished.send(Finished::Ended { id }).await;
+                    tell(&reports, Finished::Ended { id });
                 }
             }
         });
@@ -434,10 +434,10 @@ impl Workloads {
     /// Tells the loop when the process ends.
     fn watch(&self, id: &str, ended: Option<OwnedFd>) {
         let Some(ended) = ended else { return };
-        let (finished, id) = (self.finished.clone(), id.to_owned());
+        let (reports, id) = (self.reports.clone(), id.to_owned());
         tokio::spawn(async move {
             if process::ended(ended).await.is_ok() {
-                let _ = finished.send(Finished::Ended { id }).await;
+                tell(&reports, Finished::Ended { id });
             }
         });
     }
@@ -449,9 +449,16 @@ impl Workloads {
         renewal: &api::LeaseRenewal,
         now: Instant,
     ) -> Result<api::Leased, ApiError> {
-        let until = networks::take_leases(parts.node, &renewal.leases, now)?;
+        let running = self.running.get(id).ok_or_else(|| ApiError::unknown_workload(id))?;
+        let interfaces = &running.record.interfaces;
+        let until = networks::take_leases(parts.node, interfaces, &renewal.leases, now)?;
         Ok(api::Leased { id: id.to_owned(), until })
     }
+}
+
+/// The loop is gone only when the daemon stops; the helper keeps what it made.
+fn tell(reports: &mpsc::UnboundedSender<Report>, finished: Finished) {
+    let _ = reports.send(Report::Workload(finished));
 }
 
 /// Asks the helper for all interfaces of a workload; those that were made go again if one fails.

@@ -14,9 +14,7 @@ use thiserror::Error;
 use tokio::sync::Mutex;
 
 use crate::codec::{Attach, Id, MAX_MESSAGE, Reply, Request, Why};
-
-/// The word that makes `sinewd` a helper instead of a daemon, as its only argument but one.
-pub const ARGUMENT: &str = "--helper";
+use crate::serve::Arguments;
 
 /// How long the helper may take to undo what it did, milliseconds.
 const PATIENCE_MS: u16 = 5_000;
@@ -80,8 +78,7 @@ impl Connection {
         let (end, other) = Seqpacket::pair()?;
         let child = Command::new(program)
             .arg0("sinewd-helper")
-            .arg(ARGUMENT)
-            .arg(std::path::absolute(socket)?)
+            .args(Arguments::new(socket)?.words())
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::from(OwnedFd::from(other)))

@@ -30,7 +30,7 @@ mod pins;
 mod rules;
 mod serve;
 
-pub use client::{ARGUMENT, Attached, Connection, DnsSockets, Helper, HelperError};
+pub use client::{Attached, Connection, DnsSockets, Helper, HelperError};
 pub use codec::{Attach, Id, Prefix, Why};
 pub use serve::{End, run, serve};
 

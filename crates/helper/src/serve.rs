@@ -5,9 +5,10 @@
 //! holds it open. Signals that are meant for the daemon (a terminal's, a service manager's) are
 //! ignored, because the daemon's own clean end still needs the helper.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -16,10 +17,15 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Pid, dup2_stdin, getppid};
 use sinew_platform::seqpacket::Seqpacket;
-use sinew_platform::{privilege, socket};
+use sinew_platform::{confine, privilege, socket};
 
 use crate::attachments::Attachments;
 use crate::codec::{MAX_MESSAGE, Request};
+
+/// The words that make `sinewd` a helper instead of a daemon: the first, and one of two last.
+const ARGUMENT: &str = "--helper";
+const MADE: &str = "folder-made";
+const FOUND: &str = "folder-found";
 
 /// Sent by the kernel when the daemon is gone; nobody else uses it.
 const ORPHANED: Signal = Signal::SIGUSR1;
@@ -35,16 +41,47 @@ pub enum End {
     Malformed,
 }
 
-/// The whole life of a helper process. `socket` is the daemon's control socket; standard input is
-/// the connection to it.
-pub fn run(socket: &Path) -> ExitCode {
+/// What a helper is started with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Arguments {
+    /// The daemon's control socket.
+    socket: PathBuf,
+    /// The daemon makes the socket's folder, so that it has to go again.
+    made: bool,
+}
+
+impl Arguments {
+    pub(crate) fn new(socket: &Path) -> io::Result<Self> {
+        let socket = std::path::absolute(socket)?;
+        let made = !socket.parent().unwrap_or(Path::new("/")).exists();
+        Ok(Self { socket, made })
+    }
+
+    /// As words of a command line.
+    pub(crate) fn words(&self) -> [OsString; 3] {
+        let made = if self.made { MADE } else { FOUND };
+        [ARGUMENT.into(), self.socket.clone().into(), made.into()]
+    }
+
+    /// Reads them back; `None` if this is no helper.
+    fn read(mut words: impl Iterator<Item = OsString>) -> Option<Self> {
+        let (first, socket, made) = (words.next()?, words.next()?, words.next()?);
+        let whole = first == ARGUMENT && (made == MADE || made == FOUND) && words.next().is_none();
+        whole.then(|| Self { socket: socket.into(), made: made == MADE })
+    }
+}
+
+/// The whole life of a helper process, if this is one: call it first of all in `main`.
+pub fn run() -> Option<ExitCode> {
+    let arguments = Arguments::read(std::env::args_os().skip(1))?;
     // Whatever the daemon was started with and did not close is none of our business.
     privilege::close_inherited();
-    match begin(socket) {
+    Some(match begin(&arguments) {
         Ok(End::Gone) => ExitCode::SUCCESS,
         Ok(End::Malformed) => {
             eprintln!(
-                "sinewd-helper: a message from the daemon makes no sense; ending, because it may have been taken over"
+                "sinewd-helper: a message from the daemon makes no sense; ending, because it may have been \
+                 taken over"
             );
             ExitCode::FAILURE
         }
@@ -52,10 +89,10 @@ pub fn run(socket: &Path) -> ExitCode {
             eprintln!("sinewd-helper: {error}");
             ExitCode::FAILURE
         }
-    }
+    })
 }
 
-fn begin(socket: &Path) -> io::Result<End> {
+fn begin(arguments: &Arguments) -> io::Result<End> {
     let daemon = getppid();
     let end = Seqpacket::from_fd(io::stdin().as_fd().try_clone_to_owned()?)
         .map_err(|error| io::Error::other(format!("this is started by sinewd, not by people ({error})")))?;
@@ -64,13 +101,14 @@ fn begin(socket: &Path) -> io::Result<End> {
     prctl::set_pdeathsig(ORPHANED)?;
     prctl::set_name(c"sinewd-helper")?;
     privilege::harden()?;
-    let runtime = socket.parent().unwrap_or(Path::new("/"));
-    let folder_was_there = runtime.exists();
+    let runtime = arguments.socket.parent().unwrap_or(Path::new("/"));
     let mut attachments = Attachments::new(runtime)?;
+    // The daemon tells of what this kernel lacks.
+    confine::helper().map_err(io::Error::other)?;
     let result = serve_until(&end, &mut attachments, Some((&orphaned, daemon)));
-    // A daemon that stopped cleanly left nothing; one that was killed left the socket's name.
-    socket::sweep(socket);
-    if !folder_was_there {
+    // Even a daemon that stops cleanly leaves them: it may no longer remove anything there.
+    socket::sweep(&arguments.socket);
+    if arguments.made {
         let _ = std::fs::remove_dir(runtime);
     }
     result

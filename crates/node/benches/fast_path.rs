@@ -12,7 +12,7 @@ use common::lab::{self, Lab, w};
 use common::{Net, path, udp_packet};
 use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher};
-use sinew_node::overlay::{Protocol, Rule, Selector};
+use sinew_node::overlay::{ProtocolSpec, Rule, Selector};
 use sinew_types::InterfaceId;
 use sinew_wire::virtio::{GSO_UDP_L4, NEEDS_CSUM, VirtioNetHdr};
 
@@ -124,9 +124,9 @@ fn network(rules: u16) -> Net {
     let mut net = line(2);
     let mut lab = Lab::new(&mut net, 1);
     let rule = |port| Rule {
-        from: Selector::Any,
-        to: Selector::Any,
-        protocol: Protocol::Udp,
+        from: vec![Selector::Any],
+        to: vec![Selector::Any],
+        protocol: ProtocolSpec::Udp,
         ports: vec![(port, port)],
         allow: true,
     };

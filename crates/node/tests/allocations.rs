@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::lab::{self, Lab, W, attach, w};
 use common::{Net, path, udp_packet};
-use sinew_node::overlay::{Protocol, Rule, Selector};
+use sinew_node::overlay::{ProtocolSpec, Rule, Selector};
 use sinew_types::InterfaceId;
 use sinew_wire::virtio::VirtioNetHdr;
 
@@ -69,8 +69,13 @@ fn network_round(net: &mut Net, packet: &[u8], scratch: &mut Vec<u8>, batch: &mu
 
 #[test]
 fn nor_does_one_of_a_private_network_between_nodes_or_within_one() {
-    let rule =
-        |allow, to| Rule { from: Selector::Any, to, protocol: Protocol::Udp, ports: vec![(9, 9)], allow };
+    let rule = |allow, to| Rule {
+        from: vec![Selector::Any],
+        to: vec![to],
+        protocol: ProtocolSpec::Udp,
+        ports: vec![(9, 9)],
+        allow,
+    };
     let rules = [rule(false, Selector::Nothing), rule(true, Selector::Any)];
     for count in [1, 2] {
         let links: Vec<_> = (1..count).map(|i| (i, i - 1)).collect();

@@ -22,27 +22,43 @@ pub(crate) const DOCUMENT_ROOM: usize = DOCUMENT_MAX - DOCUMENT_HEADER_LEN - 64;
 const KEYS_MAX: usize = 32_768;
 
 /// What is wrong with a document by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
     /// Not of the shape of documents, or of its kind.
-    #[error("not of the shape of a document of its kind")]
     Malformed,
     /// Of another network.
-    #[error("of another network")]
     OtherNetwork,
     /// A field that is no key.
-    #[error("a field that has to be a key is none")]
     BadKey,
     /// The author did not sign this.
-    #[error("the signature is not its author's")]
     BadSignature,
     /// A field that documents of its kind do not have so.
-    #[error("a field is not as documents of its kind have it")]
     BadField,
     /// Longer than documents of its kind are.
-    #[error("longer than documents of its kind are")]
     TooLong,
 }
+
+impl Flaw {
+    /// The same as text that lives as long as the program.
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Malformed => "not of the shape of a document of its kind",
+            Self::OtherNetwork => "of another network",
+            Self::BadKey => "a field that has to be a key is none",
+            Self::BadSignature => "the signature is not its author's",
+            Self::BadField => "a field is not as documents of its kind have it",
+            Self::TooLong => "longer than documents of its kind are",
+        }
+    }
+}
+
+impl std::fmt::Display for Flaw {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.describe())
+    }
+}
+
+impl std::error::Error for Flaw {}
 
 /// A document as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +106,11 @@ impl KeyRing {
 }
 
 /// The id of a document: SHA-256 over tag and signed bytes.
+/// The network that a document names, whether or not it is any good.
+pub fn network_of(bytes: &[u8]) -> Option<[u8; 32]> {
+    Document::parse(bytes).ok().map(|document| document.network)
+}
+
 pub(crate) fn id_of(document: &Document) -> DocumentId {
     let hash = Sha256::new().chain_update(Domain::DOCUMENT.tag()).chain_update(document.signed_bytes());
     hash.finalize().into()

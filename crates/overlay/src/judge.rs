@@ -175,7 +175,12 @@ impl<'a> Judge<'a> {
         let mut best: Option<(Authority, &Arc<Signed>)> = None;
         for (_, signed) in self.set.of_kind(kind::POLICY) {
             let scope = sinew_wire::document::Grant::POLICY;
+            let Some(Body::Policy(policy)) = &signed.body else { continue };
             let Some(authority) = self.entitled(signed, scope) else { continue };
+            if !crate::policy::has_room(policy) {
+                self.fate(signed, Fate::Idle("it names more than 64 groups"));
+                continue;
+            }
             self.fate(signed, Fate::Idle("a newer policy is in force"));
             if best.is_none_or(|(by, old)| Self::order(authority, signed) > Self::order(by, old)) {
                 best = Some((authority, signed));

@@ -13,7 +13,7 @@ use sinew_types::MeshAddr;
 pub use sinew_wire::document::{PolicySpec, ProtocolSpec, RuleSpec, SelectorSpec};
 use sinew_wire::ip::{PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP};
 
-pub(crate) use compile::{GroupBits, compile};
+pub(crate) use compile::{compile, has_room};
 pub use explain::{End, Explanation, Warning, check, explain};
 
 use crate::snapshot::{Place, WorkloadKey};

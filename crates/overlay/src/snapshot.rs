@@ -71,6 +71,16 @@ impl NetworkView {
         }
     }
 
+    /// Whether the fast path would see no difference.
+    pub(crate) fn same_as(&self, other: &Self) -> bool {
+        self.places == other.places
+            && self.subnets == other.subnets
+            && self.vacant == other.vacant
+            && (self.subnet_len, self.slot) == (other.subnet_len, other.slot)
+            && self.policy == other.policy
+            && self.name == other.name
+    }
+
     /// Whose `address` is: a workload's, wherever it has moved to; else the member's in whose subnet
     /// it lies (a packet may be faster than the document that names its workload).
     pub fn place(&self, address: &IpAddr) -> Option<&Place> {

@@ -59,7 +59,7 @@ pub struct Admin {
 }
 
 /// Whether a member is one now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Standing {
     /// It is.
     Valid,

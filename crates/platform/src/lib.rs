@@ -3,6 +3,7 @@
 //! * [`keyfile`], [`secretfile`]: secrets in files that only their owner can read.
 //! * [`net`]: addresses and routes, each change with its undo; news of the underlay; repair of
 //!   what a killed run left.
+//! * [`confine`]: what a process gives up for good once it is set up.
 //! * [`netns`]: work in network namespaces of others.
 //! * [`privilege`]: which capabilities are missing; no core dumps, no debugger.
 //! * [`room`], [`process`]: a network and mount namespace for one program, and processes that
@@ -19,6 +20,7 @@
 #![allow(unsafe_code)]
 
 pub mod clock;
+pub mod confine;
 pub mod fdpass;
 pub mod kernel;
 pub mod keyfile;

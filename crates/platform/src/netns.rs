@@ -9,10 +9,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::fstat;
-use nix::sys::statfs::fstatfs;
+use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 
-/// Magic number of nsfs (linux/magic.h).
-const NSFS_MAGIC: i64 = 0x6e73_6673;
 /// `NS_GET_NSTYPE` of linux/nsfs.h: the CLONE_NEW… flag of a namespace.
 const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
 
@@ -21,7 +19,7 @@ const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
 pub fn is_network_namespace(fd: BorrowedFd<'_>) -> bool {
     // Not every file takes the ioctl for what it is: only those of nsfs are asked.
     let Ok(stat) = fstatfs(fd) else { return false };
-    if i64::from(stat.filesystem_type().0) != NSFS_MAGIC {
+    if stat.filesystem_type() != NSFS_MAGIC {
         return false;
     }
     // SAFETY: NS_GET_NSTYPE takes no argument and touches no memory of ours.

@@ -9,7 +9,6 @@ use std::path::Path;
 use sinew_control::api::{Documents, DocumentsImport, NetworkQuery};
 use sinew_control::{ApiError, Exit, Versioned, paths};
 
-use super::CHANGE_PATIENCE;
 use crate::args::DocumentsVerb;
 use crate::client::{Client, PATIENCE};
 use crate::output::{self, Out};

@@ -4,16 +4,16 @@
 //! and column with or without one.
 
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 use sinew_control::api::{
-    Action, Flow, FlowVerdict, NetworkQuery, Policy, PolicyInForce, PolicySet, PolicyTrace, PolicyVerdicts, Service,
+    Action, Flow, FlowVerdict, NetworkQuery, Policy, PolicyInForce, PolicySet, PolicyTrace, PolicyVerdicts,
+    Service,
 };
 use sinew_control::policy_file::{self, Mistake, PolicyFile};
 use sinew_control::{ApiError, Exit, paths};
 
-use super::CHANGE_PATIENCE;
 use crate::args::{Format, PolicyVerb};
 use crate::client::{Client, PATIENCE};
 use crate::output::{self, Out};
@@ -98,7 +98,8 @@ async fn set(client: &Client, out: Out, network: String, path: &Path) -> Result<
             render::network::flow(&failed.verdict),
             failed.verdict.why
         );
-        let hint = format!("nothing was changed; `sinew network policy test {network} {}` runs all", path.display());
+        let hint =
+            format!("nothing was changed; `sinew network policy test {network} {}` runs all", path.display());
         return Err(ApiError::new("policy_test_failed", Exit::Usage, message, hint));
     }
     let request = PolicySet { network, policy: file.policy };
@@ -179,7 +180,9 @@ async fn trace(
     };
     let request = PolicyTrace { network, policy, flows: vec![Flow { from, to, protocol, port }] };
     let mut answer: PolicyVerdicts = client.post(paths::NETWORKS_POLICY_TRACE, &request, PATIENCE).await?;
-    let Some(verdict) = answer.verdicts.pop() else { return Err(ApiError::bad_answer("it gives no verdict")) };
+    let Some(verdict) = answer.verdicts.pop() else {
+        return Err(ApiError::bad_answer("it gives no verdict"));
+    };
     out.object(&verdict, || render::network::verdict(&verdict, out.wide))?;
     Ok(if verdict.allowed { Exit::Ok } else { Exit::Denied })
 }
@@ -218,7 +221,7 @@ fn accepted(path: &Path) -> Result<PolicyFile, ApiError> {
 
 fn read(path: &Path) -> Result<String, ApiError> {
     let mut text = String::new();
-    let read = if path == PathBuf::from("-") {
+    let read = if path == Path::new("-") {
         std::io::stdin().lock().read_to_string(&mut text).map(drop)
     } else {
         std::fs::read_to_string(path).map(|content| text = content)

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sinew_control::api::{Hex, LeaseQuery, LeaseRenewal, LeaseTerms, Leased};
 use sinew_control::{ApiError, Exit, paths};
-use sinew_overlay::document::Lease;
+use sinew_overlay::{LEASE_MAX, Lease};
 use sinew_platform::keyfile;
 use sinew_types::{Identity, NetworkId, NodeId};
 
@@ -56,11 +56,13 @@ impl Leases {
 /// The ATTACH that the terms amount to. What is signed is what the terms say and no longer than
 /// leases last, whatever the daemon would like.
 fn attach(identity: &Identity, terms: &LeaseTerms) -> Result<Hex, ApiError> {
-    let wrong = |what: &str| ApiError::new("bad_lease", Exit::Denied, format!("these terms are not signed: {what}"), "");
+    let wrong = |what: &str| {
+        ApiError::new("bad_lease", Exit::Denied, format!("these terms are not signed: {what}"), "")
+    };
     if terms.key != identity.node_id().to_string() {
         return Err(wrong("they are for another key"));
     }
-    if terms.expires.saturating_sub(terms.issued) > sinew_overlay::document::LEASE_MAX {
+    if terms.expires.saturating_sub(terms.issued) > LEASE_MAX {
         return Err(wrong("they last too long"));
     }
     let network: NetworkId = terms.network.parse().map_err(|_| wrong("no network"))?;

@@ -8,7 +8,6 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitStatus};
-use std::time::Duration;
 
 use sinew_control::ApiError;
 use sinew_control::api::{AttachedBy, Watch};
@@ -70,6 +69,8 @@ async fn supervise(
     id: &str,
     leases: Option<Leases>,
 ) -> std::io::Result<ExitStatus> {
+    let renewals = renew(client, id, leases);
+    tokio::pin!(renewals);
     loop {
         tokio::select! {
             ended = occupied.ended() => {
@@ -82,23 +83,20 @@ async fn supervise(
                     occupied.signal(arrived.number);
                 }
             }
-            () = due(leases.as_ref()) => {
-                if let Some(leases) = &leases
-                    && let Err(error) = leases.renew(client, id).await
-                {
-                    output::note(&format!("the lease was not renewed: {error}"));
-                }
-            }
+            () = &mut renewals => {}
         }
     }
     occupied.status()
 }
 
-/// When the next renewal is due: never without leases.
-async fn due(leases: Option<&Leases>) {
-    match leases {
-        Some(_) => tokio::time::sleep(Leases::INTERVAL).await,
-        None => tokio::time::sleep(Duration::MAX).await,
+/// Renews leases for ever; beside the rest, since a daemon may take its time to answer.
+async fn renew(client: &Client, id: &str, leases: Option<Leases>) {
+    let Some(leases) = leases else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(Leases::INTERVAL).await;
+        if let Err(error) = leases.renew(client, id).await {
+            output::note(&format!("the lease was not renewed: {error}"));
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use sinew_types::{CarrierKind, Class, MeshAddr, NodeId, PeerUri};
 use super::diagnose::{ConfigError, Problems};
 use super::schema::{self, WordOrList, WordOrNumber};
 use super::{
-    Accept, Config, ConfigFile, Control, Inbound, Listen, Mesh, Mtu, Node, Offload, Peer, Switch, Tun,
+    Accept, Config, ConfigFile, Control, Dns, Inbound, Listen, Mesh, Mtu, Node, Offload, Peer, Switch, Tun,
 };
 use crate::DEFAULT_SOCKET;
 
@@ -22,6 +22,11 @@ const INTERFACE_NAME_MAX: usize = 15;
 const SOCKET_PATH_MAX: usize = 107;
 /// Longest node name: it travels in trace answers of at most 64 bytes.
 const NODE_NAME_MAX: usize = 64;
+
+/// Where names of nodes and workloads stand without a `[dns] domain`.
+const DEFAULT_DOMAIN: &str = "sinew.internal";
+/// Room for the longest name under the domain: label, network and two dots (RFC 1035 §2.3.4).
+const DOMAIN_MAX: usize = 253 - 2 * 64;
 
 /// Parses and judges a file.
 pub(super) fn config(path: &Path, text: &str) -> Result<Config, ConfigError> {
@@ -42,6 +47,7 @@ pub(super) fn config(path: &Path, text: &str) -> Result<Config, ConfigError> {
         tun: tun(root.tun, &mut problems),
         offload: offload(root.offload, &mut problems),
         control: control(root.control, &mut problems),
+        dns: dns(root.dns, &mut problems),
     };
     problems.finish(config)
 }
@@ -102,7 +108,6 @@ fn later_versions(root: &schema::Root, problems: &mut Problems<'_>) {
             !root.discovery.directory.is_empty(),
         ),
         ("discovery.publish", "the public directory", "set it to false", root.discovery.publish),
-        ("dns.enabled", "DNS", "set it to false", root.dns.enabled),
         ("gateway", "the gateway", "remove the section", root.gateway.is_some()),
     ];
     for (path, what, remedy, _) in asked.into_iter().filter(|(.., asked)| *asked) {
@@ -334,4 +339,17 @@ fn control(raw: schema::Control, problems: &mut Problems<'_>) -> Control {
         problems.add("control.socket", "the path is too long for a unix socket", "at most 107 bytes");
     }
     Control { socket }
+}
+
+fn dns(raw: schema::Dns, problems: &mut Problems<'_>) -> Dns {
+    let label = |label: &str| {
+        let inner = label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        (1..=63).contains(&label.len()) && inner && !label.starts_with('-') && !label.ends_with('-')
+    };
+    let domain = raw.domain.unwrap_or_else(|| DEFAULT_DOMAIN.to_owned());
+    if domain.len() > DOMAIN_MAX || !domain.split('.').all(label) {
+        let problem = format!("bad domain `{}`", domain.escape_debug());
+        problems.add("dns.domain", problem, "write labels of a-z, 0-9 and hyphens with dots between them");
+    }
+    Dns { enabled: raw.enabled.unwrap_or(true), domain }
 }

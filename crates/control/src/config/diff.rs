@@ -61,7 +61,7 @@ fn change(key: &'static str, old: Option<String>, new: Option<String>) -> Change
 
 /// All values but the peers, as text.
 fn scalars(config: &Config) -> Vec<(&'static str, Option<String>)> {
-    let Config { node, mesh, listen, peers: _, tun, offload, control } = config;
+    let Config { node, mesh, listen, peers: _, tun, offload, control, dns } = config;
     let path = |path: &std::path::Path| Some(path.display().to_string());
     let list = |addrs: &[std::net::SocketAddr]| {
         Some(addrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
@@ -83,6 +83,8 @@ fn scalars(config: &Config) -> Vec<(&'static str, Option<String>)> {
         ("offload.tun_write", switch(offload.tun_write)),
         ("offload.udp_send", switch(offload.udp_send)),
         ("offload.udp_receive", switch(offload.udp_receive)),
+        ("dns.enabled", Some(dns.enabled.to_string())),
+        ("dns.domain", Some(dns.domain.clone())),
         ("control.socket", path(&control.socket)),
     ]
 }

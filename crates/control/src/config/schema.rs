@@ -96,7 +96,7 @@ pub(super) struct Discovery {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Dns {
-    pub(super) enabled: bool,
+    pub(super) enabled: Option<bool>,
     pub(super) domain: Option<String>,
 }
 

@@ -16,36 +16,42 @@ use crate::command::{Command, DnsCommand, NetworkCommand as N, Reply, WorkloadCo
 /// All of them.
 pub(super) fn router() -> Router<Loop> {
     Router::new()
-        .route(paths::NETWORKS, reads(|reply| Command::Network(N::List(reply))))
-        .route(paths::NETWORKS_CREATE, acts(|q, reply| Command::Network(N::Create(q, reply))))
-        .route(paths::NETWORKS_SHOW, acts(|q, reply| Command::Network(N::Show(q, reply))))
-        .route(paths::NETWORKS_INVITE, acts(|q, reply| Command::Network(N::Invite(q, reply))))
-        .route(paths::NETWORKS_JOIN, acts(|q, reply| Command::Network(N::Join(q, reply))))
-        .route(paths::NETWORKS_REQUESTS, acts(|q, reply| Command::Network(N::Requests(q, reply))))
-        .route(paths::NETWORKS_APPROVE, acts(|q, reply| Command::Network(N::Approve(q, reply))))
-        .route(paths::NETWORKS_REVOKE, acts(|q, reply| Command::Network(N::Revoke(q, reply))))
-        .route(paths::NETWORKS_LEAVE, acts(|q, reply| Command::Network(N::Leave(q, reply))))
-        .route(paths::NETWORKS_POLICY, acts(|q, reply| Command::Network(N::Policy(q, reply))))
-        .route(paths::NETWORKS_POLICY_SET, acts(|q, reply| Command::Network(N::PolicySet(q, reply))))
-        .route(paths::NETWORKS_POLICY_TRACE, acts(|q, reply| Command::Network(N::PolicyTrace(q, reply))))
-        .route(paths::NETWORKS_DOCUMENTS, acts(|q, reply| Command::Network(N::Documents(q, reply))))
-        .route(paths::NETWORKS_DOCUMENTS_IMPORT, acts(|q, reply| Command::Network(N::Import(q, reply))))
-        .route(paths::WORKLOADS, reads(|reply| Command::Workload(W::List(reply))))
-        .route(paths::WORKLOADS_DETACH, acts(|q, reply| Command::Workload(W::Detach(q, reply))))
-        .route(paths::WORKLOADS_LEASE, acts(|q, reply| Command::Workload(W::Lease(q, reply))))
-        .route(paths::DNS_QUERY, acts(|q, reply| Command::Dns(DnsCommand::Query(q, reply))))
+        .route(paths::NETWORKS, reads(N::List))
+        .route(paths::NETWORKS_CREATE, acts(N::Create))
+        .route(paths::NETWORKS_SHOW, acts(N::Show))
+        .route(paths::NETWORKS_INVITE, acts(N::Invite))
+        .route(paths::NETWORKS_JOIN, acts(N::Join))
+        .route(paths::NETWORKS_REQUESTS, acts(N::Requests))
+        .route(paths::NETWORKS_APPROVE, acts(N::Approve))
+        .route(paths::NETWORKS_REVOKE, acts(N::Revoke))
+        .route(paths::NETWORKS_LEAVE, acts(N::Leave))
+        .route(paths::NETWORKS_POLICY, acts(N::Policy))
+        .route(paths::NETWORKS_POLICY_SET, acts(N::PolicySet))
+        .route(paths::NETWORKS_POLICY_TRACE, acts(N::PolicyTrace))
+        .route(paths::NETWORKS_DOCUMENTS, acts(N::Documents))
+        .route(paths::NETWORKS_DOCUMENTS_IMPORT, acts(N::Import))
+        .route(paths::WORKLOADS, reads(W::List))
+        .route(paths::WORKLOADS_DETACH, acts(W::Detach))
+        .route(paths::WORKLOADS_LEASE_TERMS, acts(W::Terms))
+        .route(paths::WORKLOADS_LEASE, acts(W::Lease))
+        .route(paths::DNS_QUERY, acts(DnsCommand::Query))
         .route(paths::DNS_RECORDS, get(records))
-        .route(paths::DNS_STATUS, reads(|reply| Command::Dns(DnsCommand::Status(reply))))
+        .route(paths::DNS_STATUS, reads(DnsCommand::Status))
 }
 
 /// A resource that is only read.
-fn reads<T: Serialize + Send + 'static>(make: fn(Reply<T>) -> Command) -> MethodRouter<Loop> {
+fn reads<T, C>(make: fn(Reply<T>) -> C) -> MethodRouter<Loop>
+where
+    T: Serialize + Send + 'static,
+    C: Into<Command> + 'static,
+{
     get(move |State(l): State<Loop>| async move { ask(&l, make).await })
 }
 
 /// A resource that takes a body.
-fn acts<Q, T>(make: fn(Q, Reply<T>) -> Command) -> MethodRouter<Loop>
+fn acts<Q, T, C>(make: fn(Q, Reply<T>) -> C) -> MethodRouter<Loop>
 where
+    C: Into<Command> + 'static,
     Q: DeserializeOwned + Send + 'static,
     T: Serialize + Send + 'static,
 {
@@ -53,5 +59,5 @@ where
 }
 
 async fn records(State(l): State<Loop>, Query(query): Query<DnsRecordsQuery>) -> Response {
-    ask(&l, |reply| Command::Dns(DnsCommand::Records(query, reply))).await
+    ask(&l, |reply| DnsCommand::Records(query, reply)).await
 }

@@ -1,19 +1,21 @@
 //! Workloads as `sinew workload ls` shows them.
 
 use sinew_control::api::{Workload, WorkloadState, Workloads as List, pinned_namespace};
-use sinew_types::{Instant, InterfaceId};
+use sinew_node::overlay::NetworkStatus;
+use sinew_types::InterfaceId;
 
 use super::{InterfaceRecord, Parts, Running, Workloads};
 use crate::networks;
 
 impl Workloads {
-    pub(super) fn list(&self, parts: &Parts<'_>, now: Instant) -> List {
+    pub(super) fn list(&self, parts: &Parts<'_>) -> List {
+        let networks = parts.node.overlay().networks();
         let mut workloads: Vec<_> = self
             .running
             .values()
             .flat_map(|running| {
                 let interfaces = running.record.interfaces.iter().enumerate();
-                interfaces.map(|(at, interface)| self.line(parts, running, at, interface, now))
+                interfaces.map(|(at, interface)| self.line(parts, &networks, running, at, interface))
             })
             .collect();
         workloads.sort_by(|a, b| (&a.name, &a.network).cmp(&(&b.name, &b.network)));
@@ -23,15 +25,15 @@ impl Workloads {
     fn line(
         &self,
         parts: &Parts<'_>,
+        networks: &[NetworkStatus],
         running: &Running,
         at: usize,
         interface: &InterfaceRecord,
-        now: Instant,
     ) -> Workload {
         let record = &running.record;
         let traffic = running.interfaces.get(at).map(|&id| parts.node.interface_traffic(id));
         let (rx_bytes, tx_bytes) = traffic.unwrap_or_default();
-        let lease = networks::lease_until(parts.node, interface, &record.name);
+        let lease = networks::lease_until(parts.node, interface);
         Workload {
             id: record.id.clone(),
             name: record.name.clone(),
@@ -39,7 +41,7 @@ impl Workloads {
             addresses: interface.addresses().iter().map(ToString::to_string).collect(),
             netns: Some(pinned_namespace(&self.control, &record.id).display().to_string()),
             pid: record.watch.map(|watch| watch.pid),
-            state: state(parts, running, running.interfaces.get(at), interface, now),
+            state: state(parts, networks, running, running.interfaces.get(at), interface),
             rx_bytes,
             tx_bytes,
             interface: interface.name.clone().unwrap_or_default(),
@@ -54,14 +56,14 @@ impl Workloads {
 
 fn state(
     parts: &Parts<'_>,
+    networks: &[NetworkStatus],
     running: &Running,
     id: Option<&InterfaceId>,
     interface: &InterfaceRecord,
-    now: Instant,
 ) -> WorkloadState {
     match id {
         _ if running.broken => WorkloadState::Broken,
         None => WorkloadState::Waiting,
-        Some(_) => networks::state_of(parts.node, interface, now),
+        Some(_) => networks::state_of(parts.node, networks, interface),
     }
 }

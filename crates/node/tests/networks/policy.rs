@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sinew_node::overlay::{Policy, Protocol, Rule, Selector};
+use sinew_node::overlay::{Policy, ProtocolSpec as Protocol, Rule, Selector};
 use sinew_types::DropReason;
 
 use crate::common::Net;
@@ -14,7 +14,7 @@ const ACK: u8 = 16;
 
 fn rule(to: Selector, protocol: Protocol, port: u16) -> Rule {
     let ports = if port == 0 { vec![] } else { vec![(port, port)] };
-    Rule { from: Selector::Any, to, protocol, ports, allow: true }
+    Rule { from: vec![Selector::Any], to: vec![to], protocol, ports, allow: true }
 }
 
 /// Two nodes; TCP 22 and UDP 53 of node 1's workload are open, and nothing else.

@@ -39,6 +39,12 @@ impl GroupBits {
     }
 }
 
+/// Whether the policy's groups fit their bits. One whose groups do not must not be in force: a rule that
+/// denies a group without a bit would deny nothing.
+pub(crate) fn has_room(spec: &PolicySpec) -> bool {
+    GroupBits::of(spec).len() <= GROUPS_MAX
+}
+
 /// Compiles `spec` for the members and workloads there are. `key` numbers workloads.
 pub(crate) fn compile(
     spec: &PolicySpec,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use sinew_types::{Label, NetworkId, NodeId};
 
-use super::compile::{GROUPS_MAX, GroupBits};
+use super::compile::has_room;
 use super::{Mismatch, PolicySpec, ProtocolSpec, RuleSpec, SelectorSpec};
 use crate::document::DOCUMENT_ROOM;
 use crate::refusal::Refusal;
@@ -82,7 +82,7 @@ pub fn check(spec: &PolicySpec, state: Option<&State>) -> Result<Vec<Warning>, R
             return bad(number, "ports need `protocol = \"tcp\"` or `\"udp\"`");
         }
     }
-    if GroupBits::of(spec).len() > GROUPS_MAX {
+    if !has_room(spec) {
         return bad(spec.rules.len(), "a policy names at most 64 groups");
     }
     let body = sinew_wire::document::Body::Policy(spec.clone()).emit();

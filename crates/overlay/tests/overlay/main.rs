@@ -1,0 +1,5 @@
+//! Overlays among each other: spreading, tickets, attacks, and what holds for any set of documents.
+#![allow(missing_docs, reason = "a test's name says what it is about")]
+
+mod spread;
+mod world;
