@@ -11,6 +11,7 @@
 //! The real one is used where it lies (`SINEW_RESOLVED`, the target folder where `cargo xtest`
 //! unpacks it, or installed); it is never installed for a test, because that replaces the
 //! machine's resolv.conf.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
