@@ -192,15 +192,8 @@ pub(crate) fn requests(requests: &[PendingMember]) -> String {
     }
     // Whole keys: they are what has to be compared before somebody is let in.
     draw(
-        &[Text("NODE"), Text("ADDRESS"), Text("GROUPS"), Text("ASKED")],
-        requests.iter().map(|request| {
-            vec![
-                request.node_id.clone(),
-                request.address.clone(),
-                groups(&request.groups),
-                request.asked_at.clone(),
-            ]
-        }),
+        &[Text("NODE"), Text("ADDRESS")],
+        requests.iter().map(|request| vec![request.node_id.clone(), request.address.clone()]),
     )
 }
 

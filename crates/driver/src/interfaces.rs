@@ -4,6 +4,7 @@
 //! directly. Workloads may be many and mostly silent: each is polled with a waker of its own that
 //! notes its number, so that a turn costs what is ready and not what is open.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -18,6 +19,14 @@ use sinew_types::{DropReason, InterfaceId};
 struct Watched {
     device: TunDevice,
     waker: Waker,
+    traffic: Cell<Traffic>,
+}
+
+/// Bytes of packets, from the workload's side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
 }
 
 /// All devices by the number that the node knows them by.
@@ -35,7 +44,7 @@ impl Interfaces {
     /// Takes a workload's device in.
     pub(crate) fn add(&mut self, id: InterfaceId, device: TunDevice) {
         let waker = self.ready.waker(id.0);
-        self.workloads.insert(id, Watched { device, waker });
+        self.workloads.insert(id, Watched { device, waker, traffic: Cell::default() });
         self.ready.mark(id.0);
     }
 
@@ -50,6 +59,24 @@ impl Interfaces {
             return self.own.as_ref();
         }
         self.workloads.get(&id).map(|watched| &watched.device)
+    }
+
+    /// What went over a workload's device.
+    pub(crate) fn traffic(&self, id: InterfaceId) -> Traffic {
+        self.workloads.get(&id).map(|watched| watched.traffic.get()).unwrap_or_default()
+    }
+
+    /// Notes a frame that was read.
+    pub(crate) fn on_read(&self, id: InterfaceId, frame: usize) {
+        self.note(id, |traffic| traffic.sent += packet_bytes(frame));
+    }
+
+    fn note(&self, id: InterfaceId, change: impl FnOnce(&mut Traffic)) {
+        if let Some(watched) = self.workloads.get(&id) {
+            let mut traffic = watched.traffic.get();
+            change(&mut traffic);
+            watched.traffic.set(traffic);
+        }
     }
 
     /// Has the device looked at again: it may hold more than was read in one turn.
@@ -97,8 +124,15 @@ impl Interfaces {
         while let Some((id, frame)) = node.poll_tun() {
             if self.get(id).is_none_or(|device| device.try_write(frame).is_err()) {
                 dropped += 1;
+            } else if id != InterfaceId::NODE {
+                self.note(id, |traffic| traffic.received += packet_bytes(frame.len()));
             }
         }
         node.count_drops(DropReason::TunQueue, dropped);
     }
+}
+
+/// A frame without its virtio header.
+fn packet_bytes(frame: usize) -> u64 {
+    frame.saturating_sub(sinew_tun::HEADER_LEN) as u64
 }

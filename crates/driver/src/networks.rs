@@ -139,7 +139,6 @@ impl Networks {
         node: &Node,
         id: NetworkId,
         result: Result<(), Refusal>,
-        now: Instant,
     ) {
         match &result {
             Ok(()) => info!(network = %id, "joined"),
@@ -363,7 +362,7 @@ fn approve(node: &mut Node, approve: &api::Approve, now: Instant) -> Result<Netw
             }
         }
     }
-    changed(node, &id, Some(&subject), now)
+    changed(node, &id, Some(&subject))
 }
 
 fn revoke(node: &mut Node, revoke: &api::Revoke, now: Instant) -> Result<NetworkChanged, ApiError> {
@@ -378,12 +377,12 @@ fn revoke(node: &mut Node, revoke: &api::Revoke, now: Instant) -> Result<Network
         }
     };
     change(node, now, |overlay| overlay.revoke(id, what, now))?;
-    changed(node, &id, Some(&subject), now)
+    changed(node, &id, Some(&subject))
 }
 
 fn leave(node: &mut Node, network: &str, now: Instant) -> Result<NetworkChanged, ApiError> {
     let id = find(node, network)?;
-    let answer = changed(node, &id, None, now)?;
+    let answer = changed(node, &id, None)?;
     change(node, now, |overlay| overlay.leave(id, now))?;
     Ok(answer)
 }
@@ -393,13 +392,13 @@ fn set_policy(node: &mut Node, set: &api::PolicySet, now: Instant) -> Result<Net
     let state = node.overlay().state(&id).map_err(|refusal| refused(&refusal))?;
     let spec = policy::spec(state, &set.policy)?;
     change(node, now, |overlay| overlay.set_policy(id, spec, now))?;
-    changed(node, &id, None, now)
+    changed(node, &id, None)
 }
 
 fn documents(node: &Node, network: &str) -> Result<api::Documents, ApiError> {
     let id = find(node, network)?;
     let documents = node.overlay().export(&id).map_err(|refusal| refused(&refusal))?;
-    let name = node.overlay().name(&id).map(ToString::to_string).unwrap_or_default();
+    let name = node.overlay().name(&id).map(|name| name.to_string()).unwrap_or_default();
     Ok(api::Documents {
         network: id.to_string(),
         name,
@@ -411,7 +410,7 @@ fn import(node: &mut Node, import: api::DocumentsImport, now: Instant) -> Result
     let id = find(node, &import.network)?;
     let documents = bytes(import.documents);
     change(node, now, |overlay| overlay.import(id, documents, now))?;
-    changed(node, &id, None, now)
+    changed(node, &id, None)
 }
 
 /// What became of a change.
@@ -419,7 +418,6 @@ fn changed(
     node: &Node,
     id: &NetworkId,
     subject: Option<&NodeId>,
-    now: Instant,
 ) -> Result<NetworkChanged, ApiError> {
     let network = show::one(node, id)?;
     let others = network.members.iter().filter(|member| !member.this);

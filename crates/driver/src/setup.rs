@@ -14,7 +14,7 @@ use sinew_control::api::{Key, Listener, attach_socket};
 use sinew_control::config::{self, ConfigFile, Inbound, Mtu, Switch};
 use sinew_control::secrets::Secret;
 use sinew_helper::{Connection, Helper};
-use sinew_node::{Accept, Config, InboundPolicy, Node, Offloads, Ports, Rule, Service, UdpSocket};
+use sinew_node::{self as node, Accept, Config, InboundPolicy, Node, Offloads, Ports, Rule, Service};
 use sinew_platform::net::{InterfaceAddress, Net};
 use sinew_platform::privilege::{self, Capability};
 use sinew_platform::{clock, socket};
@@ -103,8 +103,10 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     let listeners = listeners(&udp, &tcp_addrs).await;
     info!(node = %address, "node starts");
     let (commands, requests) = mpsc::channel::<Command>(api::QUEUE);
-    let servers =
-        [tokio::spawn(attach::serve(door, commands.clone())), tokio::spawn(api::serve(control, commands))];
+    let servers = [
+        tokio::spawn(attach::serve(door, commands.clone())),
+        tokio::spawn(async { drop(api::serve(control, commands).await) }),
+    ];
     let host_names = bind_names(config, address);
     let (state_dir, dns) = (config.node.state_dir.clone(), config.dns.clone());
     let socket = config.control.socket.clone();
@@ -209,7 +211,7 @@ fn node_config(
         offloads,
         udp_sockets: udp
             .iter()
-            .map(|socket| UdpSocket { local: socket.local(), ipv6: socket.local_addr().is_ipv6() })
+            .map(|socket| node::UdpSocket { local: socket.local(), ipv6: socket.local_addr().is_ipv6() })
             .collect(),
         max_routes: MAX_ROUTES,
         unix: clock::unix(),

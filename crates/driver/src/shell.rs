@@ -228,6 +228,7 @@ impl Shell {
             match tun.try_read(&mut self.frame) {
                 Ok(len) => {
                     taken += len;
+                    self.interfaces.on_read(id, len);
                     self.node.handle_tun_frame(id, &mut self.frame[..len], now);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,

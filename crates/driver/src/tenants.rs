@@ -117,7 +117,7 @@ impl Tenants {
                 self.names.publish(node);
             }
             Event::Changed => self.names.publish(node),
-            Event::JoinDone { network, result } => self.networks.on_joined(node, network, result, now),
+            Event::JoinDone { network, result } => self.networks.on_joined(node, network, result),
             Event::Readdressed { network, placed } => {
                 let (workloads, mut parts) = self.parts(node, interfaces);
                 workloads.readdress(&mut parts, &network, &placed, now);

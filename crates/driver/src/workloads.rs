@@ -20,10 +20,10 @@ use std::sync::Arc;
 use sinew_control::ApiError;
 use sinew_control::api::{self, AttachAnswer, AttachRequest, AttachedInterface, Detach, Detached};
 use sinew_helper::{Attached, Helper, HelperError, Why};
-use sinew_node::{Interface, Node, Offloads};
+use sinew_node::{Interface, Node, Offloads, overlay};
 use sinew_platform::{clock, process};
 use sinew_tun::{Tun as _, TunDevice};
-use sinew_types::{Instant, InterfaceId};
+use sinew_types::{Instant, InterfaceId, NetworkId};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
@@ -363,6 +363,35 @@ impl Workloads {
         }
     }
 
+    /// A network gave this node another subnet: the workload's interface is set up anew.
+    pub(crate) fn readdress(
+        &mut self,
+        parts: &mut Parts<'_>,
+        network: &NetworkId,
+        placed: &overlay::Placed,
+        now: Instant,
+    ) {
+        let of_name = |running: &&mut Running| running.record.name == placed.name.as_str();
+        let Some(running) = self.running.values_mut().find(of_name) else { return };
+        let record = &mut running.record;
+        let found = record.interfaces.iter_mut().find(|one| one.network_id().as_ref() == Some(network));
+        let Some(interface) = found else { return };
+        (interface.ipv4, interface.ipv6) = (placed.ipv4, placed.ipv6);
+        (interface.gateway_ipv4, interface.gateway_ipv6) = placed.resolver;
+        info!(workload = record.name, "has other addresses now");
+        for interface in std::mem::take(&mut running.interfaces) {
+            parts.node.remove_interface(interface, now);
+            parts.interfaces.remove(interface);
+        }
+        parts.names.stop(&running.record.id);
+        let record = running.record.clone();
+        let (helper, reports) = (Arc::clone(&self.helper), self.reports.clone());
+        tokio::spawn(async move {
+            let result = make_interfaces(&helper, &record, None).await;
+            tell(&reports, Finished::Attached { record, result, asker: Asker::Restart });
+        });
+    }
+
     /// A device failed to be read: its namespace or the device itself is gone.
     pub(crate) fn on_lost(&mut self, parts: &mut Parts<'_>, interface: InterfaceId, now: Instant) {
         let lost = self.running.values_mut().find(|running| running.interfaces.contains(&interface));
@@ -375,7 +404,7 @@ impl Workloads {
     }
 
     /// The attachments of a network that this node leaves or is put out of.
-    pub(crate) fn leave(&mut self, parts: &mut Parts<'_>, network: &sinew_types::NetworkId, now: Instant) {
+    pub(crate) fn leave(&mut self, parts: &mut Parts<'_>, network: &NetworkId, now: Instant) {
         let of_network = |record: &Record| {
             record.interfaces.iter().any(|interface| interface.network_id().as_ref() == Some(network))
         };
@@ -516,18 +545,23 @@ fn answer(names: &Names, record: &Record) -> AttachAnswer {
         mtu: u32::from(interface.mtu),
         mac: None,
     });
-    let search = record.interfaces.iter().filter_map(|i| names.search(&i.network_name));
-    let resolvers = match names.is_on() {
-        true => record.interfaces.first().map(InterfaceRecord::resolvers).unwrap_or_default(),
-        false => Vec::new(),
-    };
     AttachAnswer {
         id: record.id.clone(),
         name: record.name.clone(),
         interfaces: interfaces.collect(),
-        resolvers,
-        search: search.collect(),
+        resolvers: resolvers(names, record),
+        search: search(names, record),
     }
+}
+
+/// Whom the workload asks for names: its first network's server, which answers for all of its.
+fn resolvers(names: &Names, record: &Record) -> Vec<std::net::IpAddr> {
+    let first = record.interfaces.first().filter(|_| names.is_on());
+    first.map(InterfaceRecord::resolvers).unwrap_or_default()
+}
+
+fn search(names: &Names, record: &Record) -> Vec<String> {
+    record.interfaces.iter().filter_map(|interface| names.search(&interface.network_name)).collect()
 }
 
 /// Never used again: the helper's names of two attachments must not meet.

@@ -75,7 +75,7 @@ impl Pins {
 
     /// Gives a namespace its name.
     pub(crate) fn add<'a>(&'a self, id: &'a Id, namespace: BorrowedFd<'_>) -> Result<Pin<'a>, Failure> {
-        self.make_folder()?;
+        self.make_folder().inspect_err(|_| self.remove_empty_folder())?;
         let path = self.path(id);
         let step = |action| {
             let text = format!("{action} {}", path.display());

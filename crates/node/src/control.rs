@@ -31,6 +31,7 @@ impl Node {
             let mut moved = self.drain_reports(now);
             moved |= self.drain_sessions(now);
             moved |= self.drain_routing(now);
+            moved |= self.drain_overlay(now);
             moved |= self.drain_dialler(now);
             moved |= self.drain_transmits(now);
             if !moved {
@@ -207,7 +208,12 @@ impl Node {
     pub(crate) fn on_session_event(&mut self, event: session::Event, now: Instant) {
         use session::Event as E;
         match event {
-            E::Up { peer, .. } => self.on_session_up(peer, now),
+            E::Up { peer, fresh } => {
+                if fresh {
+                    self.overlay_peer_up(peer, now);
+                }
+                self.on_session_up(peer, now);
+            }
             E::Closed { peer, reason } => {
                 self.on_session_closed(peer, &format!("the session ended: {reason:?}"), now)
             }
@@ -215,6 +221,9 @@ impl Node {
             E::Processed { peer, class, ordinal } => {
                 if class == StreamClass::Routing {
                     self.router.on_processed(&peer, ordinal, now);
+                } else {
+                    // There may be room again.
+                    self.overlay_owes = true;
                 }
             }
             E::AdjacencyUp { peer, adj, .. } => self.on_adjacency_up(peer, adj, now),
@@ -274,6 +283,7 @@ impl Node {
         self.asked.remove(&peer);
         self.dialler.note_error(&peer, reason);
         self.sync_link(peer, now);
+        self.overlay_peer_down(peer, now);
     }
 
     pub(crate) fn on_message(
@@ -290,7 +300,7 @@ impl Node {
                 Ok(request) => self.on_request(peer, request, now),
                 Err(_) => self.drops.count(DropReason::BadControl),
             },
-            StreamClass::Documents => self.drops.count(DropReason::Unsupported),
+            StreamClass::Documents => self.on_documents(peer, &bytes, now),
         }
         self.sessions.acknowledge(receipt, now);
     }
@@ -332,6 +342,7 @@ impl Node {
 
     pub(crate) fn apply_route(&mut self, change: RouteChange, now: Instant) {
         let RouteChange { node, addr, next_hop, fd, .. } = change;
+        let appeared = next_hop.is_some() && self.fib.get(&addr).is_none();
         match (next_hop, fd) {
             (Some(hop), Some(fd)) => {
                 let next_hop = hop.address();
@@ -344,6 +355,8 @@ impl Node {
         self.sessions.set_routed(node, next_hop.is_some(), now);
         if self.is_up(&node) {
             self.start_search(node, now);
+        } else if appeared {
+            self.on_member_reachable(node, now);
         }
     }
 

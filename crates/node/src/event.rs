@@ -70,6 +70,8 @@ pub enum Event {
         /// Whether the last hop is the target.
         complete: bool,
     },
+    /// About private networks: what must be stored, what people asked for, what an operator has to know.
+    Overlay(sinew_overlay::Event),
     /// Two machines use one key. Said again whenever it is seen.
     DuplicateIdentity {
         /// Whose key: this node's own, or another's.

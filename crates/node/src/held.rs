@@ -75,6 +75,13 @@ impl Held {
         taken
     }
 
+    /// Drops what waits for `dst` in one network; how many.
+    pub(crate) fn forget(&mut self, dst: &MeshAddr, network: Slot) -> u64 {
+        let queue = self.by_destination.remove(&(*dst, network)).unwrap_or_default();
+        self.bytes -= queue.iter().map(|held| held.packet.len()).sum::<usize>();
+        queue.len() as u64
+    }
+
     /// Takes out the packets that waited too long.
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<HeldPacket> {
         let mut expired = Vec::new();

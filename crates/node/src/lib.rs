@@ -24,6 +24,7 @@ mod held;
 mod inspect;
 mod link;
 mod links;
+mod members;
 mod neighbours;
 mod networks;
 mod node;

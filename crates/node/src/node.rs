@@ -5,12 +5,13 @@
 //! [`Node::poll_timeout`] when to come back.
 
 use core::cell::Cell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sinew_forwarding::{Cause, Fib, InboundPolicy};
+use sinew_overlay::Overlay;
 use sinew_path::Search;
 use sinew_routing::{DirectVerifier, Router, Verifier};
 use sinew_session::{Receipt, Sessions, Target};
@@ -59,6 +60,15 @@ pub struct Node {
     pub(crate) fib: Fib,
     pub(crate) link_info: Links,
     pub(crate) networks: Networks,
+    pub(crate) overlay: Overlay,
+    /// Whether the overlay may have something to send that there is room for.
+    pub(crate) overlay_owes: bool,
+    /// Configured peers and members of our networks, as the sessions know them.
+    pub(crate) listed: BTreeSet<NodeId>,
+    /// Members whose sessions stay though nobody uses them.
+    pub(crate) kept: BTreeSet<NodeId>,
+    /// Nodes that are dialled because a ticket named them, and not by configuration.
+    pub(crate) introduced: BTreeSet<NodeId>,
     /// A stub's default next hop with its address, which is a hash and not made for each packet.
     upstream: Option<(NodeId, MeshAddr)>,
     /// What [`Node::poll_timeout`] says, once it is known.
@@ -112,7 +122,9 @@ impl Node {
         let router = Router::with_verifier(routing_config(&config), rng.array(), config.unix, now, verifier);
         let worker = Worker::new(local, config.inbound, config.offloads, &mut rng, now);
         let dialler = Dialler::new(config.peers, rng.fork(), now);
-        sessions.set_listed(dialler.peers().copied().collect());
+        let listed: BTreeSet<_> = dialler.peers().copied().collect();
+        sessions.set_listed(listed.clone());
+        let overlay = Overlay::new(Arc::clone(&config.identity), rng.array(), config.unix, now);
         let mut node = Self {
             identity: config.identity,
             local,
@@ -128,6 +140,11 @@ impl Node {
             fib: Fib::new(local, rng.u64()),
             link_info: Links::default(),
             networks: Networks::default(),
+            overlay,
+            overlay_owes: false,
+            listed,
+            kept: BTreeSet::new(),
+            introduced: BTreeSet::new(),
             upstream: None,
             due: Cell::new(None),
             links: BTreeMap::new(),
@@ -237,6 +254,7 @@ impl Node {
         self.tend_links(now);
         self.tend_searches(now);
         self.tend_probes(now);
+        self.tend_overlay(now);
         self.pump(now);
     }
 
@@ -250,6 +268,7 @@ impl Node {
         self.unix = (unix, now);
         self.sessions.set_unix(unix, now);
         self.router.set_unix(unix, now);
+        self.overlay.set_unix(unix, false, now);
         self.pump(now);
     }
 
@@ -257,8 +276,9 @@ impl Node {
 
     /// Adds a peer to keep a link to.
     pub fn add_peer(&mut self, peer: PeerConfig, now: Instant) {
+        self.introduced.remove(&peer.uri.node);
         self.dialler.add(peer, now);
-        self.sessions.set_listed(self.dialler.peers().copied().collect());
+        self.list_members();
         self.dialler.advance(now);
         self.pump(now);
     }
@@ -267,7 +287,7 @@ impl Node {
     pub fn remove_peer(&mut self, peer: &NodeId, now: Instant) -> bool {
         let known = self.dialler.remove(peer);
         if known {
-            self.sessions.set_listed(self.dialler.peers().copied().collect());
+            self.list_members();
             self.sessions.close(*peer, now);
         }
         self.pump(now);
@@ -329,6 +349,7 @@ impl Node {
             self.dialler.poll_timeout().map(|at| (at, "dial")),
             self.held.next_expiry().map(|at| (at, "held packets")),
             self.probes.poll_timeout().map(|at| (at, "probe")),
+            self.overlay.poll_timeout().map(|at| (at, "networks")),
         ];
         own.into_iter().flatten().chain(neighbours).chain(links).chain(searches).min_by_key(|&(at, _)| at)
     }

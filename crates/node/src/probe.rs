@@ -211,6 +211,12 @@ impl Node {
             Request::WhoIs { addr } => self.answer_who_is(peer, &addr, now),
             Request::WhoIsReply { node } => self.on_who_is_reply(&node, now),
             Request::TraceReply(reply) => self.on_trace_reply(peer, *reply, now),
+            Request::Bind(_)
+            | Request::BindAck { .. }
+            | Request::BindRefused { .. }
+            | Request::Unbind { .. }
+            | Request::Redeem(_)
+            | Request::RedeemReply(_) => self.on_network_request(peer, request, now),
             // Adjacency requests are the session's own; others belong to later versions.
             _ => self.drops.count(DropReason::BadControl),
         }

@@ -152,7 +152,7 @@ impl Node {
             node: *peer,
             address: peer.address(),
             state: if link.is_some() { LinkState::Up } else { LinkState::Connecting },
-            configured: self.dialler.contains(peer),
+            configured: self.dialler.contains(peer) && !self.introduced.contains(peer),
             path: link.map(|link| link.path),
             dialled: self.dialler.uri(peer).map(|uri| format!("{}:{}", uri.host, uri.port)),
             outbound: info.as_ref().map_or(self.dialler.contains(peer), |info| info.outbound),

@@ -4,6 +4,9 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
 /// A descriptor that stands for one process: readable once it has ended.
 ///
 /// # Errors
@@ -24,6 +27,19 @@ pub(crate) fn signal(pidfd: BorrowedFd<'_>, signal: i32) {
     let nothing: *const libc::siginfo_t = std::ptr::null();
     // SAFETY: the descriptor lives through the call, and no siginfo is given.
     unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, nothing, 0) };
+}
+
+/// Waits until the process of a [`pidfd`] has ended.
+///
+/// # Errors
+/// When the descriptor cannot be watched.
+///
+/// # Panics
+/// Outside a tokio runtime with IO enabled.
+pub async fn ended(pidfd: OwnedFd) -> io::Result<()> {
+    // SAFETY: an OwnedFd always returns the same descriptor and closes it only when the AsyncFd drops it.
+    let watched = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?;
+    watched.readable().await.map(drop)
 }
 
 /// When a process started, in ticks since boot: together with its number this names it for good.

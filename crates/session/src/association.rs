@@ -88,6 +88,8 @@ pub(crate) struct Association {
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) rtt: Rtt,
     pub(crate) told: Told,
+    /// Whether the session is to stay though nobody uses it.
+    pub(crate) kept: bool,
     /// Whether we would be neighbours; `barred` is the node's veto.
     pub(crate) wants_adjacency: bool,
     pub(crate) barred: bool,
@@ -127,6 +129,7 @@ impl Association {
             traffic,
             rtt: Rtt::default(),
             told: Told::default(),
+            kept: false,
             wants_adjacency: false,
             barred: false,
             openings_paid: now,
@@ -330,7 +333,7 @@ impl Association {
                 Due::Confirm => self.send_keepalive(at, core),
                 Due::Retire => {}
                 Due::Rekey => {
-                    let kept = self.adjacency.number().is_some();
+                    let kept = self.kept || self.adjacency.number().is_some();
                     if self.epochs[at].wants_successor(kept, now) {
                         self.rekey(core, now);
                     }

@@ -195,6 +195,29 @@ impl Sessions {
         self.with(peer, now, |association, _| association.routed = routed);
     }
 
+    /// Whether the session with `peer` is to have new keys in time although nobody uses it; without,
+    /// it ends when its keys are too old. Forgotten when the session ends.
+    pub fn set_kept(&mut self, peer: NodeId, kept: bool) {
+        if let Some(association) = self.peers.get_mut(&peer) {
+            association.kept = kept;
+        }
+    }
+
+    /// As [`Sessions::open`] over relays, for when a way to the peer is known again: an attempt under way
+    /// does not wait for its next turn.
+    pub fn hurry(&mut self, peer: NodeId, now: Instant) {
+        let now = self.core.tick(now);
+        if peer == self.core.own || !self.enter(peer, now) {
+            return;
+        }
+        self.with(peer, now, |association, core| {
+            association.routed = true;
+            if association.preferred(core).is_none() {
+                association.hurry(Target::Routed, core, now);
+            }
+        });
+    }
+
     // --- messages in ---
 
     /// A handshake message in clear (types 1 to 3).

@@ -12,6 +12,9 @@ pub enum TunError {
         "/dev/net/tun is missing: run `modprobe tun`, or start the container with `--device /dev/net/tun`"
     )]
     NoDriver,
+    /// The node is there, and not for this user.
+    #[error("/dev/net/tun is closed to this user: `chmod 0666 /dev/net/tun`, as udev has it")]
+    DriverClosed,
     /// Not allowed to make the device.
     #[error("no permission to make TUN device `{name}`: run as root or grant CAP_NET_ADMIN")]
     NoPrivilege {

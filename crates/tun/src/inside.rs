@@ -95,7 +95,11 @@ fn open_device(name: &str) -> Result<Raw, TunError> {
         }
         result => result,
     };
-    result.map_err(|error| explain(name, error))
+    result.map_err(|error| match error.raw_os_error() {
+        // The node's own permissions; a missing capability is EPERM.
+        Some(libc::EACCES) => TunError::DriverClosed,
+        _ => explain(name.trim_end_matches("%d"), error),
+    })
 }
 
 fn attach(name: &str, flags: libc::c_int) -> io::Result<Raw> {

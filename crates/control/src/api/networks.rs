@@ -345,10 +345,6 @@ pub struct PendingMember {
     pub node_id: String,
     /// Its mesh address.
     pub address: String,
-    /// Groups that the ticket gives it.
-    pub groups: Vec<String>,
-    /// When it asked, RFC 3339.
-    pub asked_at: String,
 }
 
 /// Approves a waiting node, or admits a known one outright.

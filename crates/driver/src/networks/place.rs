@@ -41,7 +41,7 @@ pub(crate) fn place(
     let network = find(node, &wish.network)?;
     let key = request.key.as_deref().map(str::parse::<NodeId>).transpose();
     let key = key.map_err(|error| ApiError::invalid(format!("key: {error}"), "a node id"))?;
-    let name = node.overlay().name(&network).map(ToString::to_string).unwrap_or_default();
+    let name = node.overlay().name(&network).map(|name| name.to_string()).unwrap_or_default();
     let placed = match key {
         Some(key) if moves_here(node, &network, &key) => host(node, network, &key, request, now)?,
         _ => {

@@ -6,7 +6,7 @@ use sinew_control::api::{
     PolicySummary, PolicyTrace, PolicyVerdicts, Role, Severity,
 };
 use sinew_node::Node;
-use sinew_node::overlay::{Fault, Health as Standing, MemberStatus, NetworkStatus, WorkloadStatus};
+use sinew_node::overlay::{Fault, Health as Standing, MemberStatus, Standing as Membership, NetworkStatus, WorkloadStatus};
 use sinew_platform::clock;
 use sinew_types::{NetworkId, NodeId};
 
@@ -30,7 +30,7 @@ pub(crate) fn summary(node: &Node, id: &NetworkId) -> Result<NetworkSummary, Api
 }
 
 fn line(network: &NetworkStatus) -> NetworkSummary {
-    let members = network.members.iter().filter(|member| member.standing.is_valid());
+    let members = network.members.iter().filter(|member| member.standing == Membership::Valid);
     let (total, up) = members.fold((0, 0), |(all, up), m| (all + 1, up + u64::from(m.bound)));
     NetworkSummary {
         id: network.id.to_string(),

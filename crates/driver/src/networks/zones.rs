@@ -19,7 +19,7 @@ pub(crate) fn zones(node: &Node, domain: &str) -> Result<Zones, BadName> {
     let mut zones = Zones::new(domain)?;
     for id in ids_of(node) {
         let Ok(state) = node.overlay().state(&id) else { continue };
-        let name = node.overlay().name(&id).map(ToString::to_string).unwrap_or_default();
+        let name = node.overlay().name(&id).map(|name| name.to_string()).unwrap_or_default();
         zones.insert(Arc::new(zone(&id, &name, state)?));
         for member in state.members.values().filter(|member| member.is_valid()) {
             if let Some(name) = &member.name {

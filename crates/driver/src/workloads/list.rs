@@ -4,7 +4,8 @@ use sinew_control::api::{Workload, WorkloadState, Workloads as List, pinned_name
 use sinew_node::overlay::NetworkStatus;
 use sinew_types::InterfaceId;
 
-use super::{InterfaceRecord, Parts, Running, Workloads};
+use super::{InterfaceRecord, Parts, Running, Workloads, resolvers, search};
+use crate::interfaces::Traffic;
 use crate::networks;
 
 impl Workloads {
@@ -31,8 +32,8 @@ impl Workloads {
         interface: &InterfaceRecord,
     ) -> Workload {
         let record = &running.record;
-        let traffic = running.interfaces.get(at).map(|&id| parts.node.interface_traffic(id));
-        let (rx_bytes, tx_bytes) = traffic.unwrap_or_default();
+        let traffic = running.interfaces.get(at).map(|&id| parts.interfaces.traffic(id));
+        let Traffic { received, sent } = traffic.unwrap_or_default();
         let lease = networks::lease_until(parts.node, interface);
         Workload {
             id: record.id.clone(),
@@ -42,14 +43,16 @@ impl Workloads {
             netns: Some(pinned_namespace(&self.control, &record.id).display().to_string()),
             pid: record.watch.map(|watch| watch.pid),
             state: state(parts, networks, running, running.interfaces.get(at), interface),
-            rx_bytes,
-            tx_bytes,
+            rx_bytes: received,
+            tx_bytes: sent,
             interface: interface.name.clone().unwrap_or_default(),
             mtu: u32::from(interface.mtu),
             by: record.by,
             tag: record.tag.clone(),
             key: record.key.clone(),
             lease_until: lease,
+            resolvers: resolvers(parts.names, record).iter().map(ToString::to_string).collect(),
+            search: search(parts.names, record),
         }
     }
 }

@@ -209,7 +209,7 @@ fn a_workload_that_moved_away_is_neither_heard_nor_served_where_it_was() {
     let lab = Lab::new(&mut net, 1);
     // By the newest documents the workload of node 0 lives on node 2; its old device is still there.
     let moved = w(0);
-    for node in 0..3 {
+    let publish = |net: &mut Net, node: usize| {
         let mut view = lab.view(0, node);
         for address in [IpAddr::V4(moved.v4()), moved.v6().into()] {
             view.places
@@ -218,9 +218,18 @@ fn a_workload_that_moved_away_is_neither_heard_nor_served_where_it_was() {
         let mut snapshot = lab.snapshot(node);
         snapshot.insert(view.into());
         net.nodes[node].publish_networks(snapshot.into());
-    }
+    };
+    (0..3).for_each(|node| publish(&mut net, node));
     send(&mut net, moved, &echo(moved.v4(), w(1).v4(), false));
     assert_eq!(drops(&net, 0, DropReason::NotPlaced), 1, "the old device is dumb");
+    // Who has not heard of it sends to the old place, where nobody takes it.
+    let stale = lab.snapshot(1);
+    net.nodes[1].publish_networks(stale.into());
+    send(&mut net, w(1), &echo(w(1).v4(), moved.v4(), false));
+    net.run(SECOND);
+    assert!(taken(&mut net, moved).is_empty());
+    assert_eq!(drops(&net, 0, DropReason::NotForUs), 1);
+    publish(&mut net, 1);
     let interface = net.nodes[0].interfaces()[0].1;
     let now = net.now;
     net.nodes[2].add_interface(moved.id(), interface, now);

@@ -8,4 +8,5 @@ mod answers;
 mod common;
 mod delivery;
 mod isolation;
+mod members;
 mod policy;

@@ -185,6 +185,7 @@ const HELPER: &[c_long] = &[
     libc::SYS_dup3,
     libc::SYS_ioctl,
     libc::SYS_socket,
+    libc::SYS_socketpair,
     libc::SYS_bind,
     libc::SYS_listen,
     libc::SYS_connect,
