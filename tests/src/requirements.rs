@@ -46,6 +46,9 @@ pub const PROGRAMS: &[(&str, &str)] = &[
 /// Where Debian puts the stock CNI plugins.
 pub const CNI_PLUGINS: &str = "/usr/lib/cni";
 
+/// Folder in the target folder where `cargo xtest` unpacks systemd-resolved for its lab.
+pub const RESOLVED_FOLDER: &str = "test-tools/systemd-resolved";
+
 /// Programs of [`PROGRAMS`] that are not installed, with their packages.
 pub fn missing_programs() -> Vec<(&'static str, &'static str)> {
     PROGRAMS.iter().copied().filter(|(program, _)| find_program(program).is_none()).collect()

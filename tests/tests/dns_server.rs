@@ -4,6 +4,7 @@
 //!   shop ───── lab        two namespaces, two networks, one range; each has a name server
 //!                         at 10.1.0.53 of its own; one thread outside answers for both
 //! ```
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use sinew_tests::requirements::{PROGRAMS, find_program, in_ci};
+use sinew_tests::requirements::{PROGRAMS, RESOLVED_FOLDER, find_program, in_ci, workspace_root};
 
 /// Needed to build, beside the programs of the labs.
 const BUILD: &[(&str, &str)] = &[("cc", "gcc"), ("clang", "clang")];
@@ -17,6 +17,7 @@ pub(crate) fn ensure() -> Result<()> {
     missing.sort_unstable();
     missing.dedup();
     if missing.is_empty() {
+        unpack_resolved();
         return Ok(());
     }
     let command = format!("apt-get install -y --no-install-recommends {}", missing.join(" "));
@@ -33,7 +34,30 @@ pub(crate) fn ensure() -> Result<()> {
     apt(&["update", "-q"])?;
     let mut args = vec!["install", "-y", "-q", "--no-install-recommends"];
     args.extend(missing);
-    apt(&args)
+    apt(&args)?;
+    unpack_resolved();
+    Ok(())
+}
+
+/// Puts systemd-resolved where its lab looks for it. Unpacked, not installed: installing it
+/// replaces the machine's resolv.conf. Where that fails, the lab says so and tests a stand-in.
+fn unpack_resolved() {
+    let folder = workspace_root().join("target").join(RESOLVED_FOLDER);
+    let installed = ["/lib", "/usr/lib"].map(|lib| Path::new(lib).join("systemd/systemd-resolved"));
+    if folder.join("done").exists()
+        || installed.iter().any(|file| file.is_file())
+        || find_program("apt-get").is_none()
+    {
+        return;
+    }
+    println!("unpacking systemd-resolved into {}", folder.display());
+    let script = "set -e; apt-get download -q systemd-resolved libsystemd-shared; \
+        for package in *.deb; do dpkg -x \"$package\" .; done; rm -f -- *.deb; touch done";
+    let made = std::fs::create_dir_all(&folder);
+    let status = made.and_then(|()| Command::new("sh").args(["-c", script]).current_dir(&folder).status());
+    if !status.is_ok_and(|status| status.success()) {
+        println!("systemd-resolved cannot be had here: its lab tests a stand-in only");
+    }
 }
 
 fn apt(args: &[&str]) -> Result<()> {

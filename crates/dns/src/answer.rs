@@ -94,8 +94,9 @@ impl fmt::Display for Why {
     }
 }
 
-/// What to do with a question.
+/// What to do with a question. Lives for a moment on the stack, so that its size does not matter.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant)]
 pub(crate) enum Verdict {
     /// Our own answer.
     Ours(Answer),

@@ -239,15 +239,12 @@ impl Forwarder {
             let left = end.saturating_duration_since(Instant::now());
             let slice = Instant::now() + left / (attempts - attempt);
             let result = timeout_at(slice, exchange(question, server)).await;
-            match result {
-                Ok(Ok((bytes, code))) => {
-                    let answered = (bytes.into(), server);
-                    if servers.len() == 1 || !is_failure(code) {
-                        return Ok(answered);
-                    }
-                    second_best = Some(answered);
+            if let Ok(Ok((bytes, code))) = result {
+                let answered = (bytes.into(), server);
+                if servers.len() == 1 || !is_failure(code) {
+                    return Ok(answered);
                 }
-                Ok(Err(_)) | Err(_) => {}
+                second_best = Some(answered);
             }
             // Unless others that failed with us have moved on already.
             let now = self.failed.load(Ordering::Relaxed);

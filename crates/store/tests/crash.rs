@@ -12,22 +12,50 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use sinew_store::{Batch, Store, Table, Writer};
+use sinew_store::{Batch, Store, StoreError, Table, Writer};
 
-const CHILD: &str = "SINEW_STORE_CRASH_CHILD";
+const KILLED: &str = "SINEW_STORE_KILLED_CHILD";
+const FULL: &str = "SINEW_STORE_FULL_CHILD";
+const MARK: &str = "@ ";
 const KILLS: u32 = 100;
 const KEYS: u32 = 40;
 
-fn main() {
-    if let Ok(path) = std::env::var(CHILD) {
+/// What the children do; as a test of its own it does nothing.
+#[test]
+fn child() {
+    if let Ok(path) = std::env::var(KILLED) {
         commit_for_ever(Path::new(&path));
     }
-    // Other arguments are the harness's filters and listings.
-    if std::env::args().any(|argument| argument == "--list") {
-        println!("a_kill_in_a_commit_leaves_all_of_it_or_nothing: test");
-        return;
+    if let Ok(path) = std::env::var(FULL) {
+        commit_to_a_full_disk(Path::new(&path));
     }
-    a_kill_in_a_commit_leaves_all_of_it_or_nothing();
+}
+
+/// A line for the parent, which passes over those of the test harness.
+fn say(what: &str) {
+    let mut out = std::io::stdout();
+    writeln!(out, "\n{MARK}{what}").and_then(|()| out.flush()).expect("the parent reads");
+}
+
+/// What the child said.
+fn said(child: &mut Child) -> impl Iterator<Item = String> + use<> {
+    let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    lines.map_while(Result::ok).filter_map(|line| line.strip_prefix(MARK).map(str::to_owned))
+}
+
+/// This program as `child`, started by another program if `by` is not empty.
+fn child_command(by: &[&str]) -> Command {
+    let me = std::env::current_exe().expect("this program");
+    let mut command = match by {
+        [] => Command::new(me),
+        [program, args @ ..] => {
+            let mut command = Command::new(program);
+            command.args(args).arg(me);
+            command
+        }
+    };
+    command.args(["child", "--exact", "--nocapture"]).stdout(Stdio::piped());
+    command
 }
 
 /// Every batch writes one generation under all keys of two tables, and moves one key.
@@ -48,7 +76,6 @@ fn commit_for_ever(path: &Path) -> ! {
     let mut generation = state(&store).unwrap_or(0);
     let writer = Writer::start(store, 4).expect("a thread");
     let (sender, told) = std::sync::mpsc::channel();
-    let mut out = std::io::stdout();
     loop {
         generation += 1;
         let sender = sender.clone();
@@ -58,7 +85,7 @@ fn commit_for_ever(path: &Path) -> ! {
         });
         writer.submit(batch(generation), done).expect("room");
         let durable = told.recv().expect("an acknowledgement");
-        writeln!(out, "{durable}").and_then(|()| out.flush()).expect("the parent reads");
+        say(&durable.to_string());
     }
 }
 
@@ -76,25 +103,26 @@ fn state(store: &Store) -> Option<u64> {
     generation
 }
 
+#[test]
 fn a_kill_in_a_commit_leaves_all_of_it_or_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("store");
     let (mut previous, mut ahead) = (0, 0);
     for round in 0..KILLS {
-        let mut child = start(&path);
-        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let mut child = child_command(&[]).env(KILLED, &path).spawn().expect("a child");
+        let mut lines = said(&mut child);
         // Some rounds die while the file is made or opened, the others after a few commits and
         // a busy moment of ever other length, so that the kill falls anywhere in a commit.
         let mut acknowledged = previous;
         for _ in 0..round % 7 {
-            acknowledged = lines.next().expect("a line").expect("text").parse().expect("a number");
+            acknowledged = lines.next().expect("a line").parse().expect("a number");
         }
         let moment = Instant::now() + Duration::from_micros(u64::from(round * 397 % 4000));
         while Instant::now() < moment {
             std::hint::spin_loop();
         }
         kill(&mut child);
-        let unread = lines.map_while(Result::ok).filter_map(|line| line.parse().ok()).last();
+        let unread = lines.filter_map(|line| line.parse().ok()).last();
         let acknowledged = unread.unwrap_or(acknowledged);
         let store = Store::open(&path).unwrap_or_else(|error| panic!("round {round}: {error}"));
         let generation = state(&store).unwrap_or(0);
@@ -106,17 +134,63 @@ fn a_kill_in_a_commit_leaves_all_of_it_or_nothing() {
         ahead += generation - acknowledged;
         previous = generation;
     }
-    println!("{KILLS} kills, {previous} commits, {ahead} of them durable before they could be told: ok");
+    eprintln!("{KILLS} kills, {previous} commits, {ahead} of them durable before they could be told");
     assert!(previous > u64::from(KILLS), "the children got to commit");
-}
-
-fn start(path: &Path) -> Child {
-    let me = std::env::current_exe().expect("this program");
-    Command::new(me).env(CHILD, path).stdout(Stdio::piped()).spawn().expect("a child")
 }
 
 fn kill(child: &mut Child) {
     child.kill().expect("alive");
     let status = child.wait().expect("reaped");
     assert_eq!(status.signal(), Some(9), "it died of the kill, not of an error: {status}");
+}
+
+/// A file that may not grow stands for a full disk; the limit is lifted from outside.
+#[test]
+fn a_full_disk_is_told_and_the_writer_goes_on_when_there_is_room() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("store");
+    drop(Store::open(&path).expect("a new store"));
+    let length = std::fs::metadata(&path).expect("it is there").len();
+    let by = ["env", "--ignore-signal=XFSZ", "prlimit", &format!("--fsize={length}:")];
+    let mut child =
+        child_command(&by).env(FULL, &path).stdin(Stdio::piped()).spawn().expect("env and prlimit");
+    let mut lines = said(&mut child);
+    let refused = lines.next().expect("a line");
+    assert!(refused.contains("cannot write"), "{refused}");
+    let pid = format!("--pid={}", child.id());
+    let lifted = Command::new("prlimit").args([&pid, "--fsize=unlimited:"]).status();
+    assert!(lifted.expect("prlimit").success());
+    child.stdin.take().expect("piped").write_all(b"on\n").expect("it reads");
+    assert_eq!(lines.next().expect("a line"), "written");
+    assert!(child.wait().expect("it ends").success());
+    let store = Store::open(&path).expect("a good file");
+    assert_eq!(store.all(Table::Journal).expect("readable"), [(b"after".to_vec(), b"1".to_vec())]);
+    assert!(store.all(Table::Documents).expect("readable").is_empty(), "nothing of what failed is there");
+}
+
+fn commit_to_a_full_disk(path: &Path) {
+    let writer = Writer::start(Store::open(path).expect("a good file"), 4).expect("a thread");
+    let commit = |batch: Batch| {
+        let (sender, told) = std::sync::mpsc::channel();
+        let done = Box::new(move |result: Result<(), std::sync::Arc<StoreError>>| {
+            let _ = sender.send(result);
+        });
+        writer.submit(batch, done).expect("room");
+        told.recv().expect("an acknowledgement")
+    };
+    let mut large = Batch::new();
+    for key in 0..64_u8 {
+        large.put(Table::Documents, &[key], &vec![key; 1 << 16]).expect("not too large");
+    }
+    match commit(large) {
+        Ok(()) => say("it had room"),
+        Err(error) => say(&error.to_string()),
+    }
+    std::io::stdin().read_line(&mut String::new()).expect("the parent writes");
+    let mut small = Batch::new();
+    small.put(Table::Journal, b"after", b"1").expect("small");
+    match commit(small) {
+        Ok(()) => say("written"),
+        Err(error) => say(&error.to_string()),
+    }
 }

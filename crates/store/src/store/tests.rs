@@ -106,7 +106,8 @@ fn a_file_that_is_not_ours_is_refused_and_left_alone() {
 
 #[test]
 fn a_link_a_folder_and_a_pipe_are_refused_without_waiting() {
-    let make: [(&str, fn(&Path)); 3] = [
+    type Make = fn(&Path);
+    let make: [(&str, Make); 3] = [
         ("a symbolic link", |path| std::os::unix::fs::symlink("/dev/null", path).unwrap()),
         ("a folder", |path| std::fs::create_dir(path).unwrap()),
         ("not a regular file", |path| {
