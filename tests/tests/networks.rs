@@ -45,9 +45,14 @@ fn gets(lab: &Lab, client: &Workload, host: &str) -> Result<bool> {
 fn a_policy_holds_at_once_and_explains_itself() {
     run_lab("policy", |lab| {
         start(lab, &["b", "c"])?;
+        // A workload has groups of its member's: all of them, or those it names; never others.
+        for member in ["a", "c"] {
+            let node = lab.key(member)?.node_id;
+            lab.cli("a").json(&["network", "approve", "shop", &node, "--group", "front", "--group", "back"])?;
+        }
         let _web = web(lab, "a", "web", &["--group", "front"])?;
         let friend = client(lab, "c", "friend", &["--group", "front"])?;
-        let other = client(lab, "c", "other", &[])?;
+        let other = client(lab, "c", "other", &["--group", "back"])?;
         for client in [&friend, &other] {
             wait::until("everybody reaches the page", SOON, || gets(lab, client, "web").unwrap_or(false))?;
         }
