@@ -127,7 +127,8 @@ impl Drop for Namespace {
     }
 }
 
-/// Unmounts whatever is mounted below a folder.
+/// Ends what runs in the network namespaces that are pinned below a folder, and unmounts whatever is
+/// mounted there.
 pub fn unmount_below(folder: &std::path::Path) {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
@@ -135,7 +136,25 @@ pub fn unmount_below(folder: &std::path::Path) {
     // The innermost first.
     below.sort_by_key(|point| std::cmp::Reverse(point.len()));
     for point in below {
+        kill_in(std::path::Path::new(point));
         let _ = nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
+/// Ends the processes of a pinned network namespace, which outlive a supervisor that was killed.
+fn kill_in(pin: &std::path::Path) {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let inode = |path: &std::path::Path| std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
+    let Some(pinned) = inode(pin) else { return };
+    if inode(std::path::Path::new("/proc/self/ns/net")) == Some(pinned) {
+        return;
+    }
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    for pid in processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
+        if inode(std::path::Path::new(&format!("/proc/{pid}/ns/net"))) == Some(pinned) {
+            end(pid);
+        }
     }
 }
 
@@ -213,7 +232,7 @@ fn list(family: &str) -> Vec<String> {
 fn kill_inside(name: &str) {
     let pids = ip(&["netns", "pids", name]).unwrap_or_default();
     for pid in pids.lines().filter_map(|line| line.trim().parse().ok()) {
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        end(pid);
     }
 }
 
@@ -229,4 +248,9 @@ fn ip(args: &[&str]) -> Result<String> {
         bail!("ip {}: {}", args.join(" "), output.stderr.trim());
     }
     Ok(output.stdout)
+}
+
+/// Kills a process; one that is gone is as good.
+fn end(pid: i32) {
+    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
 }

@@ -48,7 +48,8 @@ fn a_policy_holds_at_once_and_explains_itself() {
         // A workload has groups of its member's: all of them, or those it names; never others.
         for member in ["a", "c"] {
             let node = lab.key(member)?.node_id;
-            lab.cli("a").json(&["network", "approve", "shop", &node, "--group", "front", "--group", "back"])?;
+            lab.cli("a")
+                .json(&["network", "approve", "shop", &node, "--group", "front", "--group", "back"])?;
         }
         let _web = web(lab, "a", "web", &["--group", "front"])?;
         let friend = client(lab, "c", "friend", &["--group", "front"])?;

@@ -3,6 +3,8 @@
 //! Four network namespaces play four machines. Each runs the real `sinewd`; `a` and `d` have no
 //! link with each other. Every step is checked: the exit code is 0 only if all of it worked.
 
+mod network;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -70,6 +72,7 @@ pub(crate) fn clean() -> Result<bool> {
         println!("Removed {removed} namespaces of an earlier demo.");
     }
     if folder().exists() {
+        ns::unmount_below(&folder());
         std::fs::remove_dir_all(folder())?;
     }
     Ok(true)
@@ -85,6 +88,7 @@ fn show(lab: &mut Lab) -> Result<()> {
     neighbours(lab)?;
     let _nginx = web(lab)?;
     throughput(lab)?;
+    let _workloads = network::show(lab)?;
     failure(lab)
 }
 
@@ -193,7 +197,7 @@ fn indent(text: &str) -> String {
 
 fn explain(sinew: &str) {
     println!("\nThe mesh is left up. To explore it:");
-    for verb in ["status", "peers", "routes", "sessions"] {
+    for verb in ["status", "peers", "routes", "sessions", "network show shop", "workload ls"] {
         println!("  {sinew} --socket {}/a/sinew.sock {verb}", folder().display());
     }
     println!("  ip netns exec {FAMILY}-a bash        # a shell on machine a");

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use sinew_control::ApiError;
-use sinew_control::api::{self, AttachAnswer, AttachRequest, AttachedInterface, Detach, Detached};
+use sinew_control::api::{self, AttachAnswer, AttachRequest, Detach, Detached};
 use sinew_helper::{Attached, Helper, HelperError, Why};
 use sinew_node::{Interface, Node, Offloads, overlay};
 use sinew_platform::{clock, process};
@@ -35,6 +35,7 @@ use crate::names::Names;
 use crate::networks::{self, Placed};
 use crate::persist::Persist;
 use crate::tenants::{Finished as Report, Surroundings};
+use list::answer;
 pub(crate) use meanwhile::ended_meanwhile;
 pub(crate) use record::{InterfaceRecord, Record};
 
@@ -245,6 +246,13 @@ impl Workloads {
         asker: Asker,
         now: Instant,
     ) {
+        if !self.running.contains_key(&record.id) {
+            // Let go while the helper was at it, which only now can take it back.
+            if let Asker::Caller { reply, .. } = asker {
+                drop(reply.send(Err(ApiError::refused(format!("`{}` was detached meanwhile", record.name)))));
+            }
+            return self.take_back(record, None);
+        }
         let (mut interfaces, mut sockets) = (Vec::new(), Vec::new());
         let mut made = Ok(());
         for (at, mut one) in attached.into_iter().enumerate() {
@@ -351,6 +359,16 @@ impl Workloads {
         parts.names.stop(id);
         let record = running.record;
         self.give_back(parts, &record, now);
+        if !running.pending {
+            return self.take_back(record, reply);
+        }
+        if let Some(reply) = reply {
+            drop(reply.send(Ok(Detached { id: record.id, name: record.name })));
+        }
+    }
+
+    /// Has the helper delete the interfaces.
+    fn take_back(&self, record: Record, reply: Option<Reply<Detached>>) {
         let (helper, reports) = (Arc::clone(&self.helper), self.reports.clone());
         tokio::spawn(async move {
             let mut result = Ok(());
@@ -384,6 +402,7 @@ impl Workloads {
         (interface.ipv4, interface.ipv6) = (placed.ipv4, placed.ipv6);
         (interface.gateway_ipv4, interface.gateway_ipv6) = placed.resolver;
         info!(workload = record.name, "has other addresses now");
+        running.pending = true;
         for interface in std::mem::take(&mut running.interfaces) {
             parts.node.remove_interface(interface, now);
             parts.interfaces.remove(interface);
@@ -544,36 +563,6 @@ fn explain(error: &HelperError) -> ApiError {
         HelperError::Refused { .. } | HelperError::Limits => ApiError::bad_namespace(&error.to_string()),
         HelperError::Ended | HelperError::Io(_) => ApiError::internal(error.to_string()),
     }
-}
-
-fn answer(names: &Names, record: &Record) -> AttachAnswer {
-    let whole = |address: std::net::IpAddr| format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 });
-    let interfaces = record.interfaces.iter().map(|interface| AttachedInterface {
-        interface: interface.name.clone().unwrap_or_default(),
-        network: interface.network_name.clone(),
-        network_id: interface.network.clone(),
-        addresses: interface.addresses().into_iter().map(whole).collect(),
-        routes: interface.routes.iter().map(|(address, length)| format!("{address}/{length}")).collect(),
-        mtu: u32::from(interface.mtu),
-        mac: None,
-    });
-    AttachAnswer {
-        id: record.id.clone(),
-        name: record.name.clone(),
-        interfaces: interfaces.collect(),
-        resolvers: resolvers(names, record),
-        search: search(names, record),
-    }
-}
-
-/// Whom the workload asks for names: its first network's server, which answers for all of its.
-fn resolvers(names: &Names, record: &Record) -> Vec<std::net::IpAddr> {
-    let first = record.interfaces.first().filter(|_| names.is_on());
-    first.map(InterfaceRecord::resolvers).unwrap_or_default()
-}
-
-fn search(names: &Names, record: &Record) -> Vec<String> {
-    record.interfaces.iter().filter_map(|interface| names.search(&interface.network_name)).collect()
 }
 
 /// Never used again: the helper's names of two attachments must not meet.

@@ -27,6 +27,8 @@ const JUDGE_EVERY: Duration = Duration::from_millis(50);
 pub(crate) const SUMMARY_EVERY: Duration = Duration::from_secs(30);
 /// How often the choice of peers is looked at.
 const PARTNERS_EVERY: Duration = Duration::from_secs(5);
+/// A newer HEAD is reported to admins so long after it came: several may come at once.
+const REPORT_AFTER: Duration = Duration::from_millis(200);
 /// More news than this at once is not pushed; the sets are compared instead.
 const PUSH_MAX: usize = 64;
 
@@ -324,6 +326,7 @@ impl Overlay {
     pub(crate) fn judge(&mut self, network: &NetworkId, now: Instant) {
         let clock = self.clock(now);
         let Some(state) = self.networks.get_mut(network) else { return };
+        let head = state.meta.head;
         let mut outcome = state.judge(&self.own, clock, now);
         if self.resign_workloads(network, now)
             && let Some(state) = self.networks.get_mut(network)
@@ -346,6 +349,7 @@ impl Overlay {
         }
         self.spread(network, &news, now);
         self.settle_links(network, now);
+        self.report_head(network, head, now);
         self.plan_head(network, now);
         self.settle_joining(network, now);
     }
@@ -380,6 +384,21 @@ impl Overlay {
             }
             if bulk && partner && member {
                 link.summary.get_or_insert(now + Duration::from_millis(200));
+            }
+        }
+    }
+
+    /// Lets the admins we are bound to know that we hold a newer HEAD: they want to see who has what
+    /// they signed, and not half a minute later.
+    fn report_head(&mut self, network: &NetworkId, before: (u16, u64), now: Instant) {
+        let Some(state) = self.networks.get(network).filter(|state| state.meta.head != before) else {
+            return;
+        };
+        for (node, peer) in &mut self.peers {
+            if state.state.admin(node).is_some()
+                && let Some(link) = peer.links.get_mut(network).filter(|link| link.is_bound())
+            {
+                link.summary.get_or_insert(now + REPORT_AFTER);
             }
         }
     }

@@ -1,11 +1,14 @@
-//! Workloads as `sinew workload ls` shows them.
+//! Workloads as the control API shows them: to whoever lists or attaches one.
 
-use sinew_control::api::{Workload, WorkloadState, Workloads as List, pinned_namespace};
+use sinew_control::api::{
+    AttachAnswer, AttachedInterface, Workload, WorkloadState, Workloads as List, pinned_namespace,
+};
 use sinew_node::overlay::NetworkStatus;
 use sinew_types::InterfaceId;
 
-use super::{InterfaceRecord, Parts, Running, Workloads, resolvers, search};
+use super::{InterfaceRecord, Parts, Record, Running, Workloads};
 use crate::interfaces::Traffic;
+use crate::names::Names;
 use crate::networks;
 
 impl Workloads {
@@ -69,4 +72,35 @@ fn state(
         None => WorkloadState::Waiting,
         Some(_) => networks::state_of(parts.node, networks, interface),
     }
+}
+
+/// What whoever attached a workload is told.
+pub(super) fn answer(names: &Names, record: &Record) -> AttachAnswer {
+    let whole = |address: std::net::IpAddr| format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 });
+    let interfaces = record.interfaces.iter().map(|interface| AttachedInterface {
+        interface: interface.name.clone().unwrap_or_default(),
+        network: interface.network_name.clone(),
+        network_id: interface.network.clone(),
+        addresses: interface.addresses().into_iter().map(whole).collect(),
+        routes: interface.routes.iter().map(|(address, length)| format!("{address}/{length}")).collect(),
+        mtu: u32::from(interface.mtu),
+        mac: None,
+    });
+    AttachAnswer {
+        id: record.id.clone(),
+        name: record.name.clone(),
+        interfaces: interfaces.collect(),
+        resolvers: resolvers(names, record),
+        search: search(names, record),
+    }
+}
+
+/// Whom the workload asks for names: its first network's server, which answers for all of its.
+fn resolvers(names: &Names, record: &Record) -> Vec<std::net::IpAddr> {
+    let first = record.interfaces.first().filter(|_| names.is_on());
+    first.map(InterfaceRecord::resolvers).unwrap_or_default()
+}
+
+fn search(names: &Names, record: &Record) -> Vec<String> {
+    record.interfaces.iter().filter_map(|interface| names.search(&interface.network_name)).collect()
 }

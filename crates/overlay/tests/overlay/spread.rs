@@ -50,6 +50,24 @@ fn two_members_agree_on_handles_and_see_each_other_s_workloads() {
 }
 
 #[test]
+fn an_admin_sees_within_three_seconds_who_holds_what_it_signed() {
+    let mut world = World::new();
+    let (network, ids) = members(&mut world, 4);
+    for id in &ids[1..] {
+        world.connect(ids[0], *id);
+    }
+    world.run(Duration::from_secs(3));
+    let head = world.overlay(ids[0]).networks()[0].head;
+    let newcomer = world.add(5);
+    admit(&mut world, ids[0], network, newcomer);
+    world.run_until_ok(Duration::from_secs(3), |world| {
+        let status = &world.overlay(ids[0]).networks()[0];
+        let known = status.members.iter().filter(|member| member.node != newcomer);
+        status.head > head && known.fold(true, |all, member| all && member.drift == Some(0))
+    });
+}
+
+#[test]
 fn a_newcomer_that_nobody_heard_of_brings_what_makes_it_a_member() {
     let mut world = World::new();
     let (network, ids) = members(&mut world, 2);
