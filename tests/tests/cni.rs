@@ -1,16 +1,17 @@
 //! The CNI plugin against a real daemon, called as a runtime calls it: what podman never asks for
 //! (CHECK, STATUS, GC), and a container on two networks at once.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 use sinew_tests::cli::text;
 use sinew_tests::lab::{Dial, Lab, run_lab};
-use sinew_tests::ns::Namespace;
+use sinew_tests::ns::{self, Namespace};
 use sinew_tests::process::{self, Output};
-use sinew_tests::{Bins, tenant};
+use sinew_tests::{Bins, tenant, wait};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -33,7 +34,7 @@ impl Plugin {
             self.networks,
             self.socket.display()
         );
-        let file = self.dir.join("cni.json");
+        let file = self.dir.join(format!("cni-{container}.json"));
         std::fs::write(&file, config)?;
         let script = format!("exec {} < {}", Bins::get()?.sinew_cni.display(), file.display());
         let mut shell = process::command("sh");
@@ -130,6 +131,85 @@ fn a_container_may_be_on_two_networks() {
         let pins = std::fs::read_dir(lab.dir().join("a/netns")).map_or(0, Iterator::count);
         ensure!(pins == 0, "{pins} pins left");
         Ok(())
+    });
+}
+
+/// A runtime that starts a node's hundred pods starts them all at once, and stops them so.
+#[test]
+fn a_hundred_containers_come_and_go_at_once_and_leave_nothing() {
+    const CONTAINERS: usize = 100;
+    run_lab("cnimany", |lab| {
+        start(lab)?;
+        let plugin = Plugin::on(lab, "a", r#""shop""#);
+        let containers = (0..CONTAINERS).map(|n| container(lab, &format!("c{n}")));
+        let containers: Vec<(Namespace, PathBuf)> = containers.collect::<Result<_>>()?;
+        let before = lab.ns("a").snapshot()?;
+        let all_at_once = |command: &'static str| -> Result<Vec<String>> {
+            let plugin = &plugin;
+            std::thread::scope(|scope| {
+                let each = containers.iter().enumerate();
+                let calls: Vec<_> = each
+                    .map(|(n, (_, path))| {
+                        scope.spawn(move || plugin.call_ok(command, &format!("id{n}"), Some(path), ""))
+                    })
+                    .collect();
+                calls.into_iter().map(|call| call.join().map_err(|_| anyhow!("a call panicked"))?).collect()
+            })
+        };
+        let begun = Instant::now();
+        let results = all_at_once("ADD")?;
+        eprintln!("{CONTAINERS} added in {:.1} s", begun.elapsed().as_secs_f64());
+        let mut addresses = BTreeSet::new();
+        for result in &results {
+            let result: Value = serde_json::from_str(result)?;
+            let ips = result["ips"].as_array().context("no addresses")?;
+            addresses.extend(ips.iter().map(|ip| text(ip, "address").to_owned()));
+        }
+        ensure!(addresses.len() == 2 * CONTAINERS, "{} different addresses", addresses.len());
+        ensure!(names(lab)?.len() == CONTAINERS, "{} workloads", names(lab)?.len());
+        // The last one in sees the first one.
+        let first = addresses.iter().next().and_then(|address| address.split('/').next()).context("none")?;
+        containers[CONTAINERS - 1].0.run(&["ping", "-n", "-q", "-c", "1", "-W", "2", first])?;
+        let begun = Instant::now();
+        all_at_once("DEL")?;
+        eprintln!("{CONTAINERS} deleted in {:.1} s", begun.elapsed().as_secs_f64());
+        ensure!(names(lab)?.is_empty(), "left: {:?}", names(lab));
+        let pins = std::fs::read_dir(lab.dir().join("a/netns")).map_or(0, Iterator::count);
+        ensure!(pins == 0, "{pins} pins left");
+        for (ns, _) in &containers {
+            let links = ns.ip(&["-br", "link"])?;
+            ensure!(links.lines().count() == 1, "an interface is left: {links}");
+        }
+        ensure!(lab.ns("a").snapshot()? == before, "the machine differs");
+        let shown = lab.cli("a").json(&["network", "show", "shop"])?;
+        ensure!(shown["workloads"].as_array().is_some_and(Vec::is_empty), "still in the documents: {shown}");
+        // What comes next finds all as it was.
+        plugin.call_ok("ADD", "next", Some(&containers[0].1), "")?;
+        plugin.call_ok("DEL", "next", Some(&containers[0].1), "").map(drop)
+    });
+}
+
+/// After a reboot the namespaces are gone, the daemon's memory is not, and runtimes clean up late.
+#[test]
+fn what_a_reboot_took_away_can_be_deleted() {
+    run_lab("cniboot", |lab| {
+        start(lab)?;
+        let plugin = Plugin::on(lab, "a", r#""shop""#);
+        let (ns, path) = container(lab, "c")?;
+        plugin.call_ok("ADD", "c0ffee", Some(&path), "")?;
+        lab.kill("a");
+        drop(ns);
+        ns::unmount_below(&lab.dir().join("a/netns"));
+        std::fs::remove_dir_all(lab.dir().join("a/netns"))?;
+        lab.start("a")?;
+        lab.wait_ready("a")?;
+        plugin.call_ok("DEL", "c0ffee", Some(&path), "")?;
+        plugin.call_ok("DEL", "c0ffee", None, "")?;
+        wait::until("it is forgotten", DEADLINE, || names(lab).is_ok_and(|all| all.is_empty()))?;
+        let shown = lab.cli("a").json(&["network", "show", "shop"])?;
+        ensure!(shown["workloads"].as_array().is_some_and(Vec::is_empty), "still in the documents: {shown}");
+        let (_ns, path) = container(lab, "c")?;
+        plugin.call_ok("ADD", "c0ffee", Some(&path), "").map(drop)
     });
 }
 
