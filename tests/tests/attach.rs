@@ -101,12 +101,7 @@ async fn connect(from: &Namespace, to: &Namespace, address: IpAddr) -> Result<(T
     let target = (address, 7000);
     let client = async || -> Result<TcpStream> {
         let socket = from.enter(|| {
-            let socket = if address.is_ipv6() {
-                tokio::net::TcpSocket::new_v6()
-            } else {
-                tokio::net::TcpSocket::new_v4()
-            };
-            socket
+            if address.is_ipv6() { tokio::net::TcpSocket::new_v6() } else { tokio::net::TcpSocket::new_v4() }
         })??;
         Ok(socket.connect(target.into()).await?.into_std()?)
     };
@@ -172,7 +167,7 @@ fn a_workload_sees_its_interface_and_keeps_it_and_its_connections_over_a_restart
         for (client, server) in &connections {
             let mut got = [0; 9];
             server.set_nonblocking(true)?;
-            wait_for(|| (&*server).peek(&mut got).is_ok_and(|len| len == got.len())).await?;
+            wait_for(|| server.peek(&mut got).is_ok_and(|len| len == got.len())).await?;
             server.set_nonblocking(false)?;
             (&*server).read_exact(&mut got)?;
             ensure!(&got == b"meanwhile");

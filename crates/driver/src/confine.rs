@@ -73,7 +73,7 @@ mod tests {
         assert_eq!(own.write, [state.clone(), "/no/such/folder".into()]);
         for shared in ["/etc/s.toml", "/s.toml", "/root/s.toml"] {
             let fence = of(shared);
-            assert_eq!(fence.write, [state.clone()], "{shared}");
+            assert_eq!(fence.write, std::slice::from_ref(&state), "{shared}");
             assert!(fence.read.contains(&PathBuf::from(shared).parent().unwrap().to_owned()));
         }
     }

@@ -19,7 +19,7 @@ use crate::workloads::{self, Parts, Workloads};
 
 /// How something ended that the loop began and left to others: as many reports as it began.
 pub(crate) enum Finished {
-    Workload(workloads::Finished),
+    Workload(Box<workloads::Finished>),
     /// What the documents' machine asked to be told of is on the disk.
     Stored(u64),
     /// Whoever waits for a join has waited long enough.
@@ -95,7 +95,7 @@ impl Tenants {
             Finished::JoinPatience(network) => self.networks.on_patience(node, network, now),
             Finished::Workload(finished) => {
                 let (workloads, mut parts) = self.parts(node, interfaces);
-                workloads.on_finished(&mut parts, finished, now);
+                workloads.on_finished(&mut parts, *finished, now);
             }
         }
     }

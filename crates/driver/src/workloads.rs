@@ -518,7 +518,7 @@ impl Workloads {
 
 /// The loop is gone only when the daemon stops; the helper keeps what it made.
 fn tell(reports: &mpsc::UnboundedSender<Report>, finished: Finished) {
-    let _ = reports.send(Report::Workload(finished));
+    let _ = reports.send(Report::Workload(Box::new(finished)));
 }
 
 /// Asks the helper for all interfaces of a workload; those that were made go again if one fails.

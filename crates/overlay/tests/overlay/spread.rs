@@ -62,8 +62,8 @@ fn an_admin_sees_within_three_seconds_who_holds_what_it_signed() {
     admit(&mut world, ids[0], network, newcomer);
     world.run_until_ok(Duration::from_secs(3), |world| {
         let status = &world.overlay(ids[0]).networks()[0];
-        let known = status.members.iter().filter(|member| member.node != newcomer);
-        status.head > head && known.fold(true, |all, member| all && member.drift == Some(0))
+        let mut known = status.members.iter().filter(|member| member.node != newcomer);
+        status.head > head && known.all(|member| member.drift == Some(0))
     });
 }
 
