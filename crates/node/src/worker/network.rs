@@ -58,6 +58,9 @@ impl Worker {
         if !device.owns(&info.src) {
             return Err(DropReason::NotOurSource);
         }
+        if info.source_routed {
+            return Err(DropReason::SourceRouted);
+        }
         let network = view.networks.snapshot.network(device.slot).ok_or(DropReason::NoNetwork)?;
         let own = network.place(&info.src).filter(|own| own.node == view.local);
         let own = own.ok_or(DropReason::NotPlaced)?;
@@ -91,6 +94,9 @@ impl Worker {
         let info = PacketInfo::parse(packet).map_err(|_| DropReason::BadInner)?;
         let other = network.place(&info.src).filter(|other| other.node == *peer);
         let other = other.ok_or(DropReason::NotPlaced)?;
+        if info.source_routed {
+            return Err(DropReason::SourceRouted);
+        }
         let sink = networks.local(slot, &info.dst).ok_or(DropReason::NotForUs)?;
         // A workload that moved away is not here any more, though its device may be.
         let own = network.place(&info.dst).filter(|own| own.node == view.local);
