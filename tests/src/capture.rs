@@ -42,6 +42,12 @@ impl Capture {
         Ok(Self { proc, file: file.to_owned() })
     }
 
+    /// Whether what was recorded up to now holds `pattern` (8 bytes or more).
+    pub fn holds(&self, pattern: &[u8]) -> Result<bool> {
+        let mut file = File::open(&self.file).with_context(|| self.file.display().to_string())?;
+        Ok(scan(&mut file, &[pattern])?[0] > 0)
+    }
+
     /// Ends it; the file holds all packets.
     pub fn stop(mut self) -> Result<Pcap> {
         self.proc.signal(Signal::SIGINT)?;

@@ -267,7 +267,8 @@ fn link(interface: &str, beyond: IpAddr) -> Result<LinkAddr> {
     let index = usize::try_from(if_nametoindex(interface)?)?;
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll)?;
-    let any: IpAddr = if beyond.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let any: IpAddr =
+        if beyond.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let sender = UdpSocket::bind((any, 0))?;
     wait::value(&format!("a packet that leaves by {interface}"), Duration::from_secs(5), || {
         // It may well be refused there: nobody need have this address.

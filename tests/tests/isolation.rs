@@ -11,6 +11,8 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -83,8 +85,10 @@ impl Stage {
         let clerk = Workload::start(lab, "b", "shop", "clerk", &idle)?;
         let spy = Workload::start(lab, "b", "shop", "spy", &idle)?;
         let bank = [("a", "till"), ("b", "vault"), ("c", "teller")];
-        let bank: Vec<_> =
-            bank.iter().map(|(node, name)| Workload::start(lab, node, "bank", name, &idle)).collect::<Result<_>>()?;
+        let bank: Vec<_> = bank
+            .iter()
+            .map(|(node, name)| Workload::start(lab, node, "bank", name, &idle))
+            .collect::<Result<_>>()?;
         let mut at = Addresses {
             spy: both(lab, &spy)?,
             fellow: both(lab, &fellow)?,
@@ -208,8 +212,19 @@ impl<'a> Attacks<'a> {
             self.add(format!("an echo request to {dst}"), fate, &call);
         }
         for group in [
-            "224.0.0.1", "224.0.0.251", "255.255.255.255", "169.254.169.254", "127.0.0.1", "127.1.2.3",
-            "0.0.0.0", "ff02::1", "ff05::2", "ff0e::fb", "fe80::1", "::1", "::",
+            "224.0.0.1",
+            "224.0.0.251",
+            "255.255.255.255",
+            "169.254.169.254",
+            "127.0.0.1",
+            "127.1.2.3",
+            "0.0.0.0",
+            "ff02::1",
+            "ff05::2",
+            "ff0e::fb",
+            "fe80::1",
+            "::1",
+            "::",
         ] {
             let dst = group.parse()?;
             let packet = self.udp(self.own(dst), dst, 53);
@@ -243,7 +258,8 @@ impl<'a> Attacks<'a> {
         let quote = Packet::udp(at.fellow.0, at.spy.0, (4001, 4000), &self.mark());
         let error = Packet::icmp(at.spy.0, at.fellow.0, (3, 3), [0; 4], &quote.bytes());
         self.add("an ICMP error about a flow", Fellow, &error);
-        let mut arp = vec![0, 1, 8, 0, 6, 4, 0, 2, 2, 1, 2, 3, 4, 5, 10, 20, 1, 2, 2, 1, 2, 3, 4, 5, 10, 20, 3, 2];
+        let mut arp =
+            vec![0, 1, 8, 0, 6, 4, 0, 2, 2, 1, 2, 3, 4, 5, 10, 20, 1, 2, 2, 1, 2, 3, 4, 5, 10, 20, 3, 2];
         arp.extend(self.mark());
         self.add_bytes("an ARP reply", Dropped("bad_inner"), arp.clone());
         let ethernet = [&[0xff; 6][..], &[2, 1, 2, 3, 4, 5, 8, 6], &arp, &self.mark()].concat();
@@ -325,9 +341,17 @@ impl<'a> Attacks<'a> {
         for (own, fellow) in [(self.at.spy.0, self.at.fellow.0), (self.at.spy.1, self.at.fellow.1)] {
             let call = |mark: &[u8], port| Packet::tcp(own, fellow, (4000, port), SYN, &mark.repeat(3));
             let udp = |mark: &[u8], port| Packet::udp(own, fellow, (4000, port), &[mark, mark].concat());
-            self.add("a first piece of 8 bytes", Dropped("bad_inner"), &call(&self.mark(), DENIED).piece(10, 0, 8));
+            self.add(
+                "a first piece of 8 bytes",
+                Dropped("bad_inner"),
+                &call(&self.mark(), DENIED).piece(10, 0, 8),
+            );
             self.add("its rest", Dropped("policy"), &call(&self.mark(), DENIED).piece(10, 8, 99));
-            self.add("a first piece of a denied call", Dropped("policy"), &call(&self.mark(), DENIED).piece(11, 0, 24));
+            self.add(
+                "a first piece of a denied call",
+                Dropped("policy"),
+                &call(&self.mark(), DENIED).piece(11, 0, 24),
+            );
             self.add("its rest", Dropped("policy"), &call(&self.mark(), DENIED).piece(11, 24, 99));
             self.add("a later piece alone", Dropped("policy"), &udp(&self.mark(), OPEN).piece(12, 8, 99));
             self.add("a first piece of a good call", Fellow, &call(&self.mark(), OPEN).piece(13, 0, 32));
@@ -507,5 +531,91 @@ fn raw_packets_of_a_workload_reach_nobody_but_fellows() {
             drops(lab, "b")?
         );
         Ok(())
+    });
+}
+
+/// What the spy's name server, and others', tell it about the other tenant.
+fn ask(lab: &Lab, stage: &Stage) -> Result<()> {
+    let dig = |args: &str| -> Result<String> {
+        let argv: Vec<_> = ["dig", "+tries=1", "+timeout=1"].into_iter().chain(args.split(' ')).collect();
+        Ok(stage.spy.exec(lab, &argv)?.text())
+    };
+    let good = dig("fellow.shop.sinew.internal AAAA")?;
+    ensure!(good.contains(&stage.at.fellow.1.to_string()), "its own names: {good}");
+    let mut questions = vec![
+        "vault A",
+        "vault.bank.sinew.internal A",
+        "vault.bank.sinew.internal AAAA",
+        "vault.bank.sinew.internal ANY",
+        "vault.shop.sinew.internal A",
+        "bank.sinew.internal ANY",
+        "bank.sinew.internal AXFR",
+        "_http._tcp.vault.bank.sinew.internal SRV",
+        "+subnet=10.20.3.2/32 vault.bank.sinew.internal A",
+    ];
+    let reverse: Vec<_> = stage.at.bank.iter().map(|(_, v6)| format!("-x {v6}")).collect();
+    questions.extend(reverse.iter().map(String::as_str));
+    for question in questions {
+        for transport in ["+notcp", "+tcp"] {
+            let said = dig(&format!("{transport} {question}"))?;
+            let told = said.contains("ANSWER SECTION") || said.contains("ADDITIONAL SECTION");
+            let refused = said.contains("status: ") || said.contains("Transfer failed");
+            ensure!(!told && refused, "{question}, {transport}: {said}");
+        }
+    }
+    let servers = [&stage.at.resolvers[..], &stage.at.mesh, &stage.at.underlay].concat();
+    let own = resolvers(lab, "b", "spy")?;
+    for server in servers.iter().filter(|server| !own.contains(server)) {
+        let said = dig(&format!("@{server} vault.bank.sinew.internal A"))?;
+        ensure!(!said.contains("status: "), "{server} answers: {said}");
+    }
+    Ok(())
+}
+
+/// Root of the container kind: everything but the right to change what it sees.
+const CONTAINED: [&str; 4] = [
+    "setpriv",
+    "--bounding-set=-sys_admin,-sys_ptrace,-sys_module,-sys_rawio,-dac_read_search",
+    "--inh-caps=-all",
+    "--",
+];
+
+/// Ways to the daemon that are not packets.
+fn knock(lab: &mut Lab, stage: &Stage) -> Result<()> {
+    let socket = lab.dir().join("b/sinew.sock").display().to_string();
+    let attach = lab.dir().join("b/attach.sock").display().to_string();
+    let daemon = lab.daemon("b")?.process().pid();
+    let sinew = sinew_tests::requirements::Bins::get()?.sinew.display().to_string();
+    let paths =
+        [socket.clone(), attach, format!("/proc/{daemon}/root{socket}"), format!("/proc/1/root{socket}")];
+    for path in &paths {
+        let call: Vec<&str> = CONTAINED.into_iter().chain([&*sinew, "--socket", path, "status"]).collect();
+        let inside = stage.spy.exec(lab, &call)?;
+        ensure!(inside.code != Some(0) && !inside.stdout.contains("fd3f:"), "{path}: {}", inside.text());
+    }
+    let call: Vec<&str> =
+        CONTAINED[1..].iter().copied().chain([&*sinew, "--socket", &socket, "status"]).collect();
+    let mut outside = lab.ns("b").command(CONTAINED[0]);
+    let outside = sinew_tests::process::run(outside.args(&call), SOON)?;
+    ensure!(outside.code == Some(0), "the same from outside: {}", outside.text());
+    let leave: Vec<&str> =
+        CONTAINED.into_iter().chain(["nsenter", "--target", "1", "--net", "true"]).collect();
+    ensure!(stage.spy.exec(lab, &leave)?.code != Some(0), "it can leave");
+
+    let name = SocketAddr::from_abstract_name(format!("sinew-test-{}", std::process::id()))?;
+    let listener = lab.ns("b").enter(|| UnixListener::bind_addr(&name))??;
+    ensure!(lab.ns("b").enter(|| UnixStream::connect_addr(&name))?.is_ok(), "from the machine itself");
+    let inside = sinew_tests::ns::enter(&stage.spy.netns(lab)?, || UnixStream::connect_addr(&name))?;
+    ensure!(inside.is_err(), "abstract sockets of the machine are reached");
+    drop(listener);
+    Ok(())
+}
+
+#[test]
+fn a_workload_is_told_nothing_of_others_by_name_servers_and_does_not_reach_the_daemon() {
+    run_lab("ask", |lab| {
+        let stage = Stage::set(lab)?;
+        ask(lab, &stage)?;
+        knock(lab, &stage)
     });
 }

@@ -58,9 +58,6 @@ impl Worker {
         if !device.owns(&info.src) {
             return Err(DropReason::NotOurSource);
         }
-        if info.source_routed {
-            return Err(DropReason::SourceRouted);
-        }
         let network = view.networks.snapshot.network(device.slot).ok_or(DropReason::NoNetwork)?;
         let own = network.place(&info.src).filter(|own| own.node == view.local);
         let own = own.ok_or(DropReason::NotPlaced)?;
@@ -68,9 +65,9 @@ impl Worker {
             self.answer(from, packet, Some(Cause::Unreachable), view.now);
             return Err(DropReason::NoPlace);
         };
-        if !self.pass(view, network, from, Way::Out, (own, other), packet, &info) {
+        if let Err(reason) = self.pass(view, network, from, Way::Out, (own, other), packet, &info) {
             self.answer(from, packet, Some(Cause::Prohibited), view.now);
-            return Err(DropReason::Policy);
+            return Err(reason);
         }
         if other.node == view.local {
             return self.hairpin(view, network, from, (own, other), &vnet, packet, &info);
@@ -94,18 +91,12 @@ impl Worker {
         let info = PacketInfo::parse(packet).map_err(|_| DropReason::BadInner)?;
         let other = network.place(&info.src).filter(|other| other.node == *peer);
         let other = other.ok_or(DropReason::NotPlaced)?;
-        if info.source_routed {
-            return Err(DropReason::SourceRouted);
-        }
         let sink = networks.local(slot, &info.dst).ok_or(DropReason::NotForUs)?;
         // A workload that moved away is not here any more, though its device may be.
         let own = network.place(&info.dst).filter(|own| own.node == view.local);
         let own = own.ok_or(DropReason::NotForUs)?;
-        if self.pass(view, network, sink.interface, Way::In, (own, other), packet, &info) {
-            Ok((info, sink))
-        } else {
-            Err(DropReason::Policy)
-        }
+        self.pass(view, network, sink.interface, Way::In, (own, other), packet, &info)?;
+        Ok((info, sink))
     }
 
     /// Whether a packet may pass between the workload at a device of ours and another.
@@ -119,13 +110,18 @@ impl Worker {
         (own, other): (&Place, &Place),
         packet: &[u8],
         info: &PacketInfo,
-    ) -> bool {
-        let Some(device) = self.devices.get_mut(&device) else { return false };
+    ) -> Result<(), DropReason> {
+        // Where it would go in the end is not what was judged.
+        if info.source_routed {
+            return Err(DropReason::SourceRouted);
+        }
+        let device = self.devices.get_mut(&device).ok_or(DropReason::Policy)?;
         let judge = |Opening { by_workload, protocol, port }: Opening| {
             let (from, to) = if by_workload { (own, other) } else { (other, own) };
             network.policy.verdict(from, to, protocol, port).allow
         };
-        device.flows.pass(way, packet, info, view.networks.rules, view.now, judge)
+        let passes = device.flows.pass(way, packet, info, view.networks.rules, view.now, judge);
+        if passes { Ok(()) } else { Err(DropReason::Policy) }
     }
 
     /// From one workload of this node to another: no record, but all that would be asked of one.
@@ -144,9 +140,11 @@ impl Worker {
             self.answer(from, packet, Some(Cause::Unreachable), view.now);
             return Err(DropReason::NoPlace);
         };
-        if !self.pass(view, network, sink.interface, Way::In, (receiver, sender), packet, info) {
+        if let Err(reason) =
+            self.pass(view, network, sink.interface, Way::In, (receiver, sender), packet, info)
+        {
             self.answer(from, packet, Some(Cause::Prohibited), view.now);
-            return Err(DropReason::Policy);
+            return Err(reason);
         }
         let device = view.networks.device(sink.interface).ok_or(DropReason::NotForUs)?;
         let mtu = device.interface.mtu;
