@@ -44,10 +44,13 @@ fn gets(lab: &Lab, client: &Workload, host: &str) -> Result<bool> {
 #[test]
 fn a_policy_holds_at_once_and_explains_itself() {
     run_lab("policy", |lab| {
-        start(lab, &["b", "c"])?;
-        let _web = web(lab, "a", "web", &["--group", "front"])?;
+        start(lab, &["b"])?;
+        // Groups are given with the membership, and a workload is in all of its member's unless it names some.
+        let ticket = tenant::ticket(lab, "shop", "a", &["--group", "front", "--group", "back"])?;
+        lab.cli("c").json(&["network", "join", &format!("@{}", ticket.display())])?;
+        let _web = web(lab, "a", "web", &[])?;
         let friend = client(lab, "c", "friend", &["--group", "front"])?;
-        let other = client(lab, "c", "other", &[])?;
+        let other = client(lab, "c", "other", &["--group", "back"])?;
         for client in [&friend, &other] {
             wait::until("everybody reaches the page", SOON, || gets(lab, client, "web").unwrap_or(false))?;
         }

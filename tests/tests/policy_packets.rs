@@ -157,17 +157,16 @@ impl Stage {
     }
 
     /// Replies, errors about flows, and what only looks like them.
-    fn states(&mut self) -> Result<()> {
+    fn states(&mut self, lab: &Lab) -> Result<()> {
         for v6 in [false, true] {
             let (call, back, stray) = ((FRIEND, WEB), (WEB, FRIEND), (OTHER, WEB));
             let reply = |port| move |src, dst, mark: &[u8]| Packet::udp(src, dst, (9000, port), mark);
-            self.send("a reply to nothing", back, false, v6, reply(30_000))?;
-            self.send("a call", call, true, v6, |src, dst, mark| {
+            self.step(lab, "a reply to nothing", back, false, v6, reply(30_000))?;
+            self.step(lab, "a call", call, true, v6, |src, dst, mark| {
                 Packet::udp(src, dst, (30_000, 9000), mark)
             })?;
-            self.settle(WEB)?;
-            self.send("its reply", back, true, v6, reply(30_000))?;
-            self.send("a reply to another port", back, false, v6, reply(30_001))?;
+            self.step(lab, "its reply", back, true, v6, reply(30_000))?;
+            self.step(lab, "a reply to another port", back, false, v6, reply(30_001))?;
             let kind = if v6 { (1, 4) } else { (3, 3) };
             let error = |port| {
                 move |src, dst, mark: &[u8]| {
@@ -175,27 +174,48 @@ impl Stage {
                     Packet::icmp(src, dst, kind, [0; 4], &quote.bytes())
                 }
             };
-            self.send("an error about the call", back, true, v6, error(30_000))?;
-            self.send("an error about nothing", back, false, v6, error(30_002))?;
-            self.send("somebody else's error about it", (OTHER, FRIEND), false, v6, error(30_000))?;
+            self.step(lab, "an error about the call", back, true, v6, error(30_000))?;
+            self.step(lab, "an error about nothing", back, false, v6, error(30_002))?;
+            self.step(lab, "somebody else's error about it", (OTHER, FRIEND), false, v6, error(30_000))?;
 
             let tcp = |ports, flags| move |src, dst, mark: &[u8]| Packet::tcp(src, dst, ports, flags, mark);
-            self.send("an acknowledgement from who may not call", stray, false, v6, tcp((4000, 80), ACK))?;
-            self.send(
+            self.step(lab, "an acknowledgement from who may not call", stray, false, v6, tcp((22, 80), ACK))?;
+            self.step(
+                lab,
                 "an answer from who may not be called",
                 (WEB, OTHER),
                 false,
                 v6,
                 tcp((80, 22), SYN | ACK),
             )?;
-            self.send("an answer to nothing", back, false, v6, tcp((80, 30_003), SYN | ACK))?;
-            self.send("an acknowledgement of another service", back, false, v6, tcp((81, 30_003), ACK))?;
+            self.step(lab, "an answer to nothing", back, false, v6, tcp((80, 30_003), SYN | ACK))?;
+            self.step(lab, "an acknowledgement of another service", back, false, v6, tcp((81, 30_003), ACK))?;
             // A young device takes this for a reply to a call that it forgot, but no call for one.
-            self.send("an acknowledgement of nothing", back, true, v6, tcp((80, 22), ACK))?;
-            self.settle(FRIEND)?;
-            self.send("a call in its wake", back, false, v6, tcp((80, 22), SYN))?;
+            self.step(lab, "an acknowledgement of nothing", back, true, v6, tcp((80, 22), ACK))?;
+            self.step(lab, "a call in its wake", back, false, v6, tcp((80, 22), SYN))?;
         }
         Ok(())
+    }
+
+    /// As [`Stage::send`]; returns when the packet has come out, or has been refused where it was sent.
+    fn step(
+        &mut self,
+        lab: &Lab,
+        what: &str,
+        ends: (usize, usize),
+        passes: bool,
+        v6: bool,
+        make: impl FnOnce(IpAddr, IpAddr, &[u8]) -> Packet,
+    ) -> Result<()> {
+        let node = WHO[ends.0].0;
+        let before = refused(lab, node)?;
+        self.send(what, ends, passes, v6, make)?;
+        if passes {
+            return self.settle(ends.1);
+        }
+        wait::until(&format!("{node} refuses {what}"), SOON, || {
+            refused(lab, node).is_ok_and(|now| now > before)
+        })
     }
 
     /// Waits until the last packet sent has come out at `to`.
@@ -207,13 +227,28 @@ impl Stage {
     }
 }
 
+/// Waits until a machine has counted all that its workloads may not send.
+fn counted(lab: &Lab, sent: &[Sent], node: &str) -> Result<()> {
+    let expected = sent.iter().filter(|sent| !sent.passes && WHO[sent.from].0 == node).count();
+    wait::until(&format!("{node} has refused {expected} packets"), SOON, || {
+        refused(lab, node).is_ok_and(|count| count >= expected as f64)
+    })
+}
+
+/// How many packets a machine has refused by policy.
+fn refused(lab: &Lab, node: &str) -> Result<f64> {
+    let all = lab.cli(node).list(&["drops"], "drops")?;
+    let policy = all.iter().find(|entry| text(entry, "reason") == "policy");
+    Ok(policy.and_then(|entry| number(entry, "count")).unwrap_or_default())
+}
+
 #[test]
 fn packets_pass_or_not_as_trace_says_and_replies_belong_to_their_call() {
     run_lab("judged", |lab| {
         let mut stage = Stage::set(lab)?;
         let (allowed, denied) = stage.all_pairs(lab)?;
         ensure!(allowed >= 6 && denied >= 6, "{allowed} allowed, {denied} denied");
-        stage.states()?;
+        stage.states(lab)?;
         // Each way ends with one that passes, so that all before it have been decided.
         for (from, to, ports) in [(FRIEND, WEB, (1, 80)), (WEB, OTHER, (1, 80)), (FRIEND, OTHER, (1, 80))] {
             stage.send("the last", (from, to), true, false, |src, dst, mark| {
@@ -221,17 +256,7 @@ fn packets_pass_or_not_as_trace_says_and_replies_belong_to_their_call() {
             })?;
             stage.settle(to)?;
         }
-        for node in ["b", "c"] {
-            let expected = stage.sent.iter().filter(|sent| !sent.passes && WHO[sent.from].0 == node).count();
-            let counted = || -> Result<f64> {
-                let all = lab.cli(node).list(&["drops"], "drops")?;
-                let policy = all.iter().find(|entry| text(entry, "reason") == "policy");
-                Ok(policy.and_then(|entry| number(entry, "count")).unwrap_or_default())
-            };
-            wait::until(&format!("{node} has refused {expected} packets"), SOON, || {
-                counted().is_ok_and(|count| count >= expected as f64)
-            })?;
-        }
+        let counted = ["b", "c"].map(|node| counted(lab, &stage.sent, node));
         let sent = stage.sent;
         let marks: Vec<_> = (0..sent.len()).map(mark).collect();
         let patterns: Vec<&[u8]> = marks.iter().map(Vec::as_slice).collect();
@@ -246,6 +271,7 @@ fn packets_pass_or_not_as_trace_says_and_replies_belong_to_their_call() {
             let out = seen[*to][number] > 0;
             ensure!(out == *passes, "{what}: {}", if out { "came out" } else { "did not come out" });
         }
+        counted.into_iter().collect::<Result<()>>()?;
         eprintln!("{allowed} openings allowed, {denied} denied, {} packets as foretold", sent.len());
         Ok(())
     });

@@ -171,7 +171,9 @@ fn controls(lab: &mut Lab, inside: Capture, secrets: &Secrets) -> Result<()> {
     ensure!(files.iter().sum::<usize>() > 0, "a member's files hold none of it");
     held.iter_mut().zip(&files).for_each(|(count, more)| *count += more);
     eprintln!("a member holds: {:?}", WORDS.iter().zip(&held).collect::<Vec<_>>());
-    for (word, count) in WORDS.iter().zip(&held).filter(|(word, _)| !word.contains("text")) {
+    for (word, count) in
+        WORDS.iter().zip(&held).filter(|(word, _)| !word.contains("text") && !word.contains("IPv4"))
+    {
         ensure!(*count > 0, "the search does not find the {word} where it is");
     }
     Ok(())
