@@ -173,7 +173,7 @@ fn extension_headers_are_walked_and_what_cannot_be_walked_is_closed() {
 fn later_fragments_pass_for_a_second_behind_an_accepted_first() {
     let open = Model { ports: (1, 53), ..Model::udp(false, 160) }.build();
     let closed = Model { ports: (1, 54), ..Model::udp(false, 160) }.build();
-    let later = fragment_v6(&open, 10, false);
+    let later = fragment_v6(&open, 21, false);
     for (by_workload, way) in [(true, Way::Out), (false, Way::In)] {
         let mut device = Device::new(&[opening(by_workload, UDP, 53)]);
         assert!(!device.pass(way, &later, 0), "no first one");
