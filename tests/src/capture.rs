@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
-use crate::ns::Namespace;
+use crate::ns::{Namespace, command_in};
 use crate::process::{self, Proc};
 use crate::wait;
 
@@ -25,9 +25,14 @@ pub struct Capture {
 impl Capture {
     /// Starts to record everything on `interface` into `file`; returns when it is recording.
     pub fn start(ns: &Namespace, interface: &str, file: &Path) -> Result<Self> {
+        Self::start_in(&ns.path(), interface, file)
+    }
+
+    /// As [`Capture::start`], in the namespace that the path `netns` opens.
+    pub fn start_in(netns: &Path, interface: &str, file: &Path) -> Result<Self> {
         let _ = std::fs::remove_file(file);
         let log = file.with_extension("log");
-        let mut command = ns.command("dumpcap");
+        let mut command = command_in(netns, "dumpcap");
         command.args(["-q", "-P", "-B", "64", "-i", interface, "-w"]).arg(file);
         let proc = Proc::spawn(&mut command, &log)?;
         // The pcap header is written once the socket is open.
@@ -35,6 +40,12 @@ impl Capture {
             std::fs::metadata(file).is_ok_and(|meta| meta.len() > 0) && proc.log().contains("File:")
         })?;
         Ok(Self { proc, file: file.to_owned() })
+    }
+
+    /// Whether what was recorded up to now holds `pattern` (8 bytes or more).
+    pub fn holds(&self, pattern: &[u8]) -> Result<bool> {
+        let mut file = File::open(&self.file).with_context(|| self.file.display().to_string())?;
+        Ok(scan(&mut file, &[pattern])?[0] > 0)
     }
 
     /// Ends it; the file holds all packets.

@@ -16,6 +16,8 @@
 //! | [`cli`] | the `sinew` command with its exit code and JSON |
 //! | [`impair`] | silent cuts, loss, filtered ICMP, shaped links, long lines |
 //! | [`capture`] | what an eavesdropper on a link sees |
+//! | [`memory`] | what a process and its files hold |
+//! | [`raw`] | packets that no kernel would make, put onto an interface as they are |
 //! | [`workload`] | nginx, curl, iperf3, ping, sshd: the programs that people run |
 //! | [`podman`] | containers on the machines, with our CNI plugin |
 //! | [`tenant`] | private networks, workloads in them, and the servers that tenants run |
@@ -28,10 +30,12 @@ pub mod cli;
 pub mod impair;
 pub mod interrupt;
 pub mod lab;
+pub mod memory;
 pub mod ns;
 pub mod podman;
 pub mod privileges;
 pub mod process;
+pub mod raw;
 pub mod requirements;
 pub mod sinewd;
 pub mod tenant;

@@ -4,6 +4,7 @@
 //! owner still lives, so that leftovers of a killed run can be removed without touching anybody
 //! else's. Interfaces are created inside the namespaces; the machine's own are never touched.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -80,18 +81,12 @@ impl Namespace {
     /// Calls `work` on a thread of its own that lives in this namespace: sockets that it opens
     /// belong here.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
-        let path = format!("/run/netns/{}", self.name);
-        let file = std::fs::File::open(&path).with_context(|| format!("cannot open {path}"))?;
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(move || {
-                nix::sched::setns(&file, nix::sched::CloneFlags::CLONE_NEWNET)?;
-                Ok(work())
-            });
-            match thread.join() {
-                Ok(result) => result,
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        })
+        enter(&self.path(), work)
+    }
+
+    /// The file that opens it.
+    pub fn path(&self) -> PathBuf {
+        Path::new("/run/netns").join(&self.name)
     }
 
     /// Addresses, routes, rules, devices, listening sockets and packet filter as one text, to
@@ -127,32 +122,54 @@ impl Drop for Namespace {
     }
 }
 
+/// Calls `work` on a thread of its own that lives in the namespace which `path` opens.
+pub fn enter<T: Send>(path: &Path, work: impl FnOnce() -> T + Send) -> Result<T> {
+    let file = std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            nix::sched::setns(&file, nix::sched::CloneFlags::CLONE_NEWNET)?;
+            Ok(work())
+        });
+        match thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// A command in the network namespace that `path` opens, killed together with the calling thread.
+pub fn command_in(path: &Path, program: &str) -> Command {
+    let mut command = process::command("nsenter");
+    command.arg(format!("--net={}", path.display())).args(["--", program]);
+    command
+}
+
 /// Ends what runs in the network namespaces that are pinned below a folder, and unmounts whatever is
 /// mounted there.
-pub fn unmount_below(folder: &std::path::Path) {
+pub fn unmount_below(folder: &Path) {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
-    let mut below: Vec<_> = points.filter(|point| std::path::Path::new(point).starts_with(folder)).collect();
+    let mut below: Vec<_> = points.filter(|point| Path::new(point).starts_with(folder)).collect();
     // The innermost first.
     below.sort_by_key(|point| std::cmp::Reverse(point.len()));
     for point in below {
-        kill_in(std::path::Path::new(point));
+        kill_in(Path::new(point));
         let _ = nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH);
     }
 }
 
 /// Ends the processes of a pinned network namespace, which outlive a supervisor that was killed.
-fn kill_in(pin: &std::path::Path) {
+fn kill_in(pin: &Path) {
     use std::os::unix::fs::MetadataExt as _;
 
-    let inode = |path: &std::path::Path| std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
+    let inode = |path: &Path| std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
     let Some(pinned) = inode(pin) else { return };
-    if inode(std::path::Path::new("/proc/self/ns/net")) == Some(pinned) {
+    if inode(Path::new("/proc/self/ns/net")) == Some(pinned) {
         return;
     }
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     for pid in processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
-        if inode(std::path::Path::new(&format!("/proc/{pid}/ns/net"))) == Some(pinned) {
+        if inode(Path::new(&format!("/proc/{pid}/ns/net"))) == Some(pinned) {
             end(pid);
         }
     }
@@ -199,7 +216,7 @@ pub fn connect(a: End<'_>, b: End<'_>, mtu: u32) -> Result<()> {
 pub fn clean_stale(family: &str) {
     for name in list(family) {
         let pid = name.split('-').nth(1).and_then(|pid| pid.parse::<u32>().ok());
-        if pid.is_some_and(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists()) {
+        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
             clean_one(&name);
         }
     }
@@ -220,7 +237,7 @@ pub fn clean_one(name: &str) {
 
 /// Whether a namespace of this name exists.
 pub fn exists(name: &str) -> bool {
-    std::path::Path::new("/run/netns").join(name).exists()
+    Path::new("/run/netns").join(name).exists()
 }
 
 fn list(family: &str) -> Vec<String> {

@@ -97,6 +97,14 @@ impl Workload {
         addresses(lab, &self.node, &self.name)
     }
 
+    /// The file that opens its network namespace.
+    pub fn netns(&self, lab: &Lab) -> Result<PathBuf> {
+        let all = lab.cli(&self.node).list(&["workload", "ls"], "workloads")?;
+        let own = all.iter().find(|workload| text(workload, "name") == self.name);
+        let path = own.map(|workload| text(workload, "netns")).filter(|path| !path.is_empty());
+        path.map(PathBuf::from).with_context(|| format!("{} has no namespace: {all:?}", self.name))
+    }
+
     /// The supervising process.
     pub fn process(&mut self) -> &mut Proc {
         &mut self.proc

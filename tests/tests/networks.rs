@@ -44,14 +44,11 @@ fn gets(lab: &Lab, client: &Workload, host: &str) -> Result<bool> {
 #[test]
 fn a_policy_holds_at_once_and_explains_itself() {
     run_lab("policy", |lab| {
-        start(lab, &["b", "c"])?;
-        // A workload has groups of its member's: all of them, or those it names; never others.
-        for member in ["a", "c"] {
-            let node = lab.key(member)?.node_id;
-            lab.cli("a")
-                .json(&["network", "approve", "shop", &node, "--group", "front", "--group", "back"])?;
-        }
-        let _web = web(lab, "a", "web", &["--group", "front"])?;
+        start(lab, &["b"])?;
+        // Groups are given with the membership, and a workload is in all of its member's unless it names some.
+        let ticket = tenant::ticket(lab, "shop", "a", &["--group", "front", "--group", "back"])?;
+        lab.cli("c").json(&["network", "join", &format!("@{}", ticket.display())])?;
+        let _web = web(lab, "a", "web", &[])?;
         let friend = client(lab, "c", "friend", &["--group", "front"])?;
         let other = client(lab, "c", "other", &["--group", "back"])?;
         for client in [&friend, &other] {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use sinew_control::api::{
     ATTACH_MESSAGE_MAX, AttachAnswer, AttachNetwork, AttachRequest, AttachedBy, Detach, Detached, Watch,
-    Workload, Workloads, attach_answer, attach_socket,
+    Workload, Workloads, attach_answer, attach_socket, leading_out,
 };
 use sinew_control::resolv::resolv_conf;
 use sinew_control::{ApiError, Exit, Versioned, paths};
@@ -43,7 +43,7 @@ pub(super) async fn run(client: &Client, out: Out, verb: WorkloadVerb) -> Result
         }
         WorkloadVerb::Exec { workload, command } => {
             let found = find(list(client).await?.workloads, &workload)?;
-            return Err(exec(&found, &command));
+            return Err(exec(client, &found, &command));
         }
     }
     Ok(Exit::Ok.code())
@@ -129,7 +129,7 @@ fn no_process(pid: u32, error: &std::io::Error) -> ApiError {
 }
 
 /// Becomes a program inside a workload's namespace; returns only if it cannot.
-fn exec(workload: &Workload, command: &[std::ffi::OsString]) -> ApiError {
+fn exec(client: &Client, workload: &Workload, command: &[std::ffi::OsString]) -> ApiError {
     let Some(netns) = &workload.netns else {
         return ApiError::invalid(
             format!("{} is a virtual machine: it has no namespace here", workload.name),
@@ -147,7 +147,8 @@ fn exec(workload: &Workload, command: &[std::ffi::OsString]) -> ApiError {
     }
     let resolvers: Vec<_> = workload.resolvers.iter().filter_map(|text| text.parse().ok()).collect();
     let resolv_conf = (!resolvers.is_empty()).then(|| resolv_conf(&resolvers, &workload.search));
-    if let Err(error) = room::enter(namespace.as_fd(), resolv_conf.as_deref()) {
+    let sight = room::Sight { resolv_conf, hidden: leading_out(client.socket()) };
+    if let Err(error) = room::enter(namespace.as_fd(), &sight) {
         return needs_root(&error);
     }
     drop(namespace);

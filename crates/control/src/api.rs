@@ -40,7 +40,8 @@ pub use status::{Health, Key, Listener, Offload, Severity, Status};
 pub use workloads::{
     ATTACH_MESSAGE_MAX, AttachAnswer, AttachNetwork, AttachRequest, AttachedBy, AttachedInterface, Detach,
     Detached, LeaseQuery, LeaseRenewal, LeaseTerms, Leased, Watch, Workload, WorkloadState, Workloads,
-    attach_answer, attach_socket, interface_pins, pinned_namespace, pins, plugin_notes, tombstones,
+    attach_answer, attach_socket, interface_pins, leading_out, pinned_namespace, pins, plugin_notes,
+    tombstones,
 };
 
 #[cfg(test)]

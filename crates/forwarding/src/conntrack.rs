@@ -49,8 +49,9 @@ impl Sign {
     pub(crate) fn of(info: &PacketInfo) -> Self {
         match info.tcp_flags.unwrap_or(tcp::ACK) {
             flags if flags & tcp::RST != 0 => Self::Reset,
-            flags if flags & tcp::FIN != 0 => Self::Finish,
+            // Also with FIN, or that would be a call in disguise: some kernels take it for one.
             flags if flags & (tcp::SYN | tcp::ACK) == tcp::SYN => Self::Open,
+            flags if flags & tcp::FIN != 0 => Self::Finish,
             _ => Self::Data,
         }
     }

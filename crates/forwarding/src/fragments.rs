@@ -1,7 +1,8 @@
 //! First fragments that were let through, so that the rest of their packets may follow.
 //!
 //! Only a first fragment has the ports that a filter judges by. The later ones pass for a second
-//! behind an accepted first one (protocol A7), and are refused before it or without it.
+//! behind an accepted first one (protocol A7), and are refused before it or without it, or if they would
+//! overwrite a part of it: what was judged is what must arrive (RFC 1858 §4, RFC 5722).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -30,10 +31,17 @@ impl Key {
     }
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Accepted {
+    until: Instant,
+    /// How much of the packet it held, bytes.
+    end: u32,
+}
+
 /// The memory.
 #[derive(Debug, Default)]
 pub(crate) struct Fragments {
-    until: BTreeMap<Key, Instant>,
+    accepted: BTreeMap<Key, Accepted>,
     /// The keys above in the order of their age.
     ages: VecDeque<Key>,
 }
@@ -41,27 +49,29 @@ pub(crate) struct Fragments {
 impl Fragments {
     /// Whether a first fragment of this packet was accepted lately.
     pub(crate) fn follows(&self, info: &PacketInfo, now: Instant) -> bool {
-        self.until.get(&Key::of(info)).is_some_and(|&until| now < until)
+        let first = self.accepted.get(&Key::of(info));
+        first.is_some_and(|first| now < first.until && info.fragment_range.0 >= first.end)
     }
 
     /// Remembers an accepted first fragment.
     pub(crate) fn remember(&mut self, info: &PacketInfo, now: Instant) {
         let key = Key::of(info);
         while let Some(oldest) = self.ages.front() {
-            let expired = self.until.get(oldest).is_none_or(|&until| until <= now);
-            if !expired && self.until.len() < FRAGMENTS_MAX {
+            let expired = self.accepted.get(oldest).is_none_or(|first| first.until <= now);
+            if !expired && self.accepted.len() < FRAGMENTS_MAX {
                 break;
             }
-            self.until.remove(oldest);
+            self.accepted.remove(oldest);
             self.ages.pop_front();
         }
-        if self.until.insert(key, now + FRAGMENT_LIFE).is_none() {
+        let first = Accepted { until: now + FRAGMENT_LIFE, end: info.fragment_range.1 };
+        if self.accepted.insert(key, first).is_none() {
             self.ages.push_back(key);
         }
     }
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.until.len()
+        self.accepted.len()
     }
 }

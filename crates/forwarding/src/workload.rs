@@ -20,7 +20,9 @@
 use std::time::Duration;
 
 use sinew_types::Instant;
-use sinew_wire::icmp::{IcmpHeader, V4_ECHO_REPLY, V4_ECHO_REQUEST, V6_ECHO_REPLY, V6_ECHO_REQUEST};
+use sinew_wire::icmp::{
+    IcmpHeader, V4_ECHO_REPLY, V4_ECHO_REQUEST, V4_REDIRECT, V6_ECHO_REPLY, V6_ECHO_REQUEST,
+};
 use sinew_wire::ip::{Fragment, PacketInfo, Version};
 
 use crate::conntrack::{Conntrack, FlowId, Sign};
@@ -175,7 +177,9 @@ impl WorkloadFlows {
         }
         if forgotten && judge(named.opening(way, false)) {
             receivers.outbound(named.reply, Sign::Data, rules, now);
-            return true;
+            // Answered from the start: were it only asked, a call from the wrong side would pass as the
+            // other half of a simultaneous open.
+            return receivers.inbound(named.reply, named.sign, rules, now, || true);
         }
         false
     }
@@ -185,7 +189,11 @@ impl WorkloadFlows {
     fn is_about_a_flow(&mut self, way: Way, packet: &[u8], info: &PacketInfo, now: Instant) -> bool {
         let Some(quote) = packet.get(info.payload..) else { return false };
         let Ok(quoted) = PacketInfo::parse_quote(quote) else { return false };
-        if quoted.src != info.dst || quoted.dst != info.src {
+        // A redirect is an error by its number, but only a router on the same link may send one, and a
+        // network has no routers.
+        let redirect = info.version == Version::V4
+            && info.l4.and_then(|l4| packet.get(l4)).is_some_and(|&kind| kind == V4_REDIRECT);
+        if redirect || quoted.src != info.dst || quoted.dst != info.src {
             return false;
         }
         let back = match way {

@@ -1,5 +1,5 @@
 //! A room of its own for a program: a network namespace, and a mount namespace in which only
-//! `/etc/resolv.conf` differs.
+//! `/etc/resolv.conf` differs, and what leads out of it is hidden.
 //!
 //! Namespaces belong to threads and are inherited by what a thread starts. So one thread makes
 //! them, starts the program and waits for it; the rest of the process stays where it was, and
@@ -7,7 +7,10 @@
 //! (`PR_SET_PDEATHSIG`), so a killed supervisor leaves nothing running.
 //!
 //! The host's own name services (systemd-resolved, nscd) are hidden from the room: programs ask
-//! them over unix sockets, which know nothing of namespaces, and would be told the host's view.
+//! them over unix sockets, which know nothing of namespaces, and would be told the host's view. So
+//! would whoever asks the daemon itself, and more than be told: its sockets are hidden as well. Who
+//! may mount can look behind all of it; a program that is root and is not trusted belongs into a
+//! container.
 
 use std::fs::File;
 use std::io;
@@ -29,6 +32,7 @@ use crate::{process, signals};
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Sockets of the host's name services.
 const HOST_RESOLVERS: [&str; 2] = ["/run/systemd/resolve", "/run/nscd"];
+const EMPTY: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
 
 /// Namespaces with nobody in them yet; gone when dropped, unless others hold them.
 #[derive(Debug)]
@@ -41,7 +45,18 @@ pub struct Room {
 
 struct Order {
     command: Command,
-    resolv_conf: Option<String>,
+    sight: Sight,
+}
+
+/// What a program sees of the host's files that it would not see as they are.
+#[derive(Clone, Debug, Default)]
+pub struct Sight {
+    /// What it finds at `/etc/resolv.conf`, and then none of the host's name services either; without
+    /// it the host's file shows.
+    pub resolv_conf: Option<String>,
+    /// Sockets that answer to nobody in the room, and folders that are empty there. What does not
+    /// exist is passed over.
+    pub hidden: Vec<PathBuf>,
 }
 
 /// A program in its room.
@@ -80,16 +95,15 @@ impl Room {
         self.namespace.as_fd()
     }
 
-    /// Starts `command` inside. `resolv_conf` is what it finds at `/etc/resolv.conf`; without it the
-    /// host's file shows.
+    /// Starts `command` inside.
     ///
     /// # Errors
-    /// The file cannot be covered, or the program not be started.
+    /// A file cannot be covered, or the program not be started.
     ///
     /// # Panics
     /// Outside a tokio runtime with IO enabled.
-    pub fn run(self, command: Command, resolv_conf: Option<String>) -> io::Result<Occupied> {
-        self.orders.send(Order { command, resolv_conf }).map_err(|_| gone())?;
+    pub fn run(self, command: Command, sight: Sight) -> io::Result<Occupied> {
+        self.orders.send(Order { command, sight }).map_err(|_| gone())?;
         let (pid, pidfd) = self.started.recv().map_err(|_| gone())??;
         // SAFETY: the descriptor is owned by the AsyncFd and closed with it, not before.
         let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE)? };
@@ -125,17 +139,35 @@ impl Occupied {
     }
 }
 
-/// Takes this thread into a network namespace and gives it a mount namespace with `resolv_conf`.
+/// Takes this thread into a network namespace and gives it a mount namespace with this sight.
 /// What it starts from now on, or becomes, is inside.
 ///
 /// # Errors
 /// `EPERM` without CAP_SYS_ADMIN; whatever else the system says.
-pub fn enter(namespace: BorrowedFd<'_>, resolv_conf: Option<&str>) -> io::Result<()> {
+pub fn enter(namespace: BorrowedFd<'_>, sight: &Sight) -> io::Result<()> {
     setns(namespace, CloneFlags::CLONE_NEWNET)?;
     unshare(CloneFlags::CLONE_NEWNS)?;
     let nothing: Option<&str> = None;
     mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_SLAVE, nothing)?;
-    resolv_conf.map_or(Ok(()), |text| cover(Path::new(RESOLV_CONF), text))
+    apply(sight)
+}
+
+fn apply(sight: &Sight) -> io::Result<()> {
+    sight.hidden.iter().try_for_each(|path| hide(path))?;
+    sight.resolv_conf.as_ref().map_or(Ok(()), |text| cover(Path::new(RESOLV_CONF), text))
+}
+
+/// Puts nothing in place of a file or a folder, in this thread's mount namespace.
+fn hide(path: &Path) -> io::Result<()> {
+    let nothing: Option<&str> = None;
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(found) if found.is_dir() => {
+            Ok(mount(Some("sinew"), path, Some("tmpfs"), EMPTY, Some("mode=755,size=64k"))?)
+        }
+        Ok(_) => Ok(mount(Some("/dev/null"), path, nothing, MsFlags::MS_BIND, nothing)?),
+    }
 }
 
 fn gone() -> io::Error {
@@ -157,10 +189,7 @@ fn keep(
     started: &mpsc::Sender<io::Result<(u32, OwnedFd)>>,
 ) -> io::Result<ExitStatus> {
     let Ok(mut order) = orders.recv() else { return Err(gone()) };
-    let spawned = order
-        .resolv_conf
-        .map_or(Ok(()), |text| cover(Path::new(RESOLV_CONF), &text))
-        .and_then(|()| tied_to_us(&mut order.command).spawn());
+    let spawned = apply(&order.sight).and_then(|()| tied_to_us(&mut order.command).spawn());
     match spawned {
         Ok(mut child) => {
             // Until `wait` the number is the child's, ended or not.
@@ -219,10 +248,7 @@ fn cover(file: &Path, text: &str) -> io::Result<()> {
     let real = std::fs::canonicalize(file)?;
     let resolvers: Vec<PathBuf> =
         HOST_RESOLVERS.iter().map(PathBuf::from).filter(|dir| dir.is_dir()).collect();
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    for directory in &resolvers {
-        mount(Some("sinew"), directory, Some("tmpfs"), flags, Some("mode=755,size=64k"))?;
-    }
+    resolvers.iter().try_for_each(|directory| hide(directory))?;
     if resolvers.iter().any(|directory| real.starts_with(directory)) {
         // The file was a link into what is hidden now; it leads to ours instead, and stays ours
         // when the host's service replaces its own.
@@ -269,7 +295,7 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
     }
 
-    fn output(script: &str, resolv_conf: Option<&str>) -> Option<(String, ExitStatus)> {
+    fn output(script: &str, sight: Sight) -> Option<(String, ExitStatus)> {
         let room = room()?;
         let runtime = runtime();
         let _context = runtime.enter();
@@ -277,7 +303,7 @@ mod tests {
         let out = dir.path().join("out");
         let mut command = Command::new("sh");
         command.args(["-c", script]).stdout(File::create(&out).unwrap()).stdin(Stdio::null());
-        let status = room.run(command, resolv_conf.map(str::to_owned)).unwrap().status().unwrap();
+        let status = room.run(command, sight).unwrap().status().unwrap();
         Some((std::fs::read_to_string(out).unwrap(), status))
     }
 
@@ -286,9 +312,9 @@ mod tests {
         let before = std::fs::read(RESOLV_CONF).ok();
         let script =
             "ip -br link | cut -d' ' -f1; ping -c1 -W1 127.0.0.1 >/dev/null && echo up; cat /etc/resolv.conf";
-        let Some((out, status)) = output(script, before.as_ref().map(|_| "nameserver 192.0.2.1\n")) else {
-            return;
-        };
+        let resolv_conf = before.as_ref().map(|_| "nameserver 192.0.2.1\n".to_owned());
+        let sight = Sight { resolv_conf, ..Sight::default() };
+        let Some((out, status)) = output(script, sight) else { return };
         assert!(status.success());
         let resolver = if before.is_some() { "nameserver 192.0.2.1\n" } else { "" };
         assert_eq!(out, format!("lo\nup\n{resolver}"));
@@ -296,15 +322,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_hidden_is_hidden_from_the_room_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, socket) = (dir.path().join("folder"), dir.path().join("socket"));
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("file"), "").unwrap();
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let hidden = vec![folder.clone(), socket.clone(), dir.path().join("nothing")];
+        let script = format!("ls -A {}; test -S {} || echo none", folder.display(), socket.display());
+        let Some((out, status)) = output(&script, Sight { hidden, ..Sight::default() }) else { return };
+        assert!(status.success());
+        assert_eq!(out, "none\n");
+        assert!(folder.join("file").exists() && std::os::unix::net::UnixStream::connect(&socket).is_ok());
+        std::fs::remove_file(&socket).unwrap();
+    }
+
+    #[test]
     fn the_exit_code_comes_through() {
-        let Some((_, status)) = output("exit 7", None) else { return };
+        let Some((_, status)) = output("exit 7", Sight::default()) else { return };
         assert_eq!(status.code(), Some(7));
     }
 
     #[test]
     fn a_program_that_is_not_there_is_an_error() {
         let Some(room) = room() else { return };
-        let error = room.run(Command::new("/nonexistent"), None).unwrap_err();
+        let error = room.run(Command::new("/nonexistent"), Sight::default()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 
@@ -316,7 +358,7 @@ mod tests {
             let Some(room) = room() else { return };
             let mut command = Command::new("sleep");
             command.arg("1000");
-            let occupied = room.run(command, None).unwrap();
+            let occupied = room.run(command, Sight::default()).unwrap();
             occupied.signal(libc::SIGTERM);
             occupied.ended().await.unwrap();
             occupied.signal(libc::SIGTERM);
@@ -331,7 +373,7 @@ mod tests {
         let namespace = room.namespace();
         let inside = std::thread::scope(|scope| {
             let entered = scope.spawn(move || {
-                enter(namespace, None)?;
+                enter(namespace, &Sight::default())?;
                 std::fs::read_link("/proc/thread-self/ns/net")
             });
             entered.join().unwrap().unwrap()

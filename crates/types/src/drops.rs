@@ -100,6 +100,8 @@ drop_reasons! {
     Policy = "policy",
     /// A workload's packet to a group, a link-local address or everybody.
     NotUnicast = "not_unicast",
+    /// A source route: where the packet would go in the end is not what its destination says.
+    SourceRouted = "source_routed",
     /// From a device of no network that this node knows.
     NoNetwork = "no_network",
     // --- queues ---

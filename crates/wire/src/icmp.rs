@@ -17,6 +17,8 @@ pub const CHECKSUM_OFFSET: usize = 2;
 pub const V4_ECHO_REPLY: u8 = 0;
 /// ICMP echo request.
 pub const V4_ECHO_REQUEST: u8 = 8;
+/// ICMP redirect.
+pub const V4_REDIRECT: u8 = 5;
 /// ICMP destination unreachable.
 pub const V4_UNREACHABLE: u8 = 3;
 /// ICMP time exceeded.

@@ -44,6 +44,14 @@ const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION_OPTIONS: u8 = 60;
 
+/// What offsets of fragments are counted in.
+const FRAGMENT_UNIT: u32 = 8;
+const V6_FRAGMENT_LEN: usize = 8;
+const V4_OPTION_END: u8 = 0;
+const V4_OPTION_NOP: u8 = 1;
+const V4_LOOSE_ROUTE: u8 = 131;
+const V4_STRICT_ROUTE: u8 = 137;
+
 const V4_LENGTH_AT: usize = 2;
 const V4_ID_AT: usize = 4;
 const V4_CHECKSUM_AT: usize = 10;
@@ -97,6 +105,12 @@ pub struct PacketInfo {
     pub fragment: Fragment,
     /// Identification, where `fragment` is not `None`.
     pub fragment_id: u32,
+    /// Which bytes of the whole packet's fragmentable part a fragment holds: the first, and one behind
+    /// the last. Empty where `fragment` is `None`.
+    pub fragment_range: (u32, u32),
+    /// Whether its sender wants it to go on from `dst` to somewhere else: a source route that is not used
+    /// up (RFC 791 §3.1, RFC 8200 §4.4). Then `dst` does not say whose it is.
+    pub source_routed: bool,
     /// Whether the walk reached the transport protocol, or in a later fragment all the headers
     /// there are; false behind too many extension headers.
     pub ext_walked: bool,
@@ -148,11 +162,13 @@ impl PacketInfo {
             return Err(Malformed);
         }
         let flags = u16::from_be_bytes([h[6], h[7]]);
-        let fragment = match (flags & 0x1fff, flags & 0x2000) {
+        let offset = u32::from(flags & 0x1fff) * FRAGMENT_UNIT;
+        let fragment = match (offset, flags & 0x2000) {
             (0, 0) => Fragment::None,
             (0, _) => Fragment::First,
             _ => Fragment::Later,
         };
+        let piece = (offset, offset + (total_len - header_len) as u32);
         Ok(Self {
             version: Version::V4,
             src: Ipv4Addr::new(h[12], h[13], h[14], h[15]).into(),
@@ -166,6 +182,8 @@ impl PacketInfo {
             dont_fragment: flags & 0x4000 != 0,
             fragment,
             fragment_id: u16::from_be_bytes([h[4], h[5]]).into(),
+            fragment_range: if fragment == Fragment::None { (0, 0) } else { piece },
+            source_routed: v4_source_routed(packet.get(V4_HEADER_MIN..header_len).ok_or(Malformed)?)?,
             ext_walked: true,
             ports: None,
             tcp_flags: None,
@@ -192,6 +210,8 @@ impl PacketInfo {
             dont_fragment: true,
             fragment: Fragment::None,
             fragment_id: 0,
+            fragment_range: (0, 0),
+            source_routed: false,
             ext_walked: false,
             ports: None,
             tcp_flags: None,
@@ -210,7 +230,12 @@ impl PacketInfo {
                 Some((next, scale * (usize::from(len) + usize::from(plus))))
             };
             let step = match self.protocol {
-                HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => unit(8, 1),
+                HOP_BY_HOP | DESTINATION_OPTIONS => unit(8, 1),
+                ROUTING => {
+                    // The fourth byte of any type: segments left.
+                    self.source_routed |= *rest.get(3).ok_or(Malformed)? != 0;
+                    unit(8, 1)
+                }
                 AUTHENTICATION => unit(4, 2),
                 FRAGMENT => self.note_fragment(rest)?,
                 _ => {
@@ -235,10 +260,12 @@ impl PacketInfo {
         if self.fragment != Fragment::None {
             return Err(Malformed);
         }
-        let offset = u16::from_be_bytes([high, low]) >> 3;
+        let offset = u32::from(u16::from_be_bytes([high, low]) >> 3) * FRAGMENT_UNIT;
         self.fragment = if offset == 0 { Fragment::First } else { Fragment::Later };
+        let piece = self.total_len.checked_sub(self.payload + V6_FRAGMENT_LEN).ok_or(Malformed)?;
+        self.fragment_range = (offset, offset + piece as u32);
         self.fragment_id = u32::from_be_bytes([a, b, c, d]);
-        Ok(Some((next, 8)))
+        Ok(Some((next, V6_FRAGMENT_LEN)))
     }
 
     fn transport(&mut self, packet: &[u8], extent: Extent) -> Result<(), Malformed> {
@@ -327,6 +354,28 @@ impl PacketInfo {
         };
         Some((l4, offset))
     }
+}
+
+/// Whether IPv4 options hold a source route with addresses left: its pointer, from 4 on, is not yet behind
+/// its end. Options that do not fit each other are malformed: a kernel might read them in another way.
+fn v4_source_routed(mut options: &[u8]) -> Result<bool, Malformed> {
+    while let [kind, rest @ ..] = options {
+        options = match *kind {
+            V4_OPTION_END => break,
+            V4_OPTION_NOP => rest,
+            kind => {
+                let len = usize::from(*rest.first().ok_or(Malformed)?);
+                let option = options.get(..len).filter(|option| option.len() >= 2).ok_or(Malformed)?;
+                if matches!(kind, V4_LOOSE_ROUTE | V4_STRICT_ROUTE)
+                    && usize::from(*option.get(2).ok_or(Malformed)?) <= len
+                {
+                    return Ok(true);
+                }
+                options.get(len..).ok_or(Malformed)?
+            }
+        };
+    }
+    Ok(false)
 }
 
 /// The version nibble of a packet, before anything else is looked at.

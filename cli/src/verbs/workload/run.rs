@@ -9,12 +9,12 @@
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitStatus};
 
-use sinew_control::api::{AttachedBy, Watch, interface_pins};
+use sinew_control::api::{AttachedBy, Watch, interface_pins, leading_out};
 use sinew_control::resolv::resolv_conf;
 use sinew_control::{ApiError, Exit};
 use sinew_platform::netns::unpin;
 use sinew_platform::process;
-use sinew_platform::room::{Occupied, Room};
+use sinew_platform::room::{Occupied, Room, Sight};
 use sinew_platform::signals::Signals;
 
 use super::lease::Leases;
@@ -53,7 +53,8 @@ pub(super) async fn run(client: &Client, args: RunArgs) -> Result<u8, ApiError> 
     };
     let mut command = Command::new(program);
     command.args(arguments);
-    let ended = match room.run(command, resolv_conf) {
+    let sight = Sight { resolv_conf, hidden: leading_out(client.socket()) };
+    let ended = match room.run(command, sight) {
         Ok(occupied) => supervise(client, occupied, &signals, &answer.id, leases).await.map_err(system),
         Err(error) => Err(not_started(program, &error)),
     };

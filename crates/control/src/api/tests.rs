@@ -215,6 +215,14 @@ fn each_failure_has_its_exit_code_and_http_status() {
 }
 
 #[test]
+fn of_a_daemon_with_a_folder_of_its_own_the_folder_is_hidden_and_of_others_the_sockets() {
+    let hidden = |control: &str| leading_out(std::path::Path::new(control));
+    assert_eq!(hidden("/run/sinew/sinew.sock"), [std::path::Path::new("/run/sinew")]);
+    let sockets = ["/tmp/alice.sock", "/tmp/alice.attach.sock"].map(std::path::Path::new);
+    assert_eq!(hidden("/tmp/alice.sock"), sockets);
+}
+
+#[test]
 fn daemons_with_their_sockets_in_one_folder_have_paths_of_their_own() {
     for (control, attach, pin, tombs) in [
         ("/run/sinew/sinew.sock", "/run/sinew/attach.sock", "/run/sinew/netns/w", "/run/sinew/detached"),

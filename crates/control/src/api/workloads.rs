@@ -28,6 +28,15 @@ pub fn attach_socket(control: &Path) -> PathBuf {
     beside(control, "attach.sock")
 }
 
+/// What a workload must not see, for it leads out of its networks: the daemon's sockets; where nothing else
+/// is beside them, the whole folder, for a daemon that starts again makes them anew.
+pub fn leading_out(control: &Path) -> Vec<PathBuf> {
+    match control.parent() {
+        Some(folder) if control == Path::new(crate::DEFAULT_SOCKET) => vec![folder.to_owned()],
+        _ => vec![control.to_owned(), attach_socket(control)],
+    }
+}
+
 /// The folder of pinned namespaces, beside the control socket.
 pub fn pins(control: &Path) -> PathBuf {
     beside(control, "netns")

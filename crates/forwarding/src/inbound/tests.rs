@@ -165,7 +165,7 @@ fn extension_headers_are_walked_and_too_many_are_closed() {
 fn later_fragments_pass_for_a_second_behind_an_accepted_first() {
     let open = Model { ports: (1, 53), ..Model::udp(false, 160) }.build();
     let closed = Model { ports: (1, 54), ..Model::udp(false, 160) }.build();
-    let later = fragment_v6(&open, 10, false);
+    let later = fragment_v6(&open, 21, false);
     let mut filter = filter(opened(&[udp(53, 53)]));
     assert!(!inbound(&mut filter, &later, 0), "no first one");
     assert!(!inbound(&mut filter, &fragment_v6(&closed, 0, true), 0));

@@ -173,7 +173,7 @@ fn extension_headers_are_walked_and_what_cannot_be_walked_is_closed() {
 fn later_fragments_pass_for_a_second_behind_an_accepted_first() {
     let open = Model { ports: (1, 53), ..Model::udp(false, 160) }.build();
     let closed = Model { ports: (1, 54), ..Model::udp(false, 160) }.build();
-    let later = fragment_v6(&open, 10, false);
+    let later = fragment_v6(&open, 21, false);
     for (by_workload, way) in [(true, Way::Out), (false, Way::In)] {
         let mut device = Device::new(&[opening(by_workload, UDP, 53)]);
         assert!(!device.pass(way, &later, 0), "no first one");
@@ -186,6 +186,64 @@ fn later_fragments_pass_for_a_second_behind_an_accepted_first() {
         assert!(!device.pass(way, &other, 999), "another packet's");
         assert!(!device.pass(way, &later, 1000), "too late");
     }
+}
+
+#[test]
+fn a_later_fragment_overwrites_nothing_of_the_first() {
+    let open = Model { ports: (1, 80), ..Model::tcp(false, 160) }.build();
+    let rest = &open[40 + 64..];
+    // The first 64 bytes, and the others as if they began there or before.
+    let first = {
+        let mut cut = open[..104].to_vec();
+        cut[4..6].copy_from_slice(&64u16.to_be_bytes());
+        fragment_v6(&cut, 0, true)
+    };
+    let later = |offset: u16| {
+        let mut cut = [&open[..40], rest].concat();
+        cut[4..6].copy_from_slice(&(rest.len() as u16).to_be_bytes());
+        fragment_v6(&cut, offset, false)
+    };
+    for way in [Way::Out, Way::In] {
+        let mut device = Device::new(&[opening(way == Way::Out, TCP, 80)]);
+        assert!(device.pass(way, &first, 0));
+        for offset in 1..8 {
+            assert!(!device.pass(way, &later(offset), 1), "at {}", offset * 8);
+        }
+        assert!(device.pass(way, &later(8), 1));
+    }
+}
+
+#[test]
+fn a_redirect_about_a_known_flow_is_no_error_of_anybody() {
+    let mut device = Device::new(&[opening(true, UDP, 53)]);
+    let call = Model { ports: (5555, 53), ..Model::udp(true, 20) }.build();
+    assert!(device.pass(Way::Out, &call, 0));
+    let error = |kind: u8| {
+        let mut packet = call[..20].to_vec();
+        packet[9] = 1;
+        packet[12..16].copy_from_slice(&call[16..20]);
+        packet[16..20].copy_from_slice(&call[12..16]);
+        packet.extend([kind, 1, 0, 0, 10, 0, 0, 9]);
+        packet.extend(&call);
+        let len = (packet.len() as u16).to_be_bytes();
+        packet[2..4].copy_from_slice(&len);
+        packet
+    };
+    assert!(device.pass(Way::In, &error(3), 1));
+    assert!(!device.pass(Way::In, &error(5), 1));
+}
+
+#[test]
+fn a_call_is_a_call_whatever_other_flags_it_has() {
+    let mut device = Device::new(&[opening(true, TCP, 80)]);
+    let call = Model { flags: tcp::SYN, ..call(TCP, 80) };
+    let answer = |flags| reply(&Model { flags, ..call.clone() });
+    assert!(device.pass(Way::Out, &call.build(), 0));
+    assert!(device.pass(Way::In, &answer(tcp::SYN | tcp::ACK), 1));
+    for flags in [tcp::SYN, tcp::SYN | tcp::FIN, tcp::SYN | tcp::FIN | tcp::PSH | tcp::URG] {
+        assert!(!device.pass(Way::In, &answer(flags), 2), "flags {flags:#x}");
+    }
+    assert!(device.pass(Way::In, &answer(tcp::FIN | tcp::ACK), 3));
 }
 
 #[test]
@@ -220,4 +278,16 @@ fn after_a_restart_a_reply_in_mid_stream_passes_where_its_flow_could_have_been_o
     let mut device = just_started(&[rule]);
     assert!(device.pass(Way::Out, &reply(tcp::ACK), late - 1));
     assert!(device.pass(Way::Out, &reply(tcp::ACK), late + 1), "a flow picked up stays known");
+}
+
+#[test]
+fn in_the_wake_of_what_was_picked_up_nobody_calls_who_may_not() {
+    for (by_workload, back) in [(true, Way::In), (false, Way::Out)] {
+        let mut device = Device::new(&[opening(by_workload, TCP, 80)]);
+        device.flows = WorkloadFlows::new(1, at(0));
+        let answer = |flags| reply(&Model { flags, ..call(TCP, 80) });
+        assert!(device.pass(back, &answer(tcp::ACK), 1), "it might be a reply");
+        assert!(!device.pass(back, &answer(tcp::SYN), 2));
+        assert!(device.pass(back, &answer(tcp::ACK), 3), "the flow goes on");
+    }
 }

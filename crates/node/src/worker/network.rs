@@ -65,9 +65,9 @@ impl Worker {
             self.answer(from, packet, Some(Cause::Unreachable), view.now);
             return Err(DropReason::NoPlace);
         };
-        if !self.pass(view, network, from, Way::Out, (own, other), packet, &info) {
+        if let Err(reason) = self.pass(view, network, from, Way::Out, (own, other), packet, &info) {
             self.answer(from, packet, Some(Cause::Prohibited), view.now);
-            return Err(DropReason::Policy);
+            return Err(reason);
         }
         if other.node == view.local {
             return self.hairpin(view, network, from, (own, other), &vnet, packet, &info);
@@ -95,11 +95,8 @@ impl Worker {
         // A workload that moved away is not here any more, though its device may be.
         let own = network.place(&info.dst).filter(|own| own.node == view.local);
         let own = own.ok_or(DropReason::NotForUs)?;
-        if self.pass(view, network, sink.interface, Way::In, (own, other), packet, &info) {
-            Ok((info, sink))
-        } else {
-            Err(DropReason::Policy)
-        }
+        self.pass(view, network, sink.interface, Way::In, (own, other), packet, &info)?;
+        Ok((info, sink))
     }
 
     /// Whether a packet may pass between the workload at a device of ours and another.
@@ -113,13 +110,18 @@ impl Worker {
         (own, other): (&Place, &Place),
         packet: &[u8],
         info: &PacketInfo,
-    ) -> bool {
-        let Some(device) = self.devices.get_mut(&device) else { return false };
+    ) -> Result<(), DropReason> {
+        // Where it would go in the end is not what was judged.
+        if info.source_routed {
+            return Err(DropReason::SourceRouted);
+        }
+        let device = self.devices.get_mut(&device).ok_or(DropReason::Policy)?;
         let judge = |Opening { by_workload, protocol, port }: Opening| {
             let (from, to) = if by_workload { (own, other) } else { (other, own) };
             network.policy.verdict(from, to, protocol, port).allow
         };
-        device.flows.pass(way, packet, info, view.networks.rules, view.now, judge)
+        let passes = device.flows.pass(way, packet, info, view.networks.rules, view.now, judge);
+        if passes { Ok(()) } else { Err(DropReason::Policy) }
     }
 
     /// From one workload of this node to another: no record, but all that would be asked of one.
@@ -138,9 +140,11 @@ impl Worker {
             self.answer(from, packet, Some(Cause::Unreachable), view.now);
             return Err(DropReason::NoPlace);
         };
-        if !self.pass(view, network, sink.interface, Way::In, (receiver, sender), packet, info) {
+        if let Err(reason) =
+            self.pass(view, network, sink.interface, Way::In, (receiver, sender), packet, info)
+        {
             self.answer(from, packet, Some(Cause::Prohibited), view.now);
-            return Err(DropReason::Policy);
+            return Err(reason);
         }
         let device = view.networks.device(sink.interface).ok_or(DropReason::NotForUs)?;
         let mtu = device.interface.mtu;

@@ -161,6 +161,22 @@ fn later_fragments_pass_for_a_second_behind_an_accepted_first_in_both_families()
 }
 
 #[test]
+fn a_packet_that_wants_to_be_sent_on_is_refused_and_its_sender_told() {
+    let (a, b) = (w(0), w(1));
+    let mut net = Net::new(2, &[(1, 0)]);
+    Lab::new(&mut net, 1);
+    net.run(Duration::from_secs(12));
+    let plain = udp(a.v6(), b.v6(), (5000, 53), b"x");
+    let header = |left: u8| [&[17, 0, 0, left, 0, 0, 0, 0][..], &plain[40..]].concat();
+    let routed = ip(a.v6().into(), b.v6().into(), 43, &header(1));
+    assert!(passes(&mut net, a, b, &ip(a.v6().into(), b.v6().into(), 43, &header(0))), "used up");
+    assert!(!passes(&mut net, a, b, &routed));
+    assert_eq!(drops(&net, 0, DropReason::SourceRouted), 1);
+    let told = taken(&mut net, a);
+    assert_eq!(told.first().and_then(|packet| icmp_of(packet)), Some((1, 1)), "prohibited");
+}
+
+#[test]
 fn a_packet_within_a_packet_is_what_its_outermost_header_says() {
     let (a, b) = (w(0), w(1));
     let (mut net, mut lab) = guarded();

@@ -165,6 +165,53 @@ fn a_first_fragment_has_ports_but_may_not_be_left_partial() {
 }
 
 #[test]
+fn a_fragment_says_which_bytes_it_holds() {
+    let range = |packet: &[u8]| PacketInfo::parse(packet).expect("a packet").fragment_range;
+    let whole = udp(&[7; 24]);
+    assert_eq!(range(&v4(17, 0, &whole)), (0, 0));
+    assert_eq!(range(&v4(17, 0x2000, &whole)), (0, 32));
+    assert_eq!(range(&v4(17, 0x2003, &whole)), (24, 56));
+    assert_eq!(range(&v6_fragment(17, 1, &whole)), (0, 32));
+    assert_eq!(range(&v6_fragment(17, 3 << 3, &whole)), (24, 56));
+    // Headers in front of the fragment header are no part of it.
+    let behind = [&[44, 0, 1, 4, 0, 0, 0, 0], &v6_fragment(17, 1, &whole)[40..]].concat();
+    assert_eq!(range(&v6(60, &behind)), (0, 32));
+}
+
+#[test]
+fn a_source_route_is_seen_until_it_is_used_up() {
+    let routed = |packet: &[u8]| PacketInfo::parse(packet).map(|info| info.source_routed);
+    let with_options = |options: &[u8]| {
+        let mut packet = v4(17, 0, &udp(b"x"));
+        let padded: Vec<u8> =
+            options.iter().copied().chain([0; 3]).take(options.len().next_multiple_of(4)).collect();
+        packet[0] = 0x45 + (padded.len() / 4) as u8;
+        packet.splice(20..20, padded);
+        let len = packet.len();
+        ip::set_total_len(&mut packet, len).expect("fits");
+        packet
+    };
+    for kind in [131, 137] {
+        for (pointer, left) in [(4, true), (7, true), (8, false)] {
+            let option = [1, kind, 7, pointer, 10, 0, 0, 3];
+            assert_eq!(routed(&with_options(&option)), Ok(left), "option {kind}, pointer {pointer}");
+        }
+    }
+    for harmless in [&[7, 7, 4, 0, 0, 0, 0][..], &[1, 1, 1], &[148, 4, 0, 0], &[0, 131, 7, 4]] {
+        assert_eq!(routed(&with_options(harmless)), Ok(false), "{harmless:?}");
+    }
+    for broken in [&[7, 0, 0, 0][..], &[7, 1, 0, 0], &[7, 9, 4, 0], &[1, 1, 1, 7], &[131, 2, 1, 1, 131]] {
+        assert_eq!(routed(&with_options(broken)), Err(Malformed), "{broken:?}");
+    }
+    for kind in [0, 2, 4, 200] {
+        for (left, result) in [(0, false), (1, true), (255, true)] {
+            let header = [17, 0, kind, left, 0, 0, 0, 0];
+            assert_eq!(routed(&v6(43, &[&header[..], &udp(b"x")].concat())), Ok(result), "type {kind}");
+        }
+    }
+}
+
+#[test]
 fn a_quote_may_be_cut_behind_the_ports() {
     let quote = &v4(6, 0, &tcp(0, &[]))[..28];
     let info = PacketInfo::parse_quote(quote).expect("a quote");
