@@ -20,7 +20,9 @@ mod workloads;
 pub use config::{LoadedConfig, Reload};
 pub use graph::{Graph, GraphLink, GraphNode, LinkKind};
 pub use hex::Hex;
-pub use names::{DnsAnswer, DnsQuery, DnsRecord, DnsRecords, DnsRecordsQuery, DnsServer, DnsStatus};
+pub use names::{
+    DnsAnswer, DnsForward, DnsQuery, DnsRecord, DnsRecords, DnsRecordsQuery, DnsServer, DnsStatus,
+};
 pub use networks::{
     Approve, DocumentVersion, Documents, DocumentsImport, Invitation, InviteRequest, JoinRequest,
     JoinRequests, Joined, Member, Network, NetworkChanged, NetworkCreate, NetworkCreated, NetworkQuery,
