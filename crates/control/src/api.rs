@@ -40,9 +40,10 @@ pub use sessions::{DropCount, Drops, Session, Sessions};
 pub use status::{Health, Key, Listener, Offload, Severity, Status};
 
 pub use workloads::{
-    ATTACH_MESSAGE_MAX, AttachAnswer, AttachNetwork, AttachRequest, AttachedBy, AttachedInterface, Detach,
-    Detached, LeaseQuery, LeaseRenewal, LeaseTerms, Leased, Watch, Workload, WorkloadState, Workloads,
-    attach_answer, attach_socket, interface_pins, pinned_namespace, pins, plugin_notes, tombstones,
+    ATTACH_MESSAGE_MAX, AttachAnswer, AttachNetwork, AttachRequest, AttachService, AttachedBy,
+    AttachedInterface, Detach, Detached, LeaseQuery, LeaseRenewal, LeaseTerms, Leased, Transport, Watch,
+    Workload, WorkloadState, Workloads, attach_answer, attach_socket, interface_pins, pinned_namespace, pins,
+    plugin_notes, tombstones,
 };
 
 #[cfg(test)]
