@@ -18,6 +18,8 @@ use sinew_tests::tenant::{self, SOON, Workload};
 use sinew_tests::wait;
 
 const RANGE: &str = "10.20.0.0/16";
+/// Has subnets for all of them.
+const WIDE: &str = "10.16.0.0/12";
 /// More members than fit into 64 KiB of documents in hexadecimal.
 const MANY: usize = 140;
 /// What a request may be that brings no documents.
@@ -72,7 +74,7 @@ fn documents_of_a_large_network_are_carried_by_hand() {
         lab.peer_links(Dial::First)?;
         lab.start_all()?;
         lab.wait_mesh()?;
-        tenant::network(lab, "shop", RANGE, "a", &["b"])?;
+        tenant::network(lab, "shop", WIDE, "a", &["b"])?;
         lab.ns("b").ip(&["link", "set", "to-a", "down"])?;
         for number in 0..MANY {
             let key = new_key(&lab.dir().join(format!("{number}.key")))?;
