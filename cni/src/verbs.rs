@@ -75,6 +75,7 @@ fn request(config: &Config, invocation: &Invocation, tag: &str) -> Result<Attach
         name: config.workload(invocation)?,
         networks: config.networks.iter().map(network).collect(),
         groups: config.groups.clone(),
+        services: Vec::new(),
         key: None,
         leases: Vec::new(),
         tap: false,

@@ -31,6 +31,8 @@ pub struct NodeConfig {
     pub inbound: String,
     /// More TOML, appended as it stands.
     pub extra: String,
+    /// Environment of the daemon, beside the lab's own.
+    pub env: Vec<(String, String)>,
 }
 
 impl NodeConfig {
@@ -44,6 +46,7 @@ impl NodeConfig {
             listen: format!("udp = [\"0.0.0.0:{PORT}\"]\ntcp = [\"0.0.0.0:{PORT}\"]\n"),
             inbound: "\"all\"".into(),
             extra: String::new(),
+            env: Vec::new(),
         }
     }
 
@@ -133,6 +136,7 @@ impl Sinewd {
         config.write()?;
         let mut command = ns.daemon_command(&Bins::get()?.sinewd.to_string_lossy());
         command.arg("--config").arg(config.file());
+        command.envs(config.env.iter().map(|(name, value)| (name, value)));
         Ok(Self { proc: Proc::spawn(&mut command, &config.log())? })
     }
 

@@ -21,10 +21,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use sinew_dns::resolved::{HostResolver, LinkChange};
-use sinew_dns::{DOMAIN_DEFAULT, Dns, Host, NetworkZone, Scope, Servers, Upstream, Zones};
+use sinew_dns::{DOMAIN_DEFAULT, Dns, Host, NetworkZone, Scope, ServerHandle, Servers, Upstream, Zones};
+use sinew_tests::cli::text;
 use sinew_tests::lab::{Lab, run_lab};
+use sinew_tests::ns::Namespace;
 use sinew_tests::process::{self, Proc};
 use sinew_tests::requirements::{RESOLVED_FOLDER, workspace_root};
+use sinew_tests::tenant::{self, Workload};
 use sinew_tests::wait;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -56,7 +59,8 @@ struct Bus {
 }
 
 impl Bus {
-    fn start(dir: &Path) -> Result<Self> {
+    /// In a network namespace, or in this one.
+    fn start(dir: &Path, ns: Option<&Namespace>) -> Result<Self> {
         let (config, socket) = (dir.join("bus.conf"), dir.join("bus"));
         let allow = [
             "own=\"*\"",
@@ -77,7 +81,10 @@ impl Bus {
             covered(dir)?,
             config.display()
         );
-        let mut command = process::command("unshare");
+        let mut command = match ns {
+            Some(ns) => ns.command("unshare"),
+            None => process::command("unshare"),
+        };
         command.args(["--mount", "sh", "-c", &script]);
         let daemon = Proc::spawn(&mut command, &dir.join("bus.log"))?;
         wait::until("the bus listens", DEADLINE, || socket.exists())?;
@@ -105,26 +112,48 @@ fn zones() -> Result<Arc<Zones>> {
 fn resolved_root() -> Option<PathBuf> {
     let named = std::env::var_os("SINEW_RESOLVED").map(PathBuf::from);
     let unpacked = workspace_root().join("target").join(RESOLVED_FOLDER);
-    let all = named.into_iter().chain([unpacked, PathBuf::from("/")]);
-    all.into_iter().find(|root| {
+    let mut all = named.into_iter().chain([unpacked, PathBuf::from("/")]);
+    let found = all.find(|root| {
         root.join("lib/systemd/systemd-resolved").is_file()
             || root.join("usr/lib/systemd/systemd-resolved").is_file()
-    })
+    });
+    if found.is_none() {
+        eprintln!(
+            "SKIPPED: systemd-resolved is neither unpacked (`cargo xtest` does) nor installed; its stand-in is tested"
+        );
+    }
+    found
 }
 
-struct Resolved<'a> {
-    lab: &'a Lab,
+/// A name server on the router with names of another domain: the same program, for somebody else.
+fn stranger(lab: &Lab) -> Result<(Dns, ServerHandle)> {
+    let mut other = NetworkZone::new([7; 32], "corp", vec![])?;
+    other.add("www", Host { addresses: vec![[192, 0, 2, 80].into()], ..Host::default() })?;
+    let mut zones = Zones::new("example")?;
+    zones.insert(Arc::new(other));
+    let dns = Dns::start(Upstream { servers: Servers::None, rules: vec![] }, Arc::new(zones))?;
+    let router = lab.underlay("router", "host");
+    let at = (router.as_str(), 53);
+    let sockets =
+        lab.ns("router").enter(|| -> Result<_> { Ok((UdpSocket::bind(at)?, TcpListener::bind(at)?)) });
+    let (udp, tcp) = sockets??;
+    let handle = dns.serve(Scope { host: false, ..Scope::host(vec![[7; 32]]) }, udp, tcp)?;
+    Ok((dns, handle))
+}
+
+/// Programs of the package, run on the machine `host`.
+struct Resolved {
     root: PathBuf,
-    bus: &'a Bus,
+    bus: String,
 }
 
-impl Resolved<'_> {
+impl Resolved {
     /// A program of the package, in the host's namespace, with what it must not touch covered.
-    fn command(&self, program: &str, args: &str) -> Result<Command> {
+    fn command(&self, lab: &Lab, program: &str, args: &str) -> Result<Command> {
         let folders = ["lib/systemd", "usr/lib/systemd", "usr/bin"];
         let mut found = folders.iter().map(|folder| self.root.join(folder).join(program));
         let program = found.find(|path| path.is_file()).with_context(|| format!("no {program}"))?;
-        let covered = covered(self.lab.dir())?;
+        let covered = covered(lab.dir())?;
         let script = format!(
             "{covered} && mount -t tmpfs tmpfs /run && mkdir /run/systemd && exec {} {args}",
             program.display()
@@ -133,37 +162,50 @@ impl Resolved<'_> {
             ["usr/lib/x86_64-linux-gnu/systemd", "usr/lib/aarch64-linux-gnu/systemd", "usr/lib/systemd"]
                 .map(|folder| self.root.join(folder).display().to_string())
                 .join(":");
-        let mut command = self.lab.ns("host").command("sh");
+        let mut command = lab.ns("host").command("sh");
         command
-            .env("DBUS_SYSTEM_BUS_ADDRESS", &self.bus.address)
+            .env("DBUS_SYSTEM_BUS_ADDRESS", &self.bus)
             .env("LD_LIBRARY_PATH", libraries)
             .args(["-c", &script]);
         Ok(command)
     }
 
-    /// All that can be set, of every link.
-    fn settings(&self) -> Result<String> {
-        let all = ["dns", "domain", "default-route", "llmnr", "mdns", "dnssec", "dnsovertls", "nta"];
-        all.iter().map(|verb| Ok(self.ctl(verb)?.text())).collect()
+    /// Starts systemd-resolved and waits until it answers on the bus.
+    fn start(&self, lab: &Lab, bus: &Bus) -> Result<Proc> {
+        let log = lab.dir().join("resolved.log");
+        let mut daemon = Proc::spawn(&mut self.command(lab, "systemd-resolved", "")?, &log)?;
+        block_on(async {
+            let bus = bus.connect().await?;
+            for _ in 0..1000 {
+                if HostResolver::on(bus.clone()).await?.is_some() {
+                    return Ok(());
+                }
+                ensure!(daemon.running(), "systemd-resolved ended: {}", process::read_lossy(&log));
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            bail!("systemd-resolved did not come: {}", process::read_lossy(&log))
+        })?;
+        Ok(daemon)
     }
 
-    fn ctl(&self, args: &str) -> Result<process::Output> {
-        process::run(&mut self.command("resolvectl", args)?, DEADLINE)
+    /// All that can be set, of every link.
+    fn settings(&self, lab: &Lab) -> Result<String> {
+        let all = ["dns", "domain", "default-route", "llmnr", "mdns", "dnssec", "dnsovertls", "nta"];
+        all.iter().map(|verb| Ok(self.ctl(lab, verb)?.text())).collect()
+    }
+
+    fn ctl(&self, lab: &Lab, args: &str) -> Result<process::Output> {
+        process::run(&mut self.command(lab, "resolvectl", args)?, DEADLINE)
     }
 }
 
 #[test]
 fn systemd_resolved_asks_us_for_our_domain_alone_and_an_undo_leaves_nothing() {
-    let Some(root) = resolved_root() else {
-        eprintln!(
-            "SKIPPED: systemd-resolved is neither unpacked (`cargo xtest` does) nor installed; its stand-in is tested"
-        );
-        return;
-    };
+    let Some(root) = resolved_root() else { return };
     run_lab("resolved", |lab| {
         lab.line(&["host", "router"])?;
-        let bus = Bus::start(lab.dir())?;
-        let resolved = Resolved { lab, root, bus: &bus };
+        let bus = Bus::start(lab.dir(), None)?;
+        let resolved = Resolved { root, bus: bus.address.clone() };
         let ns = lab.ns("host");
         // Ours: an interface that is up, as the node's TUN is while the daemon holds it.
         ns.ip(&["link", "add", "sinew0", "type", "veth", "peer", "name", "sinew1"])?;
@@ -175,38 +217,14 @@ fn systemd_resolved_asks_us_for_our_domain_alone_and_an_undo_leaves_nothing() {
             Ok((UdpSocket::bind((OUR_ADDRESS, 53))?, TcpListener::bind((OUR_ADDRESS, 53))?))
         })??;
         let ours = dns.serve(Scope::host(vec![SHOP]), udp, tcp)?;
-        // Theirs: the same program as a stranger's name server, with names of another domain.
-        let mut other = NetworkZone::new([7; 32], "corp", vec![])?;
-        other.add("www", Host { addresses: vec![[192, 0, 2, 80].into()], ..Host::default() })?;
-        let mut other_zones = Zones::new("example")?;
-        other_zones.insert(Arc::new(other));
-        let stranger = Dns::start(Upstream { servers: Servers::None, rules: vec![] }, Arc::new(other_zones))?;
+        let (_stranger, theirs) = stranger(lab)?;
         let router = lab.underlay("router", "host");
-        let at = (router.as_str(), 53);
-        let (udp, tcp) = lab
-            .ns("router")
-            .enter(|| -> Result<_> { Ok((UdpSocket::bind(at)?, TcpListener::bind(at)?)) })??;
-        let theirs = stranger.serve(Scope { host: false, ..Scope::host(vec![[7; 32]]) }, udp, tcp)?;
-
-        let mut daemon =
-            Proc::spawn(&mut resolved.command("systemd-resolved", "")?, &lab.dir().join("resolved.log"))?;
+        let mut daemon = resolved.start(lab, &bus)?;
         let log = || process::read_lossy(&lab.dir().join("resolved.log"));
-        let host = block_on(async {
-            let bus = bus.connect().await?;
-            for _ in 0..1000 {
-                if let Some(host) = HostResolver::on(bus.clone()).await? {
-                    return Ok((host, bus));
-                }
-                ensure!(daemon.running(), "systemd-resolved ended: {}", log());
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            bail!("systemd-resolved did not come: {}", log())
-        });
-        drop(host?);
-        let set = resolved.ctl(&format!("dns to-router {router}"))?;
+        let set = resolved.ctl(lab, &format!("dns to-router {router}"))?;
         ensure!(set.code == Some(0), "{set:?}");
-        ensure!(resolved.ctl("domain to-router '~.'")?.code == Some(0));
-        let before = resolved.settings()?;
+        ensure!(resolved.ctl(lab, "domain to-router '~.'")?.code == Some(0));
+        let before = resolved.settings(lab)?;
 
         let index = ns.run(&["cat", "/sys/class/net/sinew0/ifindex"])?.trim().parse()?;
         let change = LinkChange::new(index, "sinew0");
@@ -215,21 +233,21 @@ fn systemd_resolved_asks_us_for_our_domain_alone_and_an_undo_leaves_nothing() {
             let host = HostResolver::on(bus.connect().await?).await?.context("it runs")?;
             Ok(host.set(&change, &servers, &[DOMAIN_DEFAULT.to_owned()]).await?)
         })?;
-        let status = resolved.ctl("status sinew0 --no-pager")?.stdout;
+        let status = resolved.ctl(lab, "status sinew0 --no-pager")?.stdout;
         ensure!(
             status.contains(OUR_ADDRESS)
                 && status.contains("~sinew.internal")
                 && status.contains("-DefaultRoute"),
             "{status}"
         );
-        let found = resolved.ctl("query --cache=no db.shop.sinew.internal")?;
+        let found = resolved.ctl(lab, "query --cache=no db.shop.sinew.internal")?;
         ensure!(found.stdout.contains("10.1.0.1"), "{found:?}\n{}", log());
         let ours_before = ours.status().counts.queries();
-        let found = resolved.ctl("query --cache=no www.corp.example")?;
+        let found = resolved.ctl(lab, "query --cache=no www.corp.example")?;
         ensure!(found.stdout.contains("192.0.2.80"), "{found:?}\n{}", log());
         ensure!(ours.status().counts.queries() == ours_before, "a stranger's name came to us");
         let theirs_before = theirs.status().counts.queries();
-        let missing = resolved.ctl("query --cache=no nobody.shop.sinew.internal")?;
+        let missing = resolved.ctl(lab, "query --cache=no nobody.shop.sinew.internal")?;
         ensure!(missing.code != Some(0) && missing.text().contains("not found"), "{missing:?}");
         ensure!(theirs.status().counts.queries() == theirs_before, "a name of ours went to a stranger");
 
@@ -247,12 +265,126 @@ fn systemd_resolved_asks_us_for_our_domain_alone_and_an_undo_leaves_nothing() {
             })
         })??;
         ensure!(undone == (true, false), "{undone:?}");
-        let after = resolved.settings()?;
+        let after = resolved.settings(lab)?;
         ensure!(before == after, "something is left:\n{before}\n{after}");
-        ensure!(resolved.ctl("query --cache=no db.shop.sinew.internal")?.code != Some(0), "still found");
+        ensure!(resolved.ctl(lab, "query --cache=no db.shop.sinew.internal")?.code != Some(0), "still found");
         daemon.kill();
         Ok(())
     });
+}
+
+/// The names of a running node, as programs of the machine ask for them: through systemd-resolved.
+#[test]
+fn a_node_has_its_machine_ask_for_its_names_and_leaves_nothing_however_it_ends() {
+    let Some(root) = resolved_root() else { return };
+    run_lab("resolved_node", |lab| {
+        lab.line(&["host", "router"])?;
+        let bus = Bus::start(lab.dir(), Some(lab.ns("host")))?;
+        let resolved = Resolved { root, bus: bus.address.clone() };
+        let (_stranger, theirs) = stranger(lab)?;
+        let _daemon = resolved.start(lab, &bus)?;
+        let router = lab.underlay("router", "host");
+        ensure!(resolved.ctl(lab, &format!("dns to-router {router}"))?.code == Some(0));
+        ensure!(resolved.ctl(lab, "domain to-router '~.'")?.code == Some(0));
+        let before = resolved.settings(lab)?;
+        let untouched = |lab: &Lab, when: &str| {
+            wait::until(&format!("nothing is left {when}"), DEADLINE, || {
+                resolved.settings(lab).is_ok_and(|settings| settings == before)
+            })
+        };
+
+        lab.config("host").env.push(("DBUS_SYSTEM_BUS_ADDRESS".into(), bus.address.clone()));
+        lab.start("host")?;
+        lab.wait_ready("host")?;
+        tenant::network(lab, "shop", "10.20.0.0/16", "host", &[])?;
+        let db = Workload::start(lab, "host", "shop", "db", &["sleep", "infinity"])?;
+        let status = lab.cli("host").json(&["dns", "status"])?;
+        ensure!(text(&status, "host") == "systemd-resolved", "{status}");
+        ensure!(status["health"].as_array().is_some_and(Vec::is_empty), "{status}");
+        asks_through_resolved(lab, &resolved, &db, &theirs)?;
+        let pid = lab.daemon("host")?.process().pid();
+        let open = bus_clients(&bus, pid)?;
+        ensure!(open == 0, "the daemon, which faces the network, still holds {open} connections to the bus");
+
+        drop(db);
+        ensure!(lab.stop("host")? == Some(0), "a clean end");
+        untouched(lab, "after a stop")?;
+        let journal = lab.dir().join("host/state/resolved.journal");
+        ensure!(!journal.exists(), "the journal is left");
+
+        lab.start("host")?;
+        lab.wait_ready("host")?;
+        ensure!(resolved.settings(lab)? != before && journal.exists(), "it was not set again");
+        lab.kill("host");
+        untouched(lab, "after kill -9")?;
+        ensure!(journal.exists(), "what a killed node had changed is written down");
+        lab.start("host")?;
+        lab.wait_ready("host")?;
+        let name = format!("{}.id.sinew.internal", lab.key("host")?.node_id);
+        let found = resolved.ctl(lab, &format!("query --cache=no {name}"))?;
+        ensure!(found.stdout.contains(&lab.address("host")?), "{found:?}");
+        ensure!(lab.stop("host")? == Some(0), "a clean end");
+        untouched(lab, "after kill -9, a start and a stop")?;
+        ensure!(!journal.exists(), "the journal is left");
+
+        // A bus of another namespace: its resolved counts other interfaces than we do.
+        let elsewhere = lab.dir().join("elsewhere");
+        std::fs::create_dir_all(&elsewhere)?;
+        let other = Bus::start(&elsewhere, None)?;
+        let stand_in = StandIn::default();
+        block_on(async {
+            let server = other.connect().await?;
+            server.object_server().at("/org/freedesktop/resolve1", stand_in.clone()).await?;
+            server.request_name("org.freedesktop.resolve1").await?;
+            lab.config("host").env = vec![("DBUS_SYSTEM_BUS_ADDRESS".into(), other.address.clone())];
+            lab.start("host")?;
+            lab.wait_ready("host")?;
+            let status = lab.cli("host").json(&["dns", "status"])?;
+            ensure!(text(&status, "host") == "none", "{status}");
+            let told = stand_in.told.lock().unwrap().clone();
+            ensure!(told.is_empty(), "somebody else's interface was changed: {told:?}");
+            Ok(())
+        })
+    });
+}
+
+/// Ours come from the node, by resolvectl and by the C library; others' go where they went before.
+fn asks_through_resolved(lab: &Lab, resolved: &Resolved, db: &Workload, theirs: &ServerHandle) -> Result<()> {
+    let addresses = db.addresses(lab)?;
+    let theirs_before = theirs.status().counts.queries();
+    for name in
+        ["db.shop.sinew.internal".to_owned(), format!("{}.id.sinew.internal", lab.key("router")?.node_id)]
+    {
+        let found = resolved.ctl(lab, &format!("query --cache=no {name}"))?;
+        let address = if name.starts_with("db") { addresses[0].clone() } else { lab.address("router")? };
+        ensure!(found.stdout.contains(&address), "{name}: {found:?}");
+    }
+    let stub = lab.dir().join("stub.conf");
+    std::fs::write(&stub, "nameserver 127.0.0.53\n")?;
+    let script =
+        format!("mount --bind {} /etc/resolv.conf && getent ahosts db.shop.sinew.internal", stub.display());
+    let found = lab.ns("host").run(&["unshare", "--mount", "sh", "-c", &script])?;
+    ensure!(addresses.iter().all(|address| found.contains(address)), "{addresses:?}: {found}");
+    let missing = resolved.ctl(lab, "query --cache=no nobody.shop.sinew.internal")?;
+    ensure!(missing.code != Some(0) && missing.text().contains("not found"), "{missing:?}");
+    ensure!(theirs.status().counts.queries() == theirs_before, "a name of ours went to a stranger");
+    let found = resolved.ctl(lab, "query --cache=no www.corp.example")?;
+    ensure!(found.stdout.contains("192.0.2.80"), "{found:?}");
+    ensure!(theirs.status().counts.queries() > theirs_before, "a stranger's name went elsewhere");
+    Ok(())
+}
+
+/// Connections of a process to the bus.
+fn bus_clients(bus: &Bus, pid: u32) -> Result<usize> {
+    block_on(async {
+        let proxy = zbus::fdo::DBusProxy::new(&bus.connect().await?).await?;
+        let mut held = 0;
+        for name in proxy.list_names().await? {
+            let of = proxy.get_connection_unix_process_id(name.into()).await;
+            held += usize::from(of.is_ok_and(|of| of == pid));
+        }
+        Ok(held)
+    })
 }
 
 /// What the stand-in was told, and which method it refuses.
@@ -304,7 +436,7 @@ impl StandIn {
 #[test]
 fn an_old_release_is_set_without_what_it_does_not_know_and_a_refusal_reverts_all() {
     run_lab("stand_in", |lab| {
-        let bus = Bus::start(lab.dir())?;
+        let bus = Bus::start(lab.dir(), None)?;
         block_on(async {
             let client = bus.connect().await?;
             ensure!(HostResolver::on(client.clone()).await?.is_none(), "nobody there, nothing to change");

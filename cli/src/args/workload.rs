@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args as ClapArgs, Subcommand};
+use sinew_control::api::{AttachService, Transport};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum WorkloadVerb {
@@ -53,6 +54,19 @@ fn on_network(text: &str) -> Result<OnNetwork, String> {
     Ok(OnNetwork { network: network.to_owned(), ipv4 })
 }
 
+fn service(text: &str) -> Result<AttachService, String> {
+    let wrong = || format!("`{text}` is no service; write NAME=tcp/PORT or NAME=udp/PORT");
+    let (name, rest) = text.split_once('=').ok_or_else(wrong)?;
+    let (protocol, port) = rest.split_once('/').ok_or_else(wrong)?;
+    let protocol = match protocol {
+        "tcp" => Transport::Tcp,
+        "udp" => Transport::Udp,
+        _ => return Err(wrong()),
+    };
+    let port = port.parse().ok().filter(|&port| port != 0).ok_or_else(wrong)?;
+    Ok(AttachService { name: name.to_owned(), protocol, port })
+}
+
 /// What `run` and `attach` have in common.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct PlaceArgs {
@@ -64,6 +78,9 @@ pub(crate) struct PlaceArgs {
     /// One of its node's groups, for the policy; repeatable [default: all of them]
     #[arg(long = "group", value_name = "GROUP")]
     pub(crate) groups: Vec<String>,
+    /// A service it offers, found as `_NAME._tcp` (SRV), such as http=tcp/80; repeatable
+    #[arg(long = "service", value_name = "NAME=tcp/PORT", value_parser = service)]
+    pub(crate) services: Vec<AttachService>,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -155,8 +155,12 @@ pub(crate) fn dns_status(status: &DnsStatus) -> String {
         ("host asks", status.host.clone()),
         ("upstreams", listed(&status.upstreams)),
     ];
-    let mut text: String =
-        lines.iter().map(|(key, value)| format!("{key:<11}{}\n", printable(value))).collect();
+    let forward = status.forward.iter().map(|rule| {
+        let servers = if rule.servers.is_empty() { "nobody".to_owned() } else { rule.servers.join(", ") };
+        ("forward", format!("{} to {servers}", rule.domain))
+    });
+    let lines = lines.into_iter().chain(forward);
+    let mut text: String = lines.map(|(key, value)| format!("{key:<11}{}\n", printable(&value))).collect();
     if !status.servers.is_empty() {
         text.push_str(&format!("\n{}", servers(&status.servers)));
     }

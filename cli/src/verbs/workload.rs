@@ -97,6 +97,7 @@ fn request(place: PlaceArgs, by: AttachedBy) -> AttachRequest {
         name: place.name,
         networks: place.networks.into_iter().map(on).collect(),
         groups: place.groups,
+        services: place.services,
         key: None,
         leases: Vec::new(),
         tap: false,

@@ -25,10 +25,15 @@ fn asked(fake: &Fake) -> Value {
 fn attaching_a_namespace_asks_for_what_the_arguments_say() {
     let fake = Fake::start(samples::everything());
     let networks = ["--network", "shop=10.20.1.7", "--network", "lab", "--group", "web"];
-    let rest = ["--netns", "/proc/self/ns/net"];
+    let rest = ["--netns", "/proc/self/ns/net", "--service", "http=tcp/80"];
     let run = fake.run(&[&["workload", "attach", "web"][..], &networks, &rest].concat());
     assert_eq!(run.exit, 0, "{}", run.err);
     let request = asked(&fake);
+    assert_eq!(request["services"], serde_json::json!([{"name": "http", "protocol": "tcp", "port": 80}]));
+    for wrong in ["http", "http=80", "http=sctp/80", "http=tcp/0", "http=tcp/70000"] {
+        let run = fake.run(&["workload", "attach", "web", "--network", "shop", "--service", wrong]);
+        assert!(run.exit == 1 && run.err.contains("NAME=tcp/PORT"), "{wrong}: {}", run.err);
+    }
     assert_eq!(
         (&request["schema_version"], &request["name"], &request["by"]),
         (&1.into(), &"web".into(), &"attach".into())

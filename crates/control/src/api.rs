@@ -20,7 +20,9 @@ mod workloads;
 pub use config::{LoadedConfig, Reload};
 pub use graph::{Graph, GraphLink, GraphNode, LinkKind};
 pub use hex::Hex;
-pub use names::{DnsAnswer, DnsQuery, DnsRecord, DnsRecords, DnsRecordsQuery, DnsServer, DnsStatus};
+pub use names::{
+    DnsAnswer, DnsForward, DnsQuery, DnsRecord, DnsRecords, DnsRecordsQuery, DnsServer, DnsStatus,
+};
 pub use networks::{
     Approve, DocumentVersion, Documents, DocumentsImport, Invitation, InviteRequest, JoinRequest,
     JoinRequests, Joined, Member, Network, NetworkChanged, NetworkCreate, NetworkCreated, NetworkQuery,
@@ -38,10 +40,10 @@ pub use sessions::{DropCount, Drops, Session, Sessions};
 pub use status::{Health, Key, Listener, Offload, Severity, Status};
 
 pub use workloads::{
-    ATTACH_MESSAGE_MAX, AttachAnswer, AttachNetwork, AttachRequest, AttachedBy, AttachedInterface, Detach,
-    Detached, LeaseQuery, LeaseRenewal, LeaseTerms, Leased, Watch, Workload, WorkloadState, Workloads,
-    attach_answer, attach_socket, interface_pins, leading_out, pinned_namespace, pins, plugin_notes,
-    tombstones,
+    ATTACH_MESSAGE_MAX, AttachAnswer, AttachNetwork, AttachRequest, AttachService, AttachedBy,
+    AttachedInterface, Detach, Detached, LeaseQuery, LeaseRenewal, LeaseTerms, Leased, Transport, Watch,
+    Workload, WorkloadState, Workloads, attach_answer, attach_socket, interface_pins, leading_out,
+    pinned_namespace, pins, plugin_notes, tombstones,
 };
 
 #[cfg(test)]

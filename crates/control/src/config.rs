@@ -183,6 +183,34 @@ pub struct Dns {
     pub enabled: bool,
     /// The domain under which they stand.
     pub domain: String,
+    /// `[[dns.forward]]`: domains that name servers of their own know. No domain twice.
+    pub forward: Vec<Forward>,
+}
+
+/// One `[[dns.forward]]`: questions about a domain and all below it go to these servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// In lower case, without a dot at the end; not the mesh's own.
+    pub domain: String,
+    /// At most [`Forward::SERVERS_MAX`]; nobody is asked if there are none.
+    pub servers: Vec<SocketAddr>,
+}
+
+impl Forward {
+    /// They share two seconds, so that each has time to answer.
+    pub const SERVERS_MAX: usize = 3;
+    /// Rules are looked through for every question.
+    pub const RULES_MAX: usize = 64;
+    /// Port of a server that is written without one.
+    pub const PORT: u16 = 53;
+}
+
+impl std::fmt::Display for Forward {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let servers: Vec<_> = self.servers.iter().map(ToString::to_string).collect();
+        let servers = if servers.is_empty() { "nobody".to_owned() } else { servers.join(", ") };
+        write!(f, "{} to {servers}", self.domain)
+    }
 }
 
 /// A configuration together with the text it came from, so that it can be shown, edited and

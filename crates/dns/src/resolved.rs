@@ -6,11 +6,19 @@
 //!
 //! Before the change its [`LinkChange::journal`] is stored, so that a start after a crash can
 //! [`HostResolver::undo`] it, if the interface lives on.
+//!
+//! A file that leads to the bus leads there from every network namespace, and resolved goes by
+//! interface numbers, which each namespace counts for itself: one that lives in another namespace
+//! would change somebody else's link. So [`HostResolver::find`] looks for a bus that listens in
+//! this one.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use thiserror::Error;
+use zbus::address::Transport;
+use zbus::address::transport::UnixSocket;
 use zbus::zvariant::DynamicType;
 
 const SERVICE: &str = "org.freedesktop.resolve1";
@@ -21,6 +29,11 @@ const MANAGER: &str = "org.freedesktop.resolve1.Manager";
 const CALL: Duration = Duration::from_secs(3);
 
 const JOURNAL_VERSION: u8 = 1;
+
+/// The unix sockets of this network namespace: protocol, flags, type, state, inode, name.
+const UNIX_SOCKETS: &str = "/proc/net/unix";
+/// Flags of one that listens (`__SO_ACCEPTCON`).
+const LISTENS: &str = "00010000";
 
 /// Why the host's resolver was not changed or not changed back.
 #[derive(Debug, Error)]
@@ -67,8 +80,9 @@ impl LinkChange {
         Some(Self { index: u32::from_le_bytes(*index), interface: str::from_utf8(name).ok()?.to_owned() })
     }
 
-    /// Whether the interface is still the same one: numbers and names are given again.
-    fn is_there(&self) -> bool {
+    /// Whether the interface is still the same one: numbers and names are given again. One that is
+    /// gone has taken its settings with it.
+    pub fn is_there(&self) -> bool {
         nix::net::if_::if_nametoindex(self.interface.as_str()).is_ok_and(|index| index == self.index)
     }
 }
@@ -80,17 +94,18 @@ pub struct HostResolver {
 }
 
 impl HostResolver {
-    /// Looks for systemd-resolved on the system bus; `None` if it does not run, or there is no bus.
+    /// Looks for systemd-resolved on the system bus; `None` if it does not run, or there is no bus
+    /// in this network namespace.
     ///
     /// # Errors
     /// [`ResolvedError::Bus`]: the bus is there and does not answer.
     pub async fn find() -> Result<Option<Self>, ResolvedError> {
-        let built = zbus::connection::Builder::system().map(|builder| builder.method_timeout(CALL));
-        match async { built?.build().await }.await {
-            Ok(bus) => Self::on(bus).await,
-            Err(zbus::Error::InputOutput(_) | zbus::Error::Address(_)) => Ok(None),
-            Err(error) => Err(ResolvedError::Bus(error)),
-        }
+        let address = zbus::Address::system().map_err(ResolvedError::Bus)?;
+        let Some(path) = path_here(&address) else { return Ok(None) };
+        // Connected here, because zbus would do it on a thread that hangs as long as the bus does.
+        let Ok(stream) = tokio::net::UnixStream::connect(path).await else { return Ok(None) };
+        let built = zbus::connection::Builder::unix_stream(stream).method_timeout(CALL).build().await;
+        Self::on(built.map_err(ResolvedError::Bus)?).await
     }
 
     /// Looks for it on this bus.
@@ -178,6 +193,23 @@ impl HostResolver {
     }
 }
 
+/// The socket of a bus at `address`, if it listens in this network namespace.
+fn path_here(address: &zbus::Address) -> Option<&Path> {
+    let Transport::Unix(unix) = address.transport() else { return None };
+    let UnixSocket::File(path) = unix.path() else { return None };
+    let sockets = std::fs::read_to_string(UNIX_SOCKETS).unwrap_or_default();
+    sockets.lines().any(|line| is_listener(line, path)).then_some(path)
+}
+
+/// Whether this line of [`UNIX_SOCKETS`] is a socket that listens at `path`, under whichever name.
+fn is_listener(line: &str, path: &Path) -> bool {
+    let mut words = line.split_ascii_whitespace();
+    let (flags, name) = (words.nth(3), words.nth(3));
+    let (Some(LISTENS), Some(name)) = (flags, name) else { return false };
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    Path::new(name) == path || (real(Path::new(name)) == real(path) && real(path).is_some())
+}
+
 fn index(change: &LinkChange) -> i32 {
     i32::try_from(change.index).unwrap_or(i32::MAX)
 }
@@ -207,5 +239,22 @@ mod tests {
         {
             assert_eq!(LinkChange::from_journal(bytes), None, "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn a_bus_counts_only_where_it_listens() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, link) = (dir.path().join("bus"), dir.path().join("link"));
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let at = |path: &Path| format!("unix:path={}", path.display()).parse::<zbus::Address>().unwrap();
+        assert_eq!(path_here(&at(&path)), None, "nobody there");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert!(path_here(&at(&path)).is_some() && path_here(&at(&link)).is_some());
+        // A connection's other end bears the listener's name, here in whichever namespace.
+        let _client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        let accepted = listener.accept().unwrap();
+        drop(listener);
+        assert_eq!(path_here(&at(&path)), None, "{accepted:?}");
+        assert_eq!(path_here(&"tcp:host=127.0.0.1,port=1".parse().unwrap()), None);
     }
 }

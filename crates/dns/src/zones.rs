@@ -120,11 +120,13 @@ impl NetworkZone {
     /// # Errors
     /// [`BadName`]: not a label, or one that the domain uses itself.
     pub fn new(key: [u8; 32], name: &str, ranges: Vec<Prefix>) -> Result<Self, BadName> {
-        let name = label(name)?;
-        if RESERVED.contains(&name.as_str()) {
-            return Err(BadName { text: name, why: "the domain uses this name itself" });
-        }
+        let name = network_label(name)?;
         Ok(Self { key, name, ranges, hosts: BTreeMap::new(), reverse: FxHashMap::default() })
+    }
+
+    /// Whether a network can have this name here.
+    pub fn is_name(name: &str) -> bool {
+        network_label(name).is_ok()
     }
 
     /// Adds a workload; one of the same name is replaced.
@@ -179,6 +181,14 @@ impl NetworkZone {
     pub(crate) fn names_of(&self, address: IpAddr) -> &[String] {
         self.reverse.get(&address).map_or(&[], Vec::as_slice)
     }
+}
+
+fn network_label(name: &str) -> Result<String, BadName> {
+    let name = label(name)?;
+    if RESERVED.contains(&name.as_str()) {
+        return Err(BadName { text: name, why: "the domain uses this name itself" });
+    }
+    Ok(name)
 }
 
 /// Who bears a node's name.

@@ -28,6 +28,9 @@ use crate::command::{Command, NodeCommand, Reply};
 pub(crate) const QUEUE: usize = 64;
 /// Longest request body, bytes.
 const BODY_MAX: usize = 64 * 1024;
+/// The same where a network's documents are brought: in hexadecimal, so twice as much as them. Callers
+/// are operators of this node.
+const DOCUMENTS_MAX: usize = 16 << 20;
 
 type Loop = mpsc::Sender<Command>;
 

@@ -9,6 +9,7 @@ mod codel;
 mod command;
 mod confine;
 mod error;
+mod host_resolver;
 mod interfaces;
 mod names;
 mod networks;

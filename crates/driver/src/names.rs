@@ -1,18 +1,24 @@
 //! Names: tells the name server what the documents say, and who may ask for it where.
 
-use std::collections::BTreeMap;
-use std::net::{TcpListener, UdpSocket};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use sinew_control::ApiError;
-use sinew_control::api::{self, DnsAnswer, DnsQuery, DnsRecord, DnsRecords, DnsServer, DnsStatus};
-use sinew_dns::{Dns, Explanation, RecordText, Scope, ServerHandle, ServerStatus, Servers, Upstream, Zones};
+use sinew_control::api::{
+    self, DnsAnswer, DnsForward, DnsQuery, DnsRecord, DnsRecords, DnsServer, DnsStatus,
+};
+use sinew_control::{ApiError, config};
+use sinew_dns::{
+    Dns, Explanation, NetworkZone, RecordText, Rule, Scope, ServerHandle, ServerStatus, Servers, Upstream,
+    Zones,
+};
 use sinew_node::Node;
 use sinew_types::NetworkId;
 use tracing::warn;
 
 use crate::command::{DnsCommand, Reply};
+use crate::host_resolver::HostAsks;
 use crate::networks;
 
 /// Where the host says whom it asks.
@@ -27,8 +33,10 @@ pub(crate) struct Names {
     domain: String,
     host: Option<ServerHandle>,
     /// How the host's own programs ask us.
-    by: &'static str,
+    asks: HostAsks,
     workloads: BTreeMap<String, Served>,
+    /// What has no form as a name, as the log was told.
+    skipped: BTreeSet<String>,
 }
 
 /// One workload's sockets.
@@ -39,13 +47,21 @@ struct Served {
 
 impl Names {
     /// Starts the name server, or none.
-    pub(crate) fn start(enabled: bool, domain: &str) -> Result<Self, String> {
-        let mut names =
-            Self { dns: None, domain: domain.to_owned(), host: None, by: "none", workloads: BTreeMap::new() };
-        if enabled {
-            let zones = Zones::new(domain).map_err(|error| error.to_string())?;
-            let upstream =
-                Upstream { servers: Servers::ResolvConf(PathBuf::from(RESOLV_CONF)), ..Upstream::default() };
+    pub(crate) fn start(config: &config::Dns) -> Result<Self, String> {
+        let mut names = Self {
+            dns: None,
+            domain: config.domain.clone(),
+            host: None,
+            asks: HostAsks::NOT,
+            workloads: BTreeMap::new(),
+            skipped: BTreeSet::new(),
+        };
+        if config.enabled {
+            let zones = Zones::new(&config.domain).map_err(|error| error.to_string())?;
+            let servers = Servers::ResolvConf(PathBuf::from(RESOLV_CONF));
+            let rules = config.forward.iter().map(|rule| Rule::new(&rule.domain, rule.servers.clone()));
+            let rules = rules.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+            let upstream = Upstream { servers, rules };
             let dns = Dns::start(upstream, Arc::new(zones)).map_err(|error| error.to_string())?;
             names.dns = Some(Arc::new(dns));
         }
@@ -57,23 +73,21 @@ impl Names {
         self.dns.is_some()
     }
 
-    /// The domain in which the names of a network stand, for `search`.
-    pub(crate) fn search(&self, network: &str) -> Option<String> {
+    /// The domain in which the names of a network stand, for `search`: below its name, or below its
+    /// key if the domain uses that name itself.
+    pub(crate) fn search(&self, name: &str, id: &str) -> Option<String> {
+        let network = if NetworkZone::is_name(name) { name } else { id };
         self.is_on().then(|| format!("{network}.{}", self.domain))
     }
 
     /// Answers the host itself on these sockets.
-    pub(crate) fn serve_host(&mut self, udp: UdpSocket, tcp: TcpListener) {
+    pub(crate) fn serve_host(&mut self, udp: UdpSocket, tcp: TcpListener, asks: HostAsks) {
+        self.asks = asks;
         let Some(dns) = &self.dns else { return };
         match dns.serve(Scope::host(Vec::new()), udp, tcp) {
             Ok(handle) => self.host = Some(handle),
             Err(error) => warn!(%error, "the host gets no name server"),
         }
-    }
-
-    /// systemd-resolved asks us for our domain.
-    pub(crate) fn set_by(&mut self, by: &'static str) {
-        self.by = by;
     }
 
     /// Answers a workload on sockets in its namespace; it sees the names of `networks` alone.
@@ -106,7 +120,12 @@ impl Names {
     pub(crate) fn publish(&mut self, node: &Node) {
         let Some(dns) = &self.dns else { return };
         match networks::zones(node, &self.domain) {
-            Ok(zones) => dns.publish(Arc::new(zones)),
+            Ok(named) => {
+                dns.publish(Arc::new(named.zones));
+                // Once for each, however often the documents change.
+                named.skipped.difference(&self.skipped).for_each(|line| warn!("not a name: {line}"));
+                self.skipped = named.skipped;
+            }
             Err(error) => warn!(%error, "names not published"),
         }
         if let Some(host) = &self.host {
@@ -177,8 +196,9 @@ impl Names {
             return DnsStatus {
                 enabled: false,
                 domain: self.domain.clone(),
-                host: self.by.to_owned(),
+                host: self.asks.by.to_owned(),
                 upstreams: Vec::new(),
+                forward: Vec::new(),
                 servers: Vec::new(),
                 health: Vec::new(),
             };
@@ -187,10 +207,11 @@ impl Names {
         DnsStatus {
             enabled: true,
             domain: status.domain,
-            host: self.by.to_owned(),
+            host: self.asks.by.to_owned(),
             upstreams: status.upstreams.iter().map(ToString::to_string).collect(),
+            forward: status.rules.into_iter().map(forward).collect(),
             servers: status.servers.into_iter().map(server).collect(),
-            health: Vec::new(),
+            health: self.asks.health.iter().cloned().collect(),
         }
     }
 }
@@ -235,6 +256,10 @@ fn record(text: RecordText) -> DnsRecord {
         network: text.network,
         node_id: text.node.map(|node| node.to_string()),
     }
+}
+
+fn forward((domain, servers): (String, Vec<SocketAddr>)) -> DnsForward {
+    DnsForward { domain, servers: servers.iter().map(ToString::to_string).collect() }
 }
 
 fn server(status: ServerStatus) -> DnsServer {

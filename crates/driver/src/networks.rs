@@ -3,6 +3,7 @@
 //! The node decides and signs; this module translates between the control API and the machine of
 //! `sinew-overlay`, hands what is to be kept to the store, and remembers who waits for a join.
 
+mod contact;
 mod place;
 mod policy;
 mod show;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use sinew_control::ApiError;
 use sinew_control::api::{
-    self, DocumentVersion, Hex, Invitation, JoinRequest, Joined, NetworkChanged, NetworkCreated,
+    self, DocumentVersion, Hex, Invitation, JoinRequest, Joined, Listener, NetworkChanged, NetworkCreated,
     PendingMember, TicketMode,
 };
 use sinew_control::time;
@@ -50,7 +51,14 @@ impl Networks {
     }
 
     /// Carries out one request. A caller that has gone away is no error.
-    pub(crate) fn handle(&mut self, node: &mut Node, command: NetworkCommand, now: Instant) {
+    /// `listeners`: where this node is found.
+    pub(crate) fn handle(
+        &mut self,
+        node: &mut Node,
+        command: NetworkCommand,
+        listeners: &[Listener],
+        now: Instant,
+    ) {
         use NetworkCommand as N;
 
         match command {
@@ -59,7 +67,7 @@ impl Networks {
             N::Show(query, reply) => {
                 drop(reply.send(find(node, &query.network).and_then(|id| show::one(node, &id))));
             }
-            N::Invite(request, reply) => drop(reply.send(invite(node, &request, now))),
+            N::Invite(request, reply) => drop(reply.send(invite(node, &request, listeners, now))),
             N::Join(request, reply) => self.join(node, &request, reply, now),
             N::Requests(query, reply) => {
                 drop(reply.send(find(node, &query.network).map(|id| requests(node, &id))));
@@ -280,7 +288,12 @@ fn joined(node: &Node, id: &NetworkId) -> Result<Joined, ApiError> {
     })
 }
 
-fn invite(node: &mut Node, request: &api::InviteRequest, now: Instant) -> Result<Invitation, ApiError> {
+fn invite(
+    node: &mut Node,
+    request: &api::InviteRequest,
+    listeners: &[Listener],
+    now: Instant,
+) -> Result<Invitation, ApiError> {
     let id = find(node, &request.network)?;
     let uses = u16::try_from(request.uses).unwrap_or(u16::MAX);
     let (kind, mode, note) = match (&request.for_node, request.bearer) {
@@ -302,7 +315,8 @@ fn invite(node: &mut Node, request: &api::InviteRequest, now: Instant) -> Result
     };
     let lasts = Some(Duration::from_millis(request.expires_ms));
     let groups = labels(&request.groups)?;
-    let spec = InviteSpec { kind, groups, name: None, lasts, contacts: Vec::new() };
+    let contacts = vec![contact::contact(node.status(now).node, listeners)];
+    let spec = InviteSpec { kind, groups, name: None, lasts, contacts };
     let ticket = change(node, now, |overlay| overlay.invite(id, spec, now))?;
     let acceptors = ticket.contacts.iter().filter_map(|contact| NodeId::parse(&contact.node).ok());
     let counted = mode == TicketMode::Counted;

@@ -65,6 +65,11 @@ impl Operations {
         }
     }
 
+    /// What this node listens on.
+    pub(crate) fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
     /// Carries out one request. A caller that has gone away is no error.
     pub(crate) fn handle(&mut self, node: &mut Node, command: NodeCommand, now: Instant) {
         match command {

@@ -26,6 +26,7 @@ use tracing::info;
 use crate::attach;
 use crate::confine::confine;
 use crate::error::RunError;
+use crate::host_resolver::{self, HostAsks, Wanted};
 use crate::interfaces::Interfaces;
 use crate::names::Names;
 use crate::offload::InUse;
@@ -112,12 +113,13 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     let (state_dir, dns) = (config.node.state_dir.clone(), config.dns.clone());
     let socket = config.control.socket.clone();
     let ended = crate::workloads::ended_meanwhile(&socket);
+    let asks = host_asks(config, tun.as_ref().map(|(device, _)| device), address, host_names.is_some());
     let gaps = confine(&file)?;
     // Threads of their own, which must have given up as much: from here on.
     let (persist, kept) = Persist::open(&state_dir)?;
-    let mut names = Names::start(dns.enabled, &dns.domain).map_err(RunError::Names)?;
+    let mut names = Names::start(&dns).map_err(RunError::Names)?;
     if let Some((udp, tcp)) = host_names {
-        names.serve_host(udp, tcp);
+        names.serve_host(udp, tcp, asks);
     }
     let tenants = Tenants::new(helper, persist, names, Surroundings { offloads, mtu, socket, ended });
     let operations = Operations::new(file, listeners, summary, offload, key, gaps);
@@ -132,6 +134,9 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
         let _ = server.await;
     }
     drop((guard, door_guard));
+    // With it the device, and what systemd-resolved was told of it.
+    drop(shell);
+    host_resolver::end(&state_dir);
     Ok(result?)
 }
 
@@ -144,6 +149,22 @@ fn bind_names(config: &config::Config, address: MeshAddr) -> Option<(UdpSocket, 
     let at = SocketAddr::new(IpAddr::V6(address.to_ipv6()), DNS_PORT);
     let bound = UdpSocket::bind(at).and_then(|udp| Ok((udp, TcpListener::bind(at)?)));
     bound.inspect_err(|error| info!(%error, "no name server for the host at {at}")).ok()
+}
+
+/// Has the host's resolver ask us, where it can and we have `sockets` to be asked on.
+fn host_asks(
+    config: &config::Config,
+    device: Option<&TunDevice>,
+    address: MeshAddr,
+    sockets: bool,
+) -> HostAsks {
+    let wanted = device.filter(|_| sockets).map(|device| Wanted {
+        interface: device.name(),
+        index: device.ifindex(),
+        server: IpAddr::V6(address.to_ipv6()),
+        domain: &config.dns.domain,
+    });
+    host_resolver::set(&config.node.state_dir, wanted)
 }
 
 fn seed() -> Result<[u8; 32], RunError> {

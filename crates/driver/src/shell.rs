@@ -277,7 +277,9 @@ impl Shell {
         self.operations.offload.look_at(&self.udp);
         let (node, now) = (&mut self.node, clock::boottime());
         match command {
-            Command::Network(command) => self.tenants.on_network_command(node, command, now),
+            Command::Network(command) => {
+                self.tenants.on_network_command(node, command, self.operations.listeners(), now);
+            }
             Command::Workload(command) => {
                 self.tenants.on_workload_command(node, &mut self.interfaces, command, now);
             }

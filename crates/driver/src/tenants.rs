@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use sinew_control::api::Listener;
 use sinew_helper::Helper;
 use sinew_node::overlay::Event;
 use sinew_node::{Node, Offloads};
@@ -64,8 +65,14 @@ impl Tenants {
         self.workloads.restore(kept.workloads);
     }
 
-    pub(crate) fn on_network_command(&mut self, node: &mut Node, command: NetworkCommand, now: Instant) {
-        self.networks.handle(node, command, now);
+    pub(crate) fn on_network_command(
+        &mut self,
+        node: &mut Node,
+        command: NetworkCommand,
+        listeners: &[Listener],
+        now: Instant,
+    ) {
+        self.networks.handle(node, command, listeners, now);
     }
 
     pub(crate) fn on_workload_command(

@@ -16,7 +16,7 @@ use sinew_path::Search;
 use sinew_routing::{DirectVerifier, Router, Verifier};
 use sinew_session::{Receipt, Sessions, Target};
 use sinew_types::{
-    Budget, Class, DropReason, Drops, Identity, Instant, InterfaceId, MeshAddr, NodeId, PathAddr, Rng,
+    Budget, Class, DropReason, Drops, Identity, Instant, InterfaceId, Label, MeshAddr, NodeId, PathAddr, Rng,
     UnixMicros,
 };
 use sinew_wire::virtio::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
@@ -126,7 +126,9 @@ impl Node {
         let dialler = Dialler::new(config.peers, rng.fork(), now);
         let listed: BTreeSet<_> = dialler.peers().copied().collect();
         sessions.set_listed(listed.clone());
-        let overlay = Overlay::new(Arc::clone(&config.identity), rng.array(), config.unix, now);
+        let mut overlay = Overlay::new(Arc::clone(&config.identity), rng.array(), config.unix, now);
+        // Names of nodes are freer than those in documents.
+        overlay.set_own_name(Label::parse(&config.name.to_lowercase()).ok());
         let mut node = Self {
             identity: config.identity,
             local,

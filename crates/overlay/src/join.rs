@@ -44,6 +44,8 @@ pub(crate) struct Reserved {
     pub(crate) network: NetworkId,
     ticket: [u8; 32],
     node: NodeId,
+    /// What it would be called.
+    wish: Option<Label>,
 }
 
 /// This node on its way in.
@@ -102,11 +104,24 @@ impl Network {
 
     /// Where the ticket says that a node is.
     pub(crate) fn endpoints(&self, peer: &NodeId) -> Vec<PeerUri> {
-        let contacts = self.joining.iter().flat_map(|joining| &joining.ticket.contacts);
-        contacts
+        self.meta
+            .contacts
+            .iter()
             .filter(|contact| contact.node == *peer.as_bytes())
             .flat_map(|contact| contact.endpoints.clone())
             .collect()
+    }
+
+    /// Members that the ticket said where to find.
+    pub(crate) fn introduced(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let nodes = self.meta.contacts.iter().filter_map(|contact| NodeId::parse(&contact.node).ok());
+        nodes.filter(|node| self.state.member(node).is_some_and(|member| member.is_valid()))
+    }
+
+    /// `wish`, unless another member has that name.
+    fn free_name(&self, wish: Option<Label>, node: &NodeId) -> Option<Label> {
+        let others = || self.state.members.values().filter(|member| member.node != *node);
+        wish.filter(|wish| !others().any(|member| member.is_valid() && member.name.as_ref() == Some(wish)))
     }
 
     /// Entries of tickets that are gone: nobody can ask by them any more.
@@ -174,6 +189,8 @@ impl Overlay {
         ticket.emit(&mut bytes);
         if let Some(state) = self.networks.get_mut(&network) {
             state.meta.ticket = bytes;
+            let known = ticket.contacts.iter().filter(|contact| !contact.endpoints.is_empty());
+            state.meta.contacts = known.cloned().collect();
             state.joining = Some(Joining::new(ticket, label, now));
         }
         self.judge(&network, now);
@@ -213,13 +230,14 @@ impl Overlay {
         let invite = &known.invite;
         let number = invite.number.ok_or_else(|| hollow("it carries no subnet"))?;
         let (since, ticket) = (self.seconds(now), Some(*key.node_id().as_bytes()));
+        let name = self.network(&network)?.free_name(self.own_name.clone(), &self.own);
         let body = Body::Member(MemberBody {
             number,
             subnet: invite.subnet,
             groups: invite.groups.clone(),
             since,
             ticket,
-            name: None,
+            name,
         });
         let draft = Draft {
             network,
@@ -255,6 +273,7 @@ impl Overlay {
             network: *network.as_bytes(),
             ticket: *key.node_id().as_bytes(),
             signature: key.sign(Domain::REDEEM, &bytes),
+            name: self.own_name.clone(),
         })));
     }
 
@@ -357,7 +376,7 @@ impl Overlay {
             self.counts.bad += 1;
             return;
         };
-        match self.accept(peer, &network, &redeem.ticket, now) {
+        match self.accept(peer, &network, &redeem.ticket, redeem.name.clone(), now) {
             Ok(None) => {}
             Ok(Some(documents)) => self.reply(peer, redeem.ticket, RedeemStatus::Admitted, documents),
             Err(status) => self.reply(peer, redeem.ticket, status, Vec::new()),
@@ -376,6 +395,7 @@ impl Overlay {
         node: &NodeId,
         network: &NetworkId,
         key: &[u8; 32],
+        wish: Option<Label>,
         now: Instant,
     ) -> Result<Option<Vec<Vec<u8>>>, RedeemStatus> {
         let state = self.networks.get(network).ok_or(RedeemStatus::Unknown)?;
@@ -398,7 +418,7 @@ impl Overlay {
             if self.reserved.values().any(waits) {
                 return Ok(None);
             }
-            self.admit_by_ticket(network, key, node, now).map_err(|_| RedeemStatus::NotNow)?;
+            self.admit_by_ticket(network, key, (node, wish), now).map_err(|_| RedeemStatus::NotNow)?;
             return Ok(Some(self.answer(network, node)));
         }
         if ticket.expired {
@@ -408,41 +428,49 @@ impl Overlay {
             return Err(RedeemStatus::Used);
         }
         if ticket.invite.approval && !state.approved.contains(node) {
-            return Err(self.wait_for_approval(network, key, node));
+            return Err(self.wait_for_approval(network, key, node, wish));
         }
         let number = state.free_number(&rights).map_err(|_| RedeemStatus::NoSubnet)?;
-        self.reserve(network, key, node, number);
+        self.reserve(network, Reserved { network: *network, ticket: *key, node: *node, wish }, number);
         Ok(None)
     }
 
-    fn wait_for_approval(&mut self, network: &NetworkId, key: &[u8; 32], node: &NodeId) -> RedeemStatus {
+    fn wait_for_approval(
+        &mut self,
+        network: &NetworkId,
+        key: &[u8; 32],
+        node: &NodeId,
+        wish: Option<Label>,
+    ) -> RedeemStatus {
         let Some(state) = self.networks.get_mut(network) else { return RedeemStatus::Unknown };
         if !state.pending.contains_key(node) {
             if state.pending.len() >= PENDING_MAX {
                 return RedeemStatus::NotNow;
             }
-            state.pending.insert(*node, *key);
+            state.pending.insert(*node, (*key, wish));
             self.event(Event::Asks { network: *network, node: *node });
         }
         RedeemStatus::Pending
     }
 
     /// Writes the entry down; [`Self::stored`] goes on.
-    fn reserve(&mut self, network: &NetworkId, key: &[u8; 32], node: &NodeId, number: u16) {
+    fn reserve(&mut self, network: &NetworkId, entry: Reserved, number: u16) {
+        let (key, node) = (entry.ticket, entry.node);
         let Some(state) = self.networks.get_mut(network) else { return };
-        state.journal.insert((*key, *node.as_bytes()), Entry { number });
+        state.journal.insert((key, *node.as_bytes()), Entry { number });
         state.meta.last_number = number;
         self.tokens += 1;
         let token = self.tokens;
-        self.reserved.insert(token, Reserved { network: *network, ticket: *key, node: *node });
-        let change = Change::PutJournal { key: journal_key(key, node), value: number.to_le_bytes().to_vec() };
+        self.reserved.insert(token, entry);
+        let change =
+            Change::PutJournal { key: journal_key(&key, &node), value: number.to_le_bytes().to_vec() };
         self.store(*network, vec![change], Some(token));
     }
 
     /// What [`Event::Store`] asked for under `token` is durable.
     pub fn stored(&mut self, token: u64, now: Instant) {
-        if let Some(Reserved { network, ticket, node }) = self.reserved.remove(&token) {
-            let admitted = self.admit_by_ticket(&network, &ticket, &node, now).is_ok();
+        if let Some(Reserved { network, ticket, node, wish }) = self.reserved.remove(&token) {
+            let admitted = self.admit_by_ticket(&network, &ticket, (&node, wish), now).is_ok();
             let (status, documents) = if admitted {
                 (RedeemStatus::Admitted, self.answer(&network, &node))
             } else {
@@ -457,7 +485,7 @@ impl Overlay {
         &mut self,
         network: &NetworkId,
         key: &[u8; 32],
-        node: &NodeId,
+        (node, wish): (&NodeId, Option<Label>),
         now: Instant,
     ) -> Result<(), Refusal> {
         let state = self.network(network)?;
@@ -470,7 +498,7 @@ impl Overlay {
             node: *node,
             number: entry.number,
             groups: ticket.invite.groups.clone(),
-            name: None,
+            name: state.free_name(wish, node),
             since: self.seconds(now),
             lasts: None,
             ticket: Some(*key),
@@ -512,9 +540,10 @@ impl Overlay {
         let state = self.network_mut(&network)?;
         state.must(&own, Grant::ADMIT)?;
         let name = state.name();
-        let key = *state.pending.get(&node).ok_or(Refusal::NothingToApprove { network: name, node })?;
+        let asks = state.pending.get(&node).cloned();
+        let (key, wish) = asks.ok_or(Refusal::NothingToApprove { network: name, node })?;
         state.approved.insert(node);
-        match self.accept(&node, &network, &key, now) {
+        match self.accept(&node, &network, &key, wish, now) {
             Ok(None) => {}
             Ok(Some(documents)) => self.reply(&node, key, RedeemStatus::Admitted, documents),
             Err(status) => self.reply(&node, key, status, Vec::new()),

@@ -60,8 +60,8 @@ pub(crate) struct Network {
     written: BTreeSet<DocumentId>,
     written_meta: zeroize::Zeroizing<Vec<u8>>,
     pub(crate) joining: Option<Joining>,
-    /// Who asks for approval, by which ticket.
-    pub(crate) pending: BTreeMap<NodeId, [u8; 32]>,
+    /// Who asks for approval, by which ticket, and under which name.
+    pub(crate) pending: BTreeMap<NodeId, ([u8; 32], Option<Label>)>,
     pub(crate) approved: BTreeSet<NodeId>,
     pub(crate) journal: BTreeMap<([u8; 32], [u8; 32]), Entry>,
     pub(crate) refused: Memory,

@@ -62,6 +62,8 @@ pub struct Overlay {
     pub(crate) reserved: BTreeMap<u64, Reserved>,
     pub(crate) counts: Counts,
     deadline: Option<Instant>,
+    /// What this node would be called by those that admit it.
+    pub(crate) own_name: Option<Label>,
 }
 
 impl Overlay {
@@ -84,7 +86,13 @@ impl Overlay {
             reserved: BTreeMap::new(),
             counts: Counts::default(),
             deadline: None,
+            own_name: None,
         }
+    }
+
+    /// What this node would be called where a ticket gives it no name.
+    pub fn set_own_name(&mut self, name: Option<Label>) {
+        self.own_name = name;
     }
 
     /// The wall clock, and whether something vouches for it.
@@ -201,6 +209,7 @@ impl Overlay {
             last_number: 0,
             intents: Vec::new(),
             ticket: zeroize::Zeroizing::new(Vec::new()),
+            contacts: Vec::new(),
         };
         let network = Network::new(id, meta, self.rng.u64(), now);
         self.networks.insert(id, network);

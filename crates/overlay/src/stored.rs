@@ -7,13 +7,16 @@ use std::fmt;
 
 use sinew_types::{Label, NodeId};
 use sinew_wire::document::Service;
+use sinew_wire::ticket::Contact;
 use zeroize::Zeroizing;
 
 use crate::document::DocumentId;
 use crate::event::WorkloadSpec;
 use crate::snapshot::Slot;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The version without contacts at the end.
+const WITHOUT_CONTACTS: u8 = 1;
 
 /// A workload that this node was told to have, and the host part it got.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +50,9 @@ pub(crate) struct Meta {
     pub(crate) intents: Vec<Intent>,
     /// The ticket, while joining; erased from memory when dropped.
     pub(crate) ticket: Zeroizing<Vec<u8>>,
+    /// Where the ticket said that members are: after a restart perhaps the only ones that this node
+    /// knows how to reach.
+    pub(crate) contacts: Vec<Contact>,
 }
 
 impl fmt::Debug for Meta {
@@ -129,13 +135,19 @@ impl Meta {
         out.u64(u64::from(self.ready)).u64(u64::from(self.last_number)).long(&self.ticket);
         out.u64(self.intents.len() as u64);
         self.intents.iter().for_each(|intent| intent.write(&mut out));
+        out.u64(self.contacts.len() as u64);
+        for contact in &self.contacts {
+            out.bytes(&contact.node).u64(contact.endpoints.len() as u64);
+            contact.endpoints.iter().for_each(|uri| _ = out.long(uri.to_string().as_bytes()));
+        }
         out.0
     }
 
     /// From the store.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let mut r = In(bytes);
-        if r.array()? != [VERSION] {
+        let [version] = r.array()?;
+        if !matches!(version, VERSION | WITHOUT_CONTACTS) {
             return None;
         }
         let (name, slot, floor) = (r.label()?, u32::try_from(r.u64()?).ok()?, r.u64()?);
@@ -143,9 +155,16 @@ impl Meta {
         let (ready, last_number) = (r.u64()? != 0, r.u16()?);
         let ticket = Zeroizing::new(r.long()?.to_vec());
         let intents = r.list(Intent::read)?;
-        let meta = Self { name, slot, floor, head, required, ready, last_number, intents, ticket };
+        let contacts = if version == VERSION { r.list(contact)? } else { Vec::new() };
+        let meta = Self { name, slot, floor, head, required, ready, last_number, intents, ticket, contacts };
         r.0.is_empty().then_some(meta)
     }
+}
+
+fn contact(r: &mut In<'_>) -> Option<Contact> {
+    let node = r.array()?;
+    let endpoints = r.list(|r| core::str::from_utf8(r.long()?).ok()?.parse().ok())?;
+    Some(Contact { node, endpoints })
 }
 
 impl Intent {
@@ -215,7 +234,18 @@ mod tests {
             last_number: 12,
             intents: vec![intent(spec), intent(bare)],
             ticket: Zeroizing::new(vec![1, 2, 3]),
+            contacts: Vec::new(),
         };
+        // As an earlier version wrote it: without the count of contacts.
+        let mut earlier = meta.emit();
+        earlier.truncate(earlier.len() - 8);
+        earlier[0] = WITHOUT_CONTACTS;
+        assert_eq!(Meta::parse(&earlier), Some(meta.clone()));
+        let node = Identity::from_seed([2; 32]).node_id();
+        let endpoints =
+            ["10.0.0.1:7463", "[fd00::1]:7463"].map(|at| format!("sinew://{node}@{at}").parse().unwrap());
+        let contact = Contact { node: *node.as_bytes(), endpoints: endpoints.to_vec() };
+        let meta = Meta { contacts: vec![contact], ..meta };
         let bytes = meta.emit();
         assert_eq!(Meta::parse(&bytes), Some(meta));
         for len in 0..bytes.len() {

@@ -258,7 +258,11 @@ impl Overlay {
                 wanted.push(node);
             }
         }
-        let contacts = state.contacts();
+        let mut contacts = state.contacts();
+        // Nobody is reached: go where the ticket led, since of the others nobody said where they are.
+        if partners.is_empty() {
+            contacts.extend(state.introduced());
+        }
         let lasting = contacts.iter().chain(&wanted).chain(&partners);
         let lasting: std::collections::BTreeMap<NodeId, Instant> =
             lasting.map(|node| (*node, state.wanted.get(node).copied().unwrap_or(now))).collect();

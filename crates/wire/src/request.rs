@@ -4,7 +4,7 @@
 //! A tag byte and a body. A tag of a later version comes out as [`Request::Other`], so that it
 //! can be counted and passed over rather than end the association.
 
-use sinew_types::{MeshAddr, Signature};
+use sinew_types::{Label, MeshAddr, Signature};
 
 use crate::Malformed;
 use crate::codec::{Put, Reader};
@@ -121,6 +121,7 @@ impl Request {
                 network: r.array()?,
                 ticket: r.array()?,
                 signature: r.array()?,
+                name: wish(&mut r)?,
             })),
             REDEEM_REPLY => Self::RedeemReply(RedeemReply::read(&mut r)?),
             UNBIND => Self::Unbind { tag: r.array()? },
@@ -143,7 +144,9 @@ impl Request {
             Self::BindAck { tag } => out.u8(BIND_ACK).bytes(tag),
             Self::BindRefused { tag, refusal } => out.u8(BIND_REFUSED).bytes(tag).u8(refusal.code()),
             Self::Redeem(redeem) => {
-                out.u8(REDEEM).bytes(&redeem.network).bytes(&redeem.ticket).bytes(&redeem.signature)
+                let name = redeem.name.as_ref().map_or(&[][..], |name| name.as_str().as_bytes());
+                let out = out.u8(REDEEM).bytes(&redeem.network).bytes(&redeem.ticket);
+                out.bytes(&redeem.signature).bytes(name)
             }
             Self::RedeemReply(reply) => reply.write(out.u8(REDEEM_REPLY)),
             Self::Unbind { tag } => out.u8(UNBIND).bytes(tag),
@@ -220,6 +223,8 @@ pub struct Redeem {
     pub ticket: [u8; 32],
     /// By the ticket's key, over [`Redeem::signed_bytes`], domain `REDEEM`.
     pub signature: Signature,
+    /// What the asker would be called. A wish: who asks is known by its key, and the acceptor signs.
+    pub name: Option<Label>,
 }
 
 impl Redeem {
@@ -373,6 +378,15 @@ impl TraceReply {
             signature: r.array()?,
         })
     }
+}
+
+/// A label, or nothing.
+fn wish(r: &mut Reader<'_>) -> Result<Option<Label>, Malformed> {
+    if r.is_empty() {
+        return Ok(None);
+    }
+    let text = core::str::from_utf8(r.bytes(r.rest().len())?).map_err(|_| Malformed)?;
+    Label::parse(text).map(Some).map_err(|_| Malformed)
 }
 
 /// The longest front of `name` that fits.

@@ -79,10 +79,22 @@ pub struct DnsStatus {
     pub host: String,
     /// Where other names go.
     pub upstreams: Vec<String>,
+    /// Domains that name servers of their own are asked about: `[[dns.forward]]`.
+    #[serde(default)]
+    pub forward: Vec<DnsForward>,
     /// The host first, then each workload.
     pub servers: Vec<DnsServer>,
     /// What is wrong; empty when all is well.
     pub health: Vec<Health>,
+}
+
+/// One split rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsForward {
+    /// This and all below it.
+    pub domain: String,
+    /// Addresses with port; nobody is asked if there are none.
+    pub servers: Vec<String>,
 }
 
 /// One listening name server.

@@ -110,7 +110,7 @@ fn workloads_and_names_have_the_fields_of_the_manual() {
     }));
     keeps::<Versioned<DnsStatus>>(json!({
         "schema_version": 1, "enabled": true, "domain": "sinew.internal", "host": "systemd-resolved",
-        "upstreams": ["192.0.2.53"], "health": [],
+        "upstreams": ["192.0.2.53"], "forward": [{"domain": "corp.example", "servers": []}], "health": [],
         "servers": [{"scope": "host", "address": "a", "networks": [], "search": [], "queries": 3, "answered": 1,
                      "forwarded": 1, "failed": 1}],
     }));

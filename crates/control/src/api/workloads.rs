@@ -93,6 +93,9 @@ pub struct AttachRequest {
     /// groups.
     #[serde(default)]
     pub groups: Vec<String>,
+    /// What it offers, for SRV records; at most 64.
+    #[serde(default)]
+    pub services: Vec<AttachService>,
     /// The workload's own key (a node id), whose holder sends leases; so it may move between nodes.
     #[serde(default)]
     pub key: Option<String>,
@@ -111,6 +114,38 @@ pub struct AttachRequest {
     /// A word by which the asker finds the attachment again; unique on this node.
     #[serde(default)]
     pub tag: Option<String>,
+}
+
+/// A service of a workload: `_NAME._PROTOCOL.WORKLOAD…` SRV.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttachService {
+    /// A DNS label, such as `http`.
+    pub name: String,
+    /// How it is spoken to.
+    pub protocol: Transport,
+    /// Port.
+    pub port: u16,
+}
+
+/// A transport protocol with ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Transport {
+    /// Its number in an IP header.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
 }
 
 /// One network to attach to.

@@ -8,7 +8,8 @@ use sinew_types::{CarrierKind, Class, MeshAddr, NodeId, PeerUri};
 use super::diagnose::{ConfigError, Problems};
 use super::schema::{self, WordOrList, WordOrNumber};
 use super::{
-    Accept, Config, ConfigFile, Control, Dns, Inbound, Listen, Mesh, Mtu, Node, Offload, Peer, Switch, Tun,
+    Accept, Config, ConfigFile, Control, Dns, Forward, Inbound, Listen, Mesh, Mtu, Node, Offload, Peer,
+    Switch, Tun,
 };
 use crate::DEFAULT_SOCKET;
 
@@ -342,14 +343,67 @@ fn control(raw: schema::Control, problems: &mut Problems<'_>) -> Control {
 }
 
 fn dns(raw: schema::Dns, problems: &mut Problems<'_>) -> Dns {
-    let label = |label: &str| {
-        let inner = label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        (1..=63).contains(&label.len()) && inner && !label.starts_with('-') && !label.ends_with('-')
-    };
     let domain = raw.domain.unwrap_or_else(|| DEFAULT_DOMAIN.to_owned());
-    if domain.len() > DOMAIN_MAX || !domain.split('.').all(label) {
+    if domain.len() > DOMAIN_MAX || !domain.split('.').all(is_label) {
         let problem = format!("bad domain `{}`", domain.escape_debug());
-        problems.add("dns.domain", problem, "write labels of a-z, 0-9 and hyphens with dots between them");
+        problems.add("dns.domain", problem, DOMAIN_REMEDY);
     }
-    Dns { enabled: raw.enabled.unwrap_or(true), domain }
+    let forward = forward(&raw.forward, &domain, problems);
+    Dns { enabled: raw.enabled.unwrap_or(true), domain, forward }
+}
+
+const DOMAIN_REMEDY: &str = "write labels of a-z, 0-9 and hyphens with dots between them";
+
+fn is_label(label: &str) -> bool {
+    let inner = label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    (1..=63).contains(&label.len()) && inner && !label.starts_with('-') && !label.ends_with('-')
+}
+
+fn forward(raw: &[schema::Forward], ours: &str, problems: &mut Problems<'_>) -> Vec<Forward> {
+    if raw.len() > Forward::RULES_MAX {
+        let problem = format!("{} rules", raw.len());
+        problems.add("dns.forward", problem, format!("at most {}", Forward::RULES_MAX));
+    }
+    let mut rules: Vec<Forward> = Vec::new();
+    for (i, entry) in raw.iter().enumerate() {
+        let path = format!("dns.forward[{i}].domain");
+        let servers = name_servers(entry.servers.as_deref(), &format!("dns.forward[{i}].servers"), problems);
+        let Some(text) = &entry.domain else {
+            problems.bad_value(&path, "a [[dns.forward]] without domain");
+            continue;
+        };
+        let domain = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+        let below = |name: &str, zone: &str| name.strip_suffix(zone).is_some_and(|head| head.ends_with('.'));
+        if domain.len() > 253 || !domain.split('.').all(is_label) {
+            problems.add(&path, format!("bad domain `{}`", text.escape_debug()), DOMAIN_REMEDY);
+        } else if domain == ours || below(&domain, ours) {
+            let problem = format!("{domain} is answered by this node and never handed on");
+            problems.add(&path, problem, "remove the entry");
+        } else if rules.iter().any(|rule| rule.domain == domain) {
+            problems.add(&path, format!("{domain} is listed twice"), "put all its servers in one entry");
+        } else {
+            rules.push(Forward { domain, servers });
+        }
+    }
+    rules
+}
+
+fn name_servers(texts: Option<&[String]>, path: &str, problems: &mut Problems<'_>) -> Vec<SocketAddr> {
+    let Some(texts) = texts else {
+        problems.bad_value(path, "a [[dns.forward]] without servers");
+        return Vec::new();
+    };
+    if texts.len() > Forward::SERVERS_MAX {
+        let problem = format!("{} name servers", texts.len());
+        problems.add(path, problem, format!("at most {}", Forward::SERVERS_MAX));
+    }
+    let mut servers = Vec::new();
+    for (i, text) in texts.iter().enumerate() {
+        let plain = text.parse::<IpAddr>().map(|address| SocketAddr::new(address, Forward::PORT));
+        match plain.or_else(|_| text.parse::<SocketAddr>()) {
+            Ok(server) if !server.ip().is_unspecified() && server.port() != 0 => servers.push(server),
+            _ => problems.bad_value(&format!("{path}[{i}]"), format!("`{text}` is no name server")),
+        }
+    }
+    servers
 }

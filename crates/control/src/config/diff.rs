@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Config, Inbound, Mtu, Peer, Switch, keys};
+use super::{Config, Forward, Inbound, Mtu, Peer, Switch, keys};
 
 /// What a change does to a running node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +85,7 @@ fn scalars(config: &Config) -> Vec<(&'static str, Option<String>)> {
         ("offload.udp_receive", switch(offload.udp_receive)),
         ("dns.enabled", Some(dns.enabled.to_string())),
         ("dns.domain", Some(dns.domain.clone())),
+        ("dns.forward", forward(&dns.forward)),
         ("control.socket", path(&control.socket)),
     ]
 }
@@ -98,6 +99,12 @@ fn mtu(mtu: Mtu) -> String {
 
 fn switch(switch: Switch) -> Option<String> {
     Some(switch.as_str().to_owned())
+}
+
+/// The rules as one value: what counts is all of them together.
+fn forward(rules: &[Forward]) -> Option<String> {
+    let texts: Vec<_> = rules.iter().map(ToString::to_string).collect();
+    Some(texts.join("; ")).filter(|text| !text.is_empty())
 }
 
 fn inbound(policy: &Inbound) -> String {

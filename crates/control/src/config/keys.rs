@@ -58,6 +58,12 @@ pub(super) const KEYS: &[Key] = &[
     key("discovery.publish", BOOL, Effect::Restart),
     key("dns.enabled", BOOL, Effect::Restart),
     key("dns.domain", TEXT, Effect::Restart),
+    key("dns.forward.domain", "a domain, such as \"corp.example\"", Effect::Restart),
+    key(
+        "dns.forward.servers",
+        "a list of name servers, such as [\"10.0.0.53\", \"[fd00::53]:5353\"]",
+        Effect::Restart,
+    ),
     key("gateway.domain", TEXT, Effect::Restart),
     key("gateway.https", LISTEN, Effect::Restart),
     key("gateway.http", LISTEN, Effect::Restart),

@@ -98,6 +98,14 @@ pub(super) struct Discovery {
 pub(super) struct Dns {
     pub(super) enabled: Option<bool>,
     pub(super) domain: Option<String>,
+    pub(super) forward: Vec<Forward>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Forward {
+    pub(super) domain: Option<String>,
+    pub(super) servers: Option<Vec<String>>,
 }
 
 /// Known so that its keys are checked; the section as a whole is refused.

@@ -54,6 +54,8 @@ fn every_value_of_the_manual_is_taken() {
     assert_eq!(config.tun.mtu, Mtu::Fixed(1400));
     let switches = Offload { tun_read: Switch::On, tun_write: Switch::Off, ..Offload::default() };
     assert_eq!(config.offload, switches);
+    let forward: Vec<_> = config.dns.forward.iter().map(ToString::to_string).collect();
+    assert_eq!(forward, ["corp.example to 10.0.0.53:53, [fd00::53]:5353", "secret.corp.example to nobody"]);
     let Inbound::Rules(rules) = config.tun.inbound else { panic!("rules were read as something else") };
     let texts: Vec<_> = rules.iter().map(ToString::to_string).collect();
     assert_eq!(texts, [format!("tcp/22 from {}", node(2)), "tcp/80".into(), "udp/53".into(), "icmp".into()]);
@@ -106,6 +108,14 @@ publish = false
 [dns]
 enabled = false
 domain = "sinew.internal"
+
+[[dns.forward]]
+domain = "Corp.Example."
+servers = ["10.0.0.53", "[fd00::53]:5353"]
+
+[[dns.forward]]
+domain = "secret.corp.example"
+servers = []
 "#;
 
 /// Each mistake of `mistakes.txt`: a file's text, then `=> ` and what people see. The expected lines

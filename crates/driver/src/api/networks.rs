@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Query, State};
+use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use serde::Serialize;
@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use sinew_control::api::DnsRecordsQuery;
 use sinew_control::paths;
 
-use super::{Loop, act, ask};
+use super::{DOCUMENTS_MAX, Loop, act, ask};
 use crate::command::{Command, DnsCommand, NetworkCommand as N, Reply, WorkloadCommand as W};
 
 /// All of them.
@@ -29,7 +29,7 @@ pub(super) fn router() -> Router<Loop> {
         .route(paths::NETWORKS_POLICY_SET, acts(N::PolicySet))
         .route(paths::NETWORKS_POLICY_TRACE, acts(N::PolicyTrace))
         .route(paths::NETWORKS_DOCUMENTS, acts(N::Documents))
-        .route(paths::NETWORKS_DOCUMENTS_IMPORT, acts(N::Import))
+        .route(paths::NETWORKS_DOCUMENTS_IMPORT, acts(N::Import).layer(DefaultBodyLimit::max(DOCUMENTS_MAX)))
         .route(paths::WORKLOADS, reads(W::List))
         .route(paths::WORKLOADS_DETACH, acts(W::Detach))
         .route(paths::WORKLOADS_LEASE_TERMS, acts(W::Terms))

@@ -3,9 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use sinew_control::ApiError;
-use sinew_control::api::{AttachNetwork, AttachRequest, Hex, LeaseQuery, LeaseTerms, WorkloadState};
+use sinew_control::api::{
+    AttachNetwork, AttachRequest, AttachService, Hex, LeaseQuery, LeaseTerms, WorkloadState,
+};
 use sinew_node::Node;
-use sinew_node::overlay::{self, NetworkStatus, Refusal, Workload, WorkloadSpec};
+use sinew_node::overlay::{self, NetworkStatus, Refusal, Service, Workload, WorkloadSpec};
 use sinew_types::{Instant, Label, NetworkId, NodeId};
 
 use super::{change, find, labels, refused, rfc3339};
@@ -31,6 +33,10 @@ fn label(text: &str) -> Result<Label, ApiError> {
     Label::parse(text).map_err(|reason| refused(&Refusal::BadName { text: text.to_owned(), reason }))
 }
 
+fn service(asked: &AttachService) -> Result<Service, ApiError> {
+    Ok(Service { name: label(&asked.name)?, protocol: asked.protocol.number(), port: asked.port })
+}
+
 /// Takes a place in a network for the workload of `request`.
 pub(crate) fn place(
     node: &mut Node,
@@ -50,7 +56,7 @@ pub(crate) fn place(
                 name: label(&request.name)?,
                 ipv4: wish.ipv4,
                 groups: Some(groups).filter(|groups| !groups.is_empty()),
-                services: Vec::new(),
+                services: request.services.iter().map(service).collect::<Result<_, _>>()?,
                 key,
             };
             let placed = change(node, now, |overlay| overlay.place(network, spec, now))?;

@@ -102,5 +102,6 @@ fn resolvers(names: &Names, record: &Record) -> Vec<std::net::IpAddr> {
 }
 
 fn search(names: &Names, record: &Record) -> Vec<String> {
-    record.interfaces.iter().filter_map(|interface| names.search(&interface.network_name)).collect()
+    let of = |interface: &InterfaceRecord| names.search(&interface.network_name, &interface.network);
+    record.interfaces.iter().filter_map(of).collect()
 }

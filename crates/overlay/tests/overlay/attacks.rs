@@ -613,7 +613,8 @@ fn a_ticket_is_redeemed_on_the_association_it_was_signed_for() {
     for (node, binding) in [(identity(41).node_id(), [1; 32]), (thief, [1; 32])] {
         let bytes = Redeem::signed_bytes(network.as_bytes(), node.as_bytes(), &binding);
         let signature = key.sign(sinew_types::Domain::REDEEM, &bytes);
-        let redeem = Redeem { network: *network.as_bytes(), ticket: *key.node_id().as_bytes(), signature };
+        let ticket = *key.node_id().as_bytes();
+        let redeem = Redeem { network: *network.as_bytes(), ticket, signature, name: None };
         let request = Request::Redeem(Box::new(redeem));
         world.with(ids[0], |overlay, now| overlay.handle_request(&thief, request, now));
     }

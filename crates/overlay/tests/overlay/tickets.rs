@@ -382,3 +382,67 @@ fn who_came_and_was_revoked_leaves_its_number_and_not_its_use() {
     world.with(first, |overlay, now| overlay.revoke(network, Revoked::Ticket(key), now)).unwrap();
     assert!(world.node(first).disk.0[&network].journal.is_empty());
 }
+
+/// The name in a member's document, as `at` sees it.
+fn name_of(world: &World, at: NodeId, network: NetworkId, node: NodeId) -> Option<String> {
+    let state = world.overlay(at).state(&network).unwrap();
+    state.member(&node).unwrap().name.as_ref().map(ToString::to_string)
+}
+
+#[test]
+fn who_joins_is_called_as_it_wishes_unless_another_is() {
+    let mut world = World::new();
+    let (network, ids) = members(&mut world, 1);
+    let named = |world: &mut World, n: u16, name: &str| {
+        let node = world.add(n);
+        world.with(node, |overlay, _| overlay.set_own_name(Some(label(name))));
+        node
+    };
+    let bob = named(&mut world, 20, "bob");
+    let twin = named(&mut world, 21, "bob");
+    let eve = named(&mut world, 22, "eve");
+    let carol = named(&mut world, 23, "carol");
+    let ticket = invite(&mut world, ids[0], network, counted(2));
+    for node in [bob, twin] {
+        join(&mut world, node, &ticket).unwrap();
+        world.run(SOON);
+        assert_eq!(ended(&mut world, node), Some(Ok(())));
+    }
+    let approved = spec(TicketKind::Counted { uses: 1, approval: true });
+    let ticket = invite(&mut world, ids[0], network, approved);
+    join(&mut world, eve, &ticket).unwrap();
+    world.run(SOON);
+    world.with(ids[0], |overlay, now| overlay.approve(network, eve, now)).unwrap();
+    let ticket = invite(&mut world, ids[0], network, spec(TicketKind::Bearer));
+    join(&mut world, carol, &ticket).unwrap();
+    world.run(SOON);
+    for (node, name) in [(bob, Some("bob")), (twin, None), (eve, Some("eve")), (carol, Some("carol"))] {
+        assert_eq!(name_of(&world, ids[0], network, node).as_deref(), name);
+        assert_eq!(name_of(&world, node, network, node).as_deref(), name);
+    }
+}
+
+#[test]
+fn a_member_that_reaches_nobody_goes_where_its_ticket_led_also_after_a_restart() {
+    let mut world = World::new();
+    let (network, ids) = members(&mut world, 2);
+    world.run(SOON);
+    let uri = format!("sinew://{}@192.0.2.1:7463?via=udp,tcp", ids[0]).parse().unwrap();
+    let contacts = vec![Contact { node: *ids[0].as_bytes(), endpoints: vec![uri] }];
+    let ticket = invite(&mut world, ids[0], network, InviteSpec { contacts, ..counted(1) });
+    let node = world.add(20);
+    join(&mut world, node, &ticket).unwrap();
+    world.run(SOON);
+    assert_eq!(ended(&mut world, node), Some(Ok(())));
+    let led = |world: &mut World| {
+        let log = std::mem::take(&mut world.node(node).log);
+        log.into_iter().any(|event| match event {
+            Event::WantPeer { peer, endpoints } => peer == ids[0] && endpoints.len() == 1,
+            _ => false,
+        })
+    };
+    assert!(led(&mut world), "the ticket says where");
+    world.restart(node).unwrap();
+    world.run(SOON);
+    assert!(led(&mut world), "it is remembered");
+}

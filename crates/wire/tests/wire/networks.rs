@@ -144,12 +144,32 @@ fn requests_of_networks_have_the_layout_of_a7() {
     assert_eq!(shape(&Request::BindAck { tag }), format!("09{}", "07".repeat(16)));
     let refused = Request::BindRefused { tag, refusal: BindRefusal::NotAMember };
     assert_eq!(shape(&refused), format!("0a{}02", "07".repeat(16)));
-    let redeem = Redeem { network: [1; 32], ticket: [2; 32], signature: [3; 64] };
+    let redeem = Redeem { network: [1; 32], ticket: [2; 32], signature: [3; 64], name: None };
     let expected = format!("0b{}{}{}", "01".repeat(32), "02".repeat(32), "03".repeat(64));
-    assert_eq!(shape(&Request::Redeem(Box::new(redeem))), expected);
+    assert_eq!(shape(&Request::Redeem(Box::new(redeem.clone()))), expected);
+    let named = Redeem { name: Some(sinew_types::Label::parse("bob").unwrap()), ..redeem };
+    assert_eq!(shape(&Request::Redeem(Box::new(named))), format!("{expected}626f62"));
     let reply = RedeemReply { ticket: [2; 32], status: RedeemStatus::Used, documents: vec![vec![5, 6]] };
     assert_eq!(shape(&Request::RedeemReply(reply)), format!("0c{}0402000506", "02".repeat(32)));
     assert_eq!(shape(&Request::Unbind { tag }), format!("0d{}", "07".repeat(16)));
+}
+
+#[test]
+fn a_wish_for_a_name_is_a_label_or_nothing() {
+    let redeem = Redeem { network: [1; 32], ticket: [2; 32], signature: [3; 64], name: None };
+    let mut plain = Vec::new();
+    Request::Redeem(Box::new(redeem.clone())).emit(&mut plain);
+    for (wish, good) in [
+        (&b""[..], true),
+        (b"bob", true),
+        (b"Bob", false),
+        (b"a b", false),
+        (b"\xff", false),
+        (&[b'a'; 64], false),
+    ] {
+        let parsed = Request::parse(&[&plain[..], wish].concat());
+        assert_eq!(parsed.is_ok(), good, "{wish:?}");
+    }
 }
 
 #[test]

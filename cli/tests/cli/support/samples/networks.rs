@@ -205,6 +205,10 @@ fn dns_status() -> DnsStatus {
         domain: "sinew.internal".to_owned(),
         host: "systemd-resolved".to_owned(),
         upstreams: vec!["192.0.2.53".to_owned()],
+        forward: vec![DnsForward {
+            domain: "corp.example".to_owned(),
+            servers: vec!["10.0.0.53:53".to_owned(), "10.0.1.53:53".to_owned()],
+        }],
         servers: vec![
             server("host", "127.0.0.55:53", vec![]),
             server("web", "10.20.1.1:53", vec!["shop.sinew.internal".to_owned()]),
