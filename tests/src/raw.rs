@@ -176,7 +176,7 @@ impl Packet {
         let mut packet = vec![0x40 | u8::try_from(header / 4).unwrap_or(0xf), 0];
         packet.extend(u16::try_from(header + self.body.len()).unwrap_or(u16::MAX).to_be_bytes());
         packet.extend(id.to_be_bytes());
-        packet.extend((offset / 8 | u16::from(more) << 13).to_be_bytes());
+        packet.extend(((offset / 8) | (u16::from(more) << 13)).to_be_bytes());
         packet.extend([self.hop_limit, self.protocol, 0, 0]);
         packet.extend(src.octets());
         packet.extend(dst.octets());
