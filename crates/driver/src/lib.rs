@@ -8,6 +8,7 @@ mod attach;
 mod codel;
 mod command;
 mod confine;
+mod dialling;
 mod error;
 mod interfaces;
 mod names;
