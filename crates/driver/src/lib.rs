@@ -16,6 +16,7 @@ mod networks;
 mod offload;
 mod operate;
 mod persist;
+mod reach;
 mod selftest;
 mod setup;
 mod shell;
