@@ -97,7 +97,7 @@ impl Link {
     /// An answer to one of this link's pings; the cost, if routing must be told a new one.
     pub(crate) fn on_pong(&mut self, id: u32, rtt: Duration, now: Instant) -> Option<Option<Metric>> {
         self.pings.remove(&id)?;
-        self.liveness.on_received(now);
+        self.liveness.on_answered(now);
         let change = self.quality.on_probe_answered(id, rtt, now);
         if let Some(srtt) = self.quality.srtt() {
             self.liveness.set_rtt(srtt);
@@ -106,6 +106,11 @@ impl Link {
             }
         }
         Some(change)
+    }
+
+    /// The far end asks whether we are still there.
+    pub(crate) fn on_doubted(&mut self, now: Instant) {
+        self.liveness.on_doubted(now);
     }
 
     pub(crate) fn on_mtu_probe_sent(&mut self, id: u32, size: u16) {

@@ -83,6 +83,14 @@ impl Node {
         self.on_probe_pong(peer, id, rtt, now);
     }
 
+    /// A firewall may have begun to drop what we send, while all that the peer sends still comes.
+    pub(crate) fn on_doubted(&mut self, peer: NodeId, path: PathAddr, now: Instant) {
+        if let Some(link) = self.links.get_mut(&peer).filter(|link| link.path == path) {
+            link.on_doubted(now);
+            self.tend_link(peer, now);
+        }
+    }
+
     pub(crate) fn ping_link(&mut self, peer: NodeId, now: Instant) {
         let Some(link) = self.links.get_mut(&peer) else { return };
         let id = self.sessions.ping(peer, Target::Direct(link.path), now);

@@ -242,6 +242,13 @@ pub enum Event {
         /// Why.
         reason: AttemptFailure,
     },
+    /// The peer asks for a sign of life over the path in use: perhaps it hears nothing from us there.
+    Doubted {
+        /// The peer.
+        peer: NodeId,
+        /// The path.
+        path: PathAddr,
+    },
     /// How the peer sees our address.
     Observed {
         /// The peer.
