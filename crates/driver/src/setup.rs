@@ -124,7 +124,7 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     let tenants = Tenants::new(helper, persist, names, Surroundings { offloads, mtu, socket, ended });
     let operations = Operations::new(file, listeners, summary, offload, key, gaps);
     let interfaces = Interfaces::new(tun.map(|(device, _)| device));
-    let mut shell = Shell::new(node, udp, connections, interfaces, requests, operations, tenants, dialling);
+    let mut shell = Shell::new(node, (udp, connections), interfaces, requests, operations, tenants, dialling);
     shell.restore(kept);
     ready();
     let result = shell.run(&mut signals).await;

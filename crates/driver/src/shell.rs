@@ -74,8 +74,7 @@ pub(crate) struct Shell {
 impl Shell {
     pub(crate) fn new(
         node: Node,
-        udp: Vec<UdpCarrier>,
-        connections: Connections,
+        (udp, connections): (Vec<UdpCarrier>, Connections),
         interfaces: Interfaces,
         commands: mpsc::Receiver<Command>,
         operations: Operations,

@@ -52,7 +52,7 @@ pub(crate) enum Listener {
 pub(crate) enum Arrival {
     Tcp(TcpStream, SocketAddr),
     Wss(TcpStream, SocketAddr, TlsAcceptor),
-    Quic(Incoming),
+    Quic(Box<Incoming>),
 }
 
 impl Listener {
@@ -102,7 +102,7 @@ impl Listener {
                 listener.poll_accept(cx).map_ok(|(stream, from)| Arrival::Wss(stream, from, tls.clone()))
             }
             Self::Quic(_, arrivals) => match arrivals.as_mut().poll_next(cx) {
-                Poll::Ready(Some(incoming)) => Poll::Ready(Ok(Arrival::Quic(incoming))),
+                Poll::Ready(Some(incoming)) => Poll::Ready(Ok(Arrival::Quic(Box::new(incoming)))),
                 // An endpoint ends with its socket, and that with us.
                 Poll::Ready(None) | Poll::Pending => Poll::Pending,
             },

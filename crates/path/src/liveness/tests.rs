@@ -198,7 +198,7 @@ fn one_way(
         }
         if now == heard {
             liveness.on_received(now);
-            heard = heard + Duration::from_millis(heard_ms);
+            heard += Duration::from_millis(heard_ms);
         }
         if answers.contains(&now) {
             liveness.on_answered(now);
