@@ -75,6 +75,19 @@ pub(crate) enum Verb {
     Ping(PingArgs),
     /// Every hop on the way to a node, with its key
     Trace(TraceArgs),
+    /// Why data to a node takes the way it takes, and what became of every other way
+    ///
+    /// Exit code 0: direct; 2: over relays; 3: unreachable.
+    Why {
+        /// Whom it is about
+        target: String,
+    },
+    /// What the network under this node lets through, and how peers see its address
+    Netcheck,
+    /// What is wrong, what it comes from, and what to do
+    ///
+    /// Exit code 0: nothing worth a warning; 2: something.
+    Doctor,
     /// Dropped packets by reason
     Drops,
     /// The topology this node knows (-o dot, svg or json)

@@ -2,6 +2,7 @@
 
 pub(crate) mod graph;
 pub(crate) mod network;
+mod reach;
 mod status;
 mod svg;
 mod table;
@@ -9,6 +10,7 @@ mod tables;
 mod units;
 pub(crate) mod workload;
 
+pub(crate) use reach::{diagnosis, netcheck, why};
 pub(crate) use status::status;
 pub(crate) use svg::svg;
 pub(crate) use tables::{

@@ -8,6 +8,7 @@ mod lists;
 mod network;
 mod peers;
 mod ping;
+mod reach;
 mod status;
 mod trace;
 mod wait;
@@ -40,6 +41,9 @@ pub(crate) async fn run(args: Args, out: Out) -> Result<u8, ApiError> {
         Verb::Sessions => lists::sessions(&client, out).await,
         Verb::Ping(args) => ping::run(&client, out, &args).await,
         Verb::Trace(args) => trace::run(&client, out, &args).await,
+        Verb::Why { target } => reach::why(&client, out, target).await,
+        Verb::Netcheck => reach::netcheck(&client, out).await,
+        Verb::Doctor => reach::doctor(&client, out).await,
         Verb::Drops => lists::drops(&client, out).await,
         Verb::Graph => lists::graph(&client, out).await,
         Verb::Config(verb) => config::run(&client, out, verb).await,

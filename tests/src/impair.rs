@@ -38,13 +38,15 @@ impl<'a> Faults<'a> {
             format!(
                 "add chain {TABLE} {hook} {{ type filter hook {hook} priority -300; }}
                  add rule {TABLE} {hook} iifname @cut drop
-                 add rule {TABLE} {hook} iifname @noicmp meta l4proto {{ icmp, icmpv6 }} drop\n"
+                 add rule {TABLE} {hook} iifname @noicmp meta l4proto {{ icmp, icmpv6 }} drop
+                 add rule {TABLE} {hook} iifname @noudp meta l4proto udp drop\n"
             )
         };
         self.nft(&format!(
             "add table {TABLE}
              add set {TABLE} cut {{ type ifname; }}
              add set {TABLE} noicmp {{ type ifname; }}
+             add set {TABLE} noudp {{ type ifname; }}
              {}{}",
             chain("input"),
             chain("forward"),
@@ -64,6 +66,16 @@ impl<'a> Faults<'a> {
     /// No ICMP or ICMPv6 that arrives on `interface` is seen: "packet too big" is lost.
     pub fn filter_icmp(&self, interface: &str) -> Result<()> {
         self.nft(&format!("add element {TABLE} noicmp {{ \"{interface}\" }}"))
+    }
+
+    /// From now on no UDP that arrives on `interface` is seen.
+    pub fn block_udp(&self, interface: &str) -> Result<()> {
+        self.nft(&format!("add element {TABLE} noudp {{ \"{interface}\" }}"))
+    }
+
+    /// Ends [`Faults::block_udp`].
+    pub fn pass_udp(&self, interface: &str) -> Result<()> {
+        self.nft(&format!("delete element {TABLE} noudp {{ \"{interface}\" }}"))
     }
 
     /// Loses `percent` of what arrives on `interface`, chosen at random.

@@ -3,8 +3,10 @@
 //! `cargo deny` does it where it is installed. It cannot always be had, so the same `deny.toml`
 //! is otherwise checked here against `cargo metadata`: every licence expression must be
 //! satisfiable from the allow list, no denied crate may appear, every package must come from an
-//! allowed registry.
+//! allowed registry. Only packages that are built for the targets of `[graph]` count, as with
+//! `cargo deny`: metadata also lists what a dependency would take under features nobody asked for.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -22,7 +24,9 @@ pub(crate) fn check() -> Result<Outcome> {
     println!("cargo-deny is not installed: deny.toml is checked against cargo metadata by our own code");
     let text = std::fs::read_to_string(workspace_root().join("deny.toml"))?;
     let policy = Policy::parse(&text)?;
-    let packages = packages()?;
+    let built = built(&policy.targets)?;
+    let mut packages = packages()?;
+    packages.retain(|package| built.contains(&format!("{} v{}", package.name, package.version)));
     let mut findings = 0;
     for finding in packages.iter().filter_map(|package| policy.judge(package)) {
         println!("{finding}");
@@ -39,17 +43,36 @@ struct Package {
     source: Option<String>,
 }
 
-fn packages() -> Result<Vec<Package>> {
+/// Output of a cargo command that only looks.
+fn ask(args: &[&str]) -> Result<Vec<u8>> {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(program)
-        .current_dir(workspace_root())
-        .args(["metadata", "--format-version", "1", "--all-features"])
-        .output()
-        .context("cannot run cargo metadata")?;
+    let output = Command::new(program).current_dir(workspace_root()).args(args).output();
+    let output = output.with_context(|| format!("cannot run cargo {}", args[0]))?;
     if !output.status.success() {
-        bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+        bail!("cargo {}: {}", args[0], String::from_utf8_lossy(&output.stderr));
     }
-    let json: Value = serde_json::from_slice(&output.stdout)?;
+    Ok(output.stdout)
+}
+
+/// Every package that is built for one of `targets`, as "name vVERSION".
+fn built(targets: &[String]) -> Result<BTreeSet<String>> {
+    let mut built = BTreeSet::new();
+    for target in targets {
+        let tree = ["tree", "--workspace", "--all-features", "--prefix", "none", "--target", target];
+        let text = String::from_utf8(ask(&tree)?)?;
+        // Behind name and version stand a folder or marks.
+        let named = text.lines().filter_map(|line| {
+            let mut words = line.split(' ');
+            Some(format!("{} {}", words.next()?, words.next()?))
+        });
+        built.extend(named);
+    }
+    Ok(built)
+}
+
+fn packages() -> Result<Vec<Package>> {
+    let json: Value =
+        serde_json::from_slice(&ask(&["metadata", "--format-version", "1", "--all-features"])?)?;
     let list = json["packages"].as_array().context("cargo metadata lists packages")?;
     let text = |value: &Value| value.as_str().map(str::to_owned);
     Ok(list
@@ -69,6 +92,7 @@ struct Policy {
     exceptions: Vec<(String, Vec<String>)>,
     deny: Vec<String>,
     registries: Vec<String>,
+    targets: Vec<String>,
 }
 
 impl Policy {
@@ -91,6 +115,7 @@ impl Policy {
             exceptions: named(licenses.get("exceptions")),
             deny: named(bans.get("deny")).into_iter().map(|(name, _)| name).collect(),
             registries: strings(sources.get("allow-registry")),
+            targets: strings(section("graph")?.get("targets")),
         })
     }
 

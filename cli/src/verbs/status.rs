@@ -41,7 +41,7 @@ pub(super) async fn invite(client: &Client, out: Out, args: &InviteArgs) -> Resu
     let status: Status = client.get(paths::STATUS).await?;
     let uris = uris(&status.node_id, &status.listeners, args.host.as_deref());
     if uris.is_empty() {
-        let hint = "name one with --host HOST, or set [listen] udp or tcp";
+        let hint = "name one with --host HOST, or set [listen] udp, tcp, quic or wss";
         return Err(ApiError::new(
             "no_endpoint",
             Exit::Degraded,

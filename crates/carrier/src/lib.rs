@@ -3,12 +3,13 @@
 //! lose its own records.
 //!
 //! * [`udp`]: one datagram per record, many per system call (UDP_SEGMENT, UDP_GRO).
-//! * [`tcp`]: records behind a u16 length on a stream, for networks that do not pass UDP.
+//! * [`connections`]: TCP, WebSocket over TLS and QUIC, for networks that do not pass plain UDP.
+//! * [`tls`]: what the last two show to the network in between.
 //! * [`memory`]: datagrams without a network.
 //!
-//! Both send from one buffer in which records of equal size follow each other (the last may be
-//! shorter), because that is what sealing produces and what the kernel takes in one call. Both
-//! are meant for one task; nothing here spawns or locks between tasks.
+//! All send from one buffer in which records of equal size follow each other (the last may be
+//! shorter), because that is what sealing produces and what the kernel takes in one call. All
+//! are meant for one task; nothing here spawns or locks between tasks, except what QUIC does inside.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -16,10 +17,11 @@ use std::net::SocketAddr;
 
 use thiserror::Error;
 
+pub mod connections;
 pub mod memory;
 mod ready;
 mod recv;
-pub mod tcp;
+pub mod tls;
 pub mod udp;
 
 pub use ready::ReadySet;
@@ -33,7 +35,7 @@ pub enum CarrierError {
         "{carrier} port {addr} is in use: stop the program that holds it (`ss -lnp`) or set another under [listen]"
     )]
     InUse {
-        /// "udp" or "tcp".
+        /// "udp", "tcp", "quic" or "wss".
         carrier: &'static str,
         /// What was to be bound.
         addr: SocketAddr,
@@ -43,7 +45,7 @@ pub enum CarrierError {
         "no permission to listen on {carrier} {addr}: ports below 1024 need root or CAP_NET_BIND_SERVICE"
     )]
     NotPermitted {
-        /// "udp" or "tcp".
+        /// "udp", "tcp", "quic" or "wss".
         carrier: &'static str,
         /// What was to be bound.
         addr: SocketAddr,
@@ -51,7 +53,7 @@ pub enum CarrierError {
     /// The address is not one of this host's.
     #[error("{addr} is no address of this host: listen on one shown by `ip address`, on 0.0.0.0 or on [::]")]
     NoSuchAddress {
-        /// "udp" or "tcp".
+        /// "udp", "tcp", "quic" or "wss".
         carrier: &'static str,
         /// What was to be bound.
         addr: SocketAddr,
@@ -59,7 +61,7 @@ pub enum CarrierError {
     /// Anything else.
     #[error("cannot open {carrier} socket {addr}: {source}")]
     Io {
-        /// "udp" or "tcp".
+        /// "udp", "tcp", "quic" or "wss".
         carrier: &'static str,
         /// What was to be bound.
         addr: SocketAddr,

@@ -12,6 +12,7 @@ mod networks;
 mod peers;
 mod policy;
 mod probe;
+mod reach;
 mod routes;
 mod sessions;
 mod status;
@@ -35,6 +36,9 @@ pub use policy::{
     PolicyWarning, Rule, Selector, Service,
 };
 pub use probe::{PingProbe, PingRequest, PingSummary, Trace, TraceHop, TraceRequest};
+pub use reach::{
+    Candidate, CandidateState, CarrierCheck, FamilyCheck, Nat, Netcheck, Reason, Reflected, Why, WhyRequest,
+};
 pub use routes::{Route, RouteAnswer, RouteOrigin, RouteQuery, Routes, RoutesShow};
 pub use sessions::{DropCount, Drops, Session, Sessions};
 pub use status::{Health, Key, Listener, Offload, Severity, Status};

@@ -35,6 +35,10 @@ pub struct Config {
     pub mesh: Mesh,
     /// Where to listen.
     pub listen: Listen,
+    /// What WebSocket and QUIC listeners show.
+    pub tls: Tls,
+    /// How to get out.
+    pub proxy: Proxy,
     /// Whom to connect to. One node may appear with several endpoints.
     pub peers: Vec<Peer>,
     /// The local interface.
@@ -95,12 +99,30 @@ pub struct Listen {
     pub udp: Vec<SocketAddr>,
     /// TCP sockets.
     pub tcp: Vec<SocketAddr>,
+    /// QUIC sockets.
+    pub quic: Vec<SocketAddr>,
+    /// TCP sockets for WebSockets over TLS.
+    pub wss: Vec<SocketAddr>,
+}
+
+/// `[tls]`: without files a listener makes a certificate of its own at each start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Chain of certificates and key of the first, as PEM files.
+    pub files: Option<(PathBuf, PathBuf)>,
+}
+
+/// `[proxy]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proxy {
+    /// Host and port of an HTTP proxy that WebSockets go through.
+    pub http: Option<String>,
 }
 
 /// One `[[peer]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Who and where; at least one carrier is one of this version.
+    /// Who and where.
     pub uri: PeerUri,
     /// Milliseconds added to the metric, at most [`Peer::MAX_COST`].
     pub cost: u16,

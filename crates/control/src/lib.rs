@@ -13,6 +13,7 @@
 
 pub mod api;
 pub mod config;
+pub mod doctor;
 mod error;
 pub mod paths;
 pub mod policy_file;

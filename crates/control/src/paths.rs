@@ -19,6 +19,10 @@ pub const SESSIONS: &str = "/v1/sessions";
 pub const PING: &str = "/v1/ping";
 /// POST [`TraceRequest`](crate::api::TraceRequest) → [`Trace`](crate::api::Trace).
 pub const TRACE: &str = "/v1/trace";
+/// POST [`WhyRequest`](crate::api::WhyRequest) → [`Why`](crate::api::Why).
+pub const WHY: &str = "/v1/why";
+/// GET → [`Netcheck`](crate::api::Netcheck).
+pub const NETCHECK: &str = "/v1/netcheck";
 /// GET → [`Drops`](crate::api::Drops).
 pub const DROPS: &str = "/v1/drops";
 /// GET → [`Graph`](crate::api::Graph).

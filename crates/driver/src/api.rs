@@ -17,7 +17,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sinew_control::api::{PingRequest, RouteQuery, RoutesShow, TraceRequest};
+use sinew_control::api::{PingRequest, RouteQuery, RoutesShow, TraceRequest, WhyRequest};
 use sinew_control::{ApiError, Versioned, paths};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
@@ -73,6 +73,16 @@ fn router(commands: Loop) -> Router {
         .route(
             paths::SESSIONS,
             get(|State(l): State<Loop>| async move { ask(&l, NodeCommand::Sessions).await }),
+        )
+        .route(
+            paths::WHY,
+            post(|State(l): State<Loop>, b: Bytes| async move {
+                act(&l, &b, |q: WhyRequest, reply| NodeCommand::Why(q.target, reply)).await
+            }),
+        )
+        .route(
+            paths::NETCHECK,
+            get(|State(l): State<Loop>| async move { ask(&l, NodeCommand::Netcheck).await }),
         )
         .route(paths::DROPS, get(|State(l): State<Loop>| async move { ask(&l, NodeCommand::Drops).await }))
         .route(paths::GRAPH, get(|State(l): State<Loop>| async move { ask(&l, NodeCommand::Graph).await }))

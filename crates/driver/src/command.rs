@@ -3,8 +3,8 @@
 
 use sinew_control::ApiError;
 use sinew_control::api::{
-    self, Drops, Graph, Key, LoadedConfig, PeerAdd, PeerChanged, PeerRemove, Peers, PingProbe, Reload,
-    RouteAnswer, Routes, RoutesShow, Sessions, Status, Trace,
+    self, Drops, Graph, Key, LoadedConfig, Netcheck, PeerAdd, PeerChanged, PeerRemove, Peers, PingProbe,
+    Reload, RouteAnswer, Routes, RoutesShow, Sessions, Status, Trace, Why,
 };
 use tokio::sync::oneshot;
 
@@ -30,6 +30,8 @@ pub(crate) enum NodeCommand {
     Routes(RoutesShow, Reply<Routes>),
     RouteGet(String, Reply<RouteAnswer>),
     Sessions(Reply<Sessions>),
+    Why(String, Reply<Why>),
+    Netcheck(Reply<Netcheck>),
     Drops(Reply<Drops>),
     Graph(Reply<Graph>),
     /// One probe; the API handler repeats it as often as asked.

@@ -3,6 +3,7 @@
 use std::io;
 
 use sinew_carrier::CarrierError;
+use sinew_carrier::tls::TlsError;
 use sinew_platform::confine::ConfineError;
 use sinew_platform::net::NetError;
 use sinew_platform::privilege::Missing;
@@ -19,6 +20,9 @@ pub enum RunError {
     /// A socket of `[listen]`.
     #[error(transparent)]
     Carrier(#[from] CarrierError),
+    /// The certificate of WebSocket and QUIC listeners.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Addresses and routes.
     #[error(transparent)]
     Net(#[from] NetError),

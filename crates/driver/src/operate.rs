@@ -17,6 +17,7 @@ use sinew_types::{DropReason, Instant, Metric, NodeId};
 
 use crate::command::{NodeCommand, Reply};
 use crate::offload::InUse;
+use crate::reach;
 use crate::setup;
 use crate::twins::{self, Twins};
 use crate::view::{self, Names, Rates};
@@ -86,6 +87,14 @@ impl Operations {
                 drop(reply.send(answer));
             }
             NodeCommand::Sessions(reply) => drop(reply.send(Ok(view::sessions(node, now)))),
+            NodeCommand::Why(text, reply) => {
+                let target = self.target(node, &text, now);
+                let answer = target.map(|target| reach::why(node, target, &self.names, now));
+                drop(reply.send(answer));
+            }
+            NodeCommand::Netcheck(reply) => {
+                drop(reply.send(Ok(reach::netcheck(node, &self.listeners, now))));
+            }
             NodeCommand::Drops(reply) => drop(reply.send(Ok(Drops::from(&node.drops())))),
             NodeCommand::Graph(reply) => drop(reply.send(Ok(view::graph(node, &self.names, now)))),
             NodeCommand::Ping { target, seq, timeout_ms, reply } => {

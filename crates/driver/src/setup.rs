@@ -8,7 +8,8 @@ use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 
 use sinew_carrier::Datagrams as _;
-use sinew_carrier::tcp::{TcpCarrier, TcpLimits};
+use sinew_carrier::connections::{ConnectionLimits, Connections};
+use sinew_carrier::tls::Certificate;
 use sinew_carrier::udp::UdpCarrier;
 use sinew_control::api::{Key, Listener, attach_socket};
 use sinew_control::config::{self, ConfigFile, Inbound, Mtu, Switch};
@@ -19,12 +20,13 @@ use sinew_platform::net::{InterfaceAddress, Net};
 use sinew_platform::privilege::{self, Capability};
 use sinew_platform::{clock, socket};
 use sinew_tun::{Tun as _, TunConfig, TunDevice};
-use sinew_types::{Identity, MeshAddr};
+use sinew_types::{CarrierKind, Identity, MeshAddr};
 use tokio::sync::mpsc;
 use tracing::info;
 
 use crate::attach;
 use crate::confine::confine;
+use crate::dialling::{Dialling, own_endpoints};
 use crate::error::RunError;
 use crate::host_resolver::{self, HostAsks, Wanted};
 use crate::interfaces::Interfaces;
@@ -80,9 +82,7 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     let mut signals = Signals::new()?;
     let udp = bind_udp(&config.listen.udp)?;
     let mut offload = InUse::of_sockets(&config.offload, &udp).await;
-    let mut tcp = TcpCarrier::new(TcpLimits::default());
-    let tcp_addrs: Vec<_> =
-        config.listen.tcp.iter().map(|&addr| tcp.listen(addr)).collect::<Result<_, _>>()?;
+    let (connections, bound) = bind_connections(config)?;
     let group = socket::group_id(OPERATORS).map(|_| OPERATORS);
     let (control, guard) = socket::unix_listener(&config.control.socket, SOCKET_MODE, group)?;
     let (door, door_guard) =
@@ -100,9 +100,10 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     let key = Key::of(&identity);
     let mtu = tun.as_ref().map(|&(_, mtu)| mtu);
     let settings = node_config(config, identity, secret, &udp, mtu, offloads);
-    let node = Node::new(settings, seed()?, clock::boottime());
+    let mut node = Node::new(settings, seed()?, clock::boottime());
     let summary = tun.as_ref().map(|(device, mtu)| (device.name().to_owned(), *mtu));
-    let listeners = listeners(&udp, &tcp_addrs).await;
+    let listeners = listeners(&udp, &bound).await;
+    node.set_own_endpoints(own_endpoints(&listeners));
     info!(node = %address, "node starts");
     let (commands, requests) = mpsc::channel::<Command>(api::QUEUE);
     let servers = [
@@ -111,6 +112,7 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     ];
     let host_names = bind_names(config, address);
     let (state_dir, dns) = (config.node.state_dir.clone(), config.dns.clone());
+    let dialling = Dialling::new(config.proxy.http.clone());
     let socket = config.control.socket.clone();
     let ended = crate::workloads::ended_meanwhile(&socket);
     let asks = host_asks(config, tun.as_ref().map(|(device, _)| device), address, host_names.is_some());
@@ -124,7 +126,7 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     let tenants = Tenants::new(helper, persist, names, Surroundings { offloads, mtu, socket, ended });
     let operations = Operations::new(file, listeners, summary, offload, key, gaps);
     let interfaces = Interfaces::new(tun.map(|(device, _)| device));
-    let mut shell = Shell::new(node, udp, tcp, interfaces, requests, operations, tenants);
+    let mut shell = Shell::new(node, (udp, connections), interfaces, requests, operations, tenants, dialling);
     shell.restore(kept);
     ready();
     let result = shell.run(&mut signals).await;
@@ -182,6 +184,31 @@ fn bind_udp(addresses: &[SocketAddr]) -> Result<Vec<UdpCarrier>, RunError> {
         return Ok(bound.collect());
     }
     addresses.iter().zip(0u32..).map(|(&addr, local)| Ok(UdpCarrier::bind(addr, local)?)).collect()
+}
+
+/// The listeners of all other carriers, and where each is bound.
+fn bind_connections(
+    config: &config::Config,
+) -> Result<(Connections, Vec<(CarrierKind, SocketAddr)>), RunError> {
+    let mut connections = Connections::new(ConnectionLimits::default());
+    let mut bound = Vec::new();
+    for &addr in &config.listen.tcp {
+        bound.push((CarrierKind::Tcp, connections.listen(addr)?));
+    }
+    if config.listen.wss.is_empty() && config.listen.quic.is_empty() {
+        return Ok((connections, bound));
+    }
+    let shown = match &config.tls.files {
+        Some((chain, key)) => Certificate::read(chain, key)?,
+        None => Certificate::self_made()?,
+    };
+    for &addr in &config.listen.quic {
+        bound.push((CarrierKind::Quic, connections.listen_quic(addr, &shown)?));
+    }
+    for &addr in &config.listen.wss {
+        bound.push((CarrierKind::Wss, connections.listen_wss(addr, &shown)?));
+    }
+    Ok((connections, bound))
 }
 
 async fn open_tun(
@@ -260,7 +287,7 @@ pub(crate) fn inbound(inbound: &Inbound) -> InboundPolicy {
 }
 
 /// What this node listens on, with the addresses others may dial.
-async fn listeners(udp: &[UdpCarrier], tcp: &[SocketAddr]) -> Vec<Listener> {
+async fn listeners(udp: &[UdpCarrier], connections: &[(CarrierKind, SocketAddr)]) -> Vec<Listener> {
     let own = match Net::new() {
         Ok(net) => net.interface_addresses().await.unwrap_or_default(),
         Err(_) => Vec::new(),
@@ -274,11 +301,10 @@ async fn listeners(udp: &[UdpCarrier], tcp: &[SocketAddr]) -> Vec<Listener> {
         let same = own.iter().filter(dialled).filter(|own| own.address.is_ipv6() == addr.is_ipv6());
         same.map(|own| SocketAddr::new(own.address, addr.port()).to_string()).collect()
     };
-    let udp = udp.iter().map(|socket| ("udp", socket.local_addr()));
-    let tcp = tcp.iter().map(|&addr| ("tcp", addr));
-    udp.chain(tcp)
+    let udp = udp.iter().map(|socket| (CarrierKind::Udp, socket.local_addr()));
+    udp.chain(connections.iter().copied())
         .map(|(carrier, addr)| Listener {
-            carrier: carrier.to_owned(),
+            carrier: carrier.as_str().to_owned(),
             address: addr.to_string(),
             endpoints: endpoints(addr),
         })

@@ -5,23 +5,22 @@
 //! call on the node, followed by one drain of its outputs. Each source has a budget per turn, so
 //! that none can starve the others.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use sinew_carrier::tcp::{TcpCarrier, TcpEvent};
+use sinew_carrier::connections::{ConnectionEvent, Connections, Dial};
 use sinew_carrier::udp::UdpCarrier;
 use sinew_carrier::{Datagrams, RecvBuffer, SendError};
 use sinew_node::{Event, Node};
 use sinew_platform::clock;
 use sinew_tun::Tun as _;
-use sinew_types::{CarrierKind, DropReason, InterfaceId, NodeId, PathAddr};
+use sinew_types::{CarrierKind, DropReason, InterfaceId, PathAddr};
 use tokio::sync::mpsc;
 use tokio::time::Instant as TokioInstant;
 use tracing::{debug, info, warn};
 
 use crate::command::Command;
+use crate::dialling::{Dialling, Resolved};
 use crate::interfaces::Interfaces;
 use crate::operate::Operations;
 use crate::persist::Kept;
@@ -49,18 +48,6 @@ const STREAM_ROOM: usize = 128 * 1024;
 const CONGESTION: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
 /// Longest sleep, so that a clock set forward is noticed.
 const MAX_SLEEP: Duration = Duration::from_secs(30);
-/// Answers of the resolver waiting for the loop.
-const RESOLVER_QUEUE: usize = 64;
-
-/// A resolver's answer.
-pub(crate) struct Resolved {
-    peer: NodeId,
-    addresses: Vec<SocketAddr>,
-}
-
-/// A stream connection that is being made.
-pub(crate) type Connecting = HashMap<u32, NodeId>;
-
 /// A nearly full stream, and since when it is.
 type Congested = Option<(u32, TokioInstant)>;
 
@@ -68,13 +55,12 @@ type Congested = Option<(u32, TokioInstant)>;
 pub(crate) struct Shell {
     pub(crate) node: Node,
     pub(crate) udp: Vec<UdpCarrier>,
-    pub(crate) tcp: TcpCarrier,
+    pub(crate) connections: Connections,
     pub(crate) interfaces: Interfaces,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) operations: Operations,
     tenants: Tenants,
-    connecting: Connecting,
-    resolved: (mpsc::Sender<Resolved>, mpsc::Receiver<Resolved>),
+    dialling: Dialling,
     /// How long datagrams wait in the sockets, one for each of `udp`.
     waiting: Vec<SocketQueue>,
     /// The stream that was sent to last, while it is nearly full, and since when.
@@ -88,12 +74,12 @@ pub(crate) struct Shell {
 impl Shell {
     pub(crate) fn new(
         node: Node,
-        udp: Vec<UdpCarrier>,
-        tcp: TcpCarrier,
+        (udp, connections): (Vec<UdpCarrier>, Connections),
         interfaces: Interfaces,
         commands: mpsc::Receiver<Command>,
         operations: Operations,
         tenants: Tenants,
+        dialling: Dialling,
     ) -> Self {
         let udp_queues = udp.iter().map(|_| SocketQueue::default()).collect();
         let batches = udp.iter().all(UdpCarrier::aggregation);
@@ -101,14 +87,13 @@ impl Shell {
         Self {
             node,
             udp,
-            tcp,
+            connections,
             interfaces,
             commands,
             tenants,
             operations,
-            connecting: Connecting::new(),
+            dialling,
             waiting: udp_queues,
-            resolved: mpsc::channel(RESOLVER_QUEUE),
             congested: None,
             rota: Rota::default(),
             alarm: Alarm::new(),
@@ -123,7 +108,7 @@ impl Shell {
             self.drain();
             match self.wait(signals).await? {
                 Wake::Udp(at) => self.on_udp(at),
-                Wake::Tcp(event) => self.on_tcp(event),
+                Wake::Connection(event) => self.on_connection(event),
                 Wake::Tun(id) => self.on_tun(id)?,
                 Wake::Alarm => {}
                 Wake::Timer => self.node.handle_timeout(clock::boottime()),
@@ -132,7 +117,10 @@ impl Shell {
                     let now = clock::boottime();
                     self.tenants.on_finished(&mut self.node, &mut self.interfaces, finished, now);
                 }
-                Wake::Resolved(r) => self.node.handle_resolved(r.peer, &r.addresses, clock::boottime()),
+                Wake::Resolved(answer) => {
+                    let Resolved { peer, host, port, addresses } = answer;
+                    self.node.handle_resolved(peer, (&host, port), &addresses, clock::boottime());
+                }
                 Wake::Reload => self.on_reload_signal(),
                 Wake::Stop(signal) => {
                     info!(signal, "stopping");
@@ -158,10 +146,10 @@ impl Shell {
         let sources = Sources {
             udp: &self.udp,
             interfaces: Some(&self.interfaces).filter(|_| !paused),
-            tcp: &mut self.tcp,
+            connections: &mut self.connections,
             commands: &mut self.commands,
             finished: self.tenants.finished(),
-            resolved: &mut self.resolved.1,
+            resolved: self.dialling.answers(),
             alarm: &mut self.alarm,
         };
         sources.next(&mut self.rota, signals, due).await
@@ -171,7 +159,7 @@ impl Shell {
     /// and its senders notice. A stream that does not move holds up the others for a moment only.
     fn is_congested(&mut self) -> bool {
         let Some((local, since)) = self.congested else { return false };
-        let room = self.tcp.room(local);
+        let room = self.connections.room(local);
         // A connection that is gone has no room at all.
         let full = room < STREAM_ROOM && room > 0;
         if !full {
@@ -205,7 +193,7 @@ impl Shell {
                 }
                 self.node.handle_datagrams(from, batch.ecn, bytes, batch.stride, now);
             }
-            send_all(&mut self.node, &self.udp, &mut self.tcp, &mut self.congested);
+            send_all(&mut self.node, &self.udp, &mut self.connections, &mut self.congested);
             self.interfaces.write_all(&mut self.node);
         }
     }
@@ -235,7 +223,7 @@ impl Shell {
                 Err(error) => return Err(error),
             }
             if self.node.transmit_backlog() > SEND_AT {
-                send_all(&mut self.node, &self.udp, &mut self.tcp, &mut self.congested);
+                send_all(&mut self.node, &self.udp, &mut self.connections, &mut self.congested);
                 if self.congested.is_some() {
                     break;
                 }
@@ -252,23 +240,23 @@ impl Shell {
         self.tenants.on_interface_lost(&mut self.node, &mut self.interfaces, id, clock::boottime());
     }
 
-    fn on_tcp(&mut self, event: TcpEvent) {
+    fn on_connection(&mut self, event: ConnectionEvent) {
         let now = clock::boottime();
-        let path = |local, remote| PathAddr { carrier: CarrierKind::Tcp, local, remote };
         match event {
-            TcpEvent::Accepted { .. } | TcpEvent::Writable { .. } => {}
-            TcpEvent::Connected { local, remote } => {
-                if let Some(peer) = self.connecting.remove(&local) {
-                    self.node.handle_connected(peer, path(local, remote), now);
+            ConnectionEvent::Accepted { .. } | ConnectionEvent::Writable { .. } => {}
+            ConnectionEvent::Connected { path } => {
+                if let Some(peer) = self.dialling.connected(path.local) {
+                    self.node.handle_connected(peer, path, now);
                 }
             }
-            TcpEvent::Records(mut batch) => {
-                self.node.handle_records(path(batch.local, batch.remote), batch.iter_mut(), now);
-                self.tcp.recycle(batch);
+            ConnectionEvent::Records(mut batch) => {
+                self.node.handle_records(batch.path, batch.iter_mut(), now);
+                self.connections.recycle(batch);
             }
-            TcpEvent::Closed { local, remote, reason } => match self.connecting.remove(&local) {
-                Some(peer) => self.node.handle_connect_failed(peer, format!("tcp {remote}: {reason}"), now),
-                None => self.node.handle_disconnected(path(local, remote), now),
+            ConnectionEvent::Resized { path, payload } => self.node.handle_payload(path, payload, now),
+            ConnectionEvent::Closed { path, reason } => match self.dialling.connected(path.local) {
+                Some(peer) => self.node.handle_connect_failed(peer, path, &reason.to_string(), now),
+                None => self.node.handle_disconnected(path, now),
             },
         }
     }
@@ -303,7 +291,7 @@ impl Shell {
             while let Some(event) = self.node.poll_event() {
                 self.on_event(event);
             }
-            if !send_all(&mut self.node, &self.udp, &mut self.tcp, &mut self.congested) {
+            if !send_all(&mut self.node, &self.udp, &mut self.connections, &mut self.congested) {
                 break;
             }
         }
@@ -313,20 +301,28 @@ impl Shell {
 
     fn on_event(&mut self, event: Event) {
         match event {
-            Event::Resolve { peer, host, port } => self.resolve(peer, host, port),
-            Event::Connect { peer, carrier: CarrierKind::Tcp, remote } => {
-                self.connecting.insert(self.tcp.connect(remote), peer);
+            Event::Resolve { peer, host, port } => self.dialling.resolve(peer, host, port),
+            Event::Connect { peer, carrier, remote, host, path } => {
+                self.dialling.connect(
+                    &mut self.connections,
+                    peer,
+                    Dial { host, path, ..Dial::new(carrier, remote) },
+                );
             }
-            Event::Connect { peer, carrier, .. } => {
-                let error = format!("carrier {} is not in this version", carrier.as_str());
-                self.node.handle_connect_failed(peer, error, clock::boottime());
+            Event::Disconnect { path } => self.connections.close(path.local),
+            Event::Authenticated { path } => self.connections.authenticated(path.local),
+            Event::LinkUp { peer, path } => {
+                info!(%peer, %path, "link up");
+                if let Some(payload) =
+                    self.connections.payload(path.local).filter(|_| path.carrier == CarrierKind::Quic)
+                {
+                    self.node.handle_payload(path, payload, clock::boottime());
+                }
             }
-            Event::Authenticated { path } => self.tcp.authenticated(path.local),
-            Event::LinkUp { peer, path } => info!(%peer, %path, "link up"),
             Event::LinkDown { peer, path } => info!(%peer, %path, "link down"),
             Event::LinkRefused { peer, path } => warn!(
                 "the way to {peer} at {} carries less than 1,200 bytes a packet; a link needs that: raise \
-                 the MTU on the way, or try carrier tcp (?via=tcp)",
+                 the MTU on the way, or let it use a stream (?via=udp,tcp)",
                 path.remote
             ),
             Event::DuplicateIdentity { node } => {
@@ -343,27 +339,17 @@ impl Shell {
             }
         }
     }
-
-    fn resolve(&self, peer: NodeId, host: String, port: u16) {
-        let answers = self.resolved.0.clone();
-        tokio::spawn(async move {
-            let addresses = match tokio::net::lookup_host((host.as_str(), port)).await {
-                Ok(found) => found.collect(),
-                Err(error) => {
-                    debug!(%host, %error, "name not resolved");
-                    Vec::new()
-                }
-            };
-            // The loop is gone only when the daemon stops.
-            let _ = answers.send(Resolved { peer, addresses }).await;
-        });
-    }
 }
 
 /// Hands every waiting batch to its carrier. What a full socket does not take is dropped and
 /// counted: queueing it here would only add delay. Returns whether the node was told something
 /// about it, and so may have more to say.
-fn send_all(node: &mut Node, udp: &[UdpCarrier], tcp: &mut TcpCarrier, congested: &mut Congested) -> bool {
+fn send_all(
+    node: &mut Node,
+    udp: &[UdpCarrier],
+    connections: &mut Connections,
+    congested: &mut Congested,
+) -> bool {
     let (mut dropped, mut too_big) = (0, 0);
     let mut refused = Vec::new();
     while let Some(transmit) = node.poll_transmit() {
@@ -374,8 +360,8 @@ fn send_all(node: &mut Node, udp: &[UdpCarrier], tcp: &mut TcpCarrier, congested
                 None => Err(SendError::Closed),
             },
             _ => {
-                let result = tcp.try_send(to.local, transmit.bytes, segment);
-                if congested.is_none() && tcp.room(to.local) < STREAM_ROOM {
+                let result = connections.try_send(to.local, transmit.bytes, segment);
+                if congested.is_none() && connections.room(to.local) < STREAM_ROOM {
                     *congested = Some((to.local, TokioInstant::now()));
                 }
                 result

@@ -10,15 +10,15 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use sinew_carrier::tcp::{TcpCarrier, TcpEvent};
+use sinew_carrier::connections::{ConnectionEvent, Connections};
 use sinew_carrier::udp::UdpCarrier;
 use sinew_types::InterfaceId;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::command::Command;
+use crate::dialling::Resolved;
 use crate::interfaces::Interfaces;
-use crate::shell::Resolved;
 use crate::signals::Signals;
 use crate::tenants::Finished;
 
@@ -40,7 +40,7 @@ const KINDS: [Kind; 4] = [Kind::Udp, Kind::Tun, Kind::Workload, Kind::Stream];
 /// Why the loop woke.
 pub(crate) enum Wake {
     Udp(usize),
-    Tcp(TcpEvent),
+    Connection(ConnectionEvent),
     Tun(InterfaceId),
     /// Something is due.
     Timer,
@@ -87,7 +87,7 @@ pub(crate) struct Sources<'a> {
     pub(crate) udp: &'a [UdpCarrier],
     /// `None` while a full stream makes the TUNs wait.
     pub(crate) interfaces: Option<&'a Interfaces>,
-    pub(crate) tcp: &'a mut TcpCarrier,
+    pub(crate) connections: &'a mut Connections,
     pub(crate) commands: &'a mut Receiver<Command>,
     pub(crate) finished: &'a mut UnboundedReceiver<Finished>,
     pub(crate) resolved: &'a mut Receiver<Resolved>,
@@ -156,7 +156,7 @@ impl Sources<'_> {
             }
             Kind::Tun => self.poll_interfaces(|interfaces| interfaces.poll_own(cx)),
             Kind::Workload => self.poll_interfaces(|interfaces| interfaces.poll_workloads(cx)),
-            Kind::Stream => self.tcp.poll_next(cx).map(Wake::Tcp),
+            Kind::Stream => self.connections.poll_next(cx).map(Wake::Connection),
         }
     }
 

@@ -7,7 +7,7 @@
 use sinew_forwarding::{Cause, FibEntry};
 use sinew_routing::RouteChange;
 use sinew_session::{self as session, AttemptFailure, Receipt, Target, To};
-use sinew_types::{Budget, DropReason, Instant, MeshAddr, NodeId, PathAddr};
+use sinew_types::{Budget, CarrierKind, DropReason, Instant, MeshAddr, NodeId, PathAddr};
 use sinew_wire::error::{ErrorCode, ErrorReport};
 use sinew_wire::request::Request;
 use sinew_wire::segment::StreamClass;
@@ -234,7 +234,8 @@ impl Node {
             E::MtuAck { peer, id, size: _ } => self.on_mtu_ack(peer, id, now),
             E::AttemptFailed { peer, target, reason } => self.on_attempt_failed(peer, target, reason, now),
             E::DuplicateIdentity { node, .. } => self.emit(Event::DuplicateIdentity { node }),
-            E::Observed { .. } => {}
+            E::Doubted { peer, path } => self.on_doubted(peer, path, now),
+            E::Observed { peer, addr, path } => self.reflections.note(peer, path, addr, now),
         }
     }
 
@@ -255,16 +256,18 @@ impl Node {
         reason: AttemptFailure,
         now: Instant,
     ) {
-        let error = match target {
-            Target::Direct(path) => format!("{}: {reason}", path.remote),
-            Target::Routed => format!("over relays: {reason}"),
-        };
         if let (AttemptFailure::TooNarrow, Target::Direct(path)) = (reason, target)
             && self.refused.allow(peer.address(), now)
         {
             self.emit(Event::LinkRefused { peer, path });
         }
-        self.dialler.on_candidate_failed(&peer, error, now);
+        match target {
+            Target::Direct(path) => {
+                let reason = reason.to_string();
+                self.dialler.on_candidate_failed(&peer, (path.carrier, path.remote), &reason, now);
+            }
+            Target::Routed => self.dialler.note_error(&peer, format!("over relays: {reason}")),
+        }
         self.start_search(peer, now);
     }
 
@@ -368,8 +371,8 @@ impl Node {
             moved = true;
             match action {
                 DialAction::Resolve { peer, host, port } => self.emit(Event::Resolve { peer, host, port }),
-                DialAction::Connect { peer, carrier, remote } => {
-                    self.emit(Event::Connect { peer, carrier, remote });
+                DialAction::Connect { peer, carrier, remote, host, path } => {
+                    self.emit(Event::Connect { peer, carrier, remote, host, path });
                 }
                 DialAction::OpenUdp { peer, remote } => self.open_udp(peer, remote, now),
             }
@@ -382,10 +385,10 @@ impl Node {
         let Some(socket) = socket else {
             let family = if remote.is_ipv6() { "IPv6" } else { "IPv4" };
             let error = format!("no local {family} UDP socket for {remote}: add one to [listen] udp");
-            self.dialler.on_candidate_failed(&peer, error, now);
+            self.dialler.on_candidate_failed(&peer, (CarrierKind::Udp, remote), &error, now);
             return;
         };
-        let path = PathAddr { carrier: sinew_types::CarrierKind::Udp, local: socket.local, remote };
+        let path = PathAddr { carrier: CarrierKind::Udp, local: socket.local, remote };
         self.sessions.open(peer, Target::Direct(path), now);
     }
 

@@ -1,29 +1,41 @@
-//! Keeping a link to every configured peer: resolve, try its carriers in order, wait, again.
+//! Keeping the best link to every configured peer: all its names, addresses and carriers are tried
+//! side by side, the better ones with a short head start; then better ones again, now and then.
 //!
 //! ```text
-//!  Waiting ──due──▶ Resolving ──addresses──▶ Trying(candidate 0, 1, …) ──path up──▶ Linked
-//!     ▲                 │ none                        │ all failed                     │ path down
-//!     └──── back-off ◀──┴─────────────────────────────┘ ◀──────── at once ─────────────┘
+//!            due                     answers: candidates, each with its turn
+//!  resting ──────▶ round: resolve ───────────────▶ launch when due ──┬─ a path is up ─▶ linked
+//!     ▲                                                              │                    │
+//!     ├── pause, longer each time ◀── nothing answered ──────────────┘     path down: due at once
+//!     └── only what is better than the link, every half minute ◀─────────────────────────┘
 //! ```
-//! Names are resolved anew on every round (protocol A3: a peer behind a changing address is
-//! found again), and the back-off is jittered so that a restarted hub is not met by everyone at once.
+//! The turns are those of "happy eyeballs" (RFC 8305), over carriers as well as address families: a
+//! blocked carrier costs a quarter of a second and not its time-out. Names are resolved anew in
+//! each round (protocol A3: a peer behind a changing address is found again), and pauses are
+//! jittered so that a restarted hub is not met by everyone at once.
 
-use std::collections::{BTreeMap, VecDeque};
+mod candidate;
+mod round;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use sinew_types::{CarrierKind, Instant, MeshAddr, Metric, NodeId, PeerUri, Rng};
+use sinew_types::{CarrierKind, Instant, Metric, NodeId, PathAddr, PeerUri, Rng};
 
 use crate::config::PeerConfig;
 
+pub use candidate::{Answer, CandidateStatus};
+
+use candidate::Candidates;
+use round::Round;
+
 /// First and longest pause between two rounds.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
-/// How long one candidate may take before the next is tried as well.
-const CANDIDATE_PATIENCE: Duration = Duration::from_millis(1500);
-/// How long the resolver or a stream connection may take.
-const IO_PATIENCE: Duration = Duration::from_secs(10);
-/// Most addresses of one name that are tried.
-const MAX_ADDRESSES: usize = 8;
+/// Between two looks for something better than the link in use, and the most that chance adds.
+const UPGRADE: (Duration, Duration) = (Duration::from_secs(25), Duration::from_secs(10));
+
+/// Why a candidate is not dialled that would be ourselves.
+const OWN_ADDRESS: &str = "this is an address of this node itself";
 
 /// What the dialler wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,26 +44,21 @@ pub(crate) enum DialAction {
     Resolve { peer: NodeId, host: String, port: u16 },
     /// Start a handshake with a datagram far end.
     OpenUdp { peer: NodeId, remote: SocketAddr },
-    /// Connect a stream, then start a handshake on it.
-    Connect { peer: NodeId, carrier: CarrierKind, remote: SocketAddr },
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum State {
-    Waiting { until: Instant },
-    Resolving { since: Instant },
-    Trying { left: VecDeque<(CarrierKind, SocketAddr)>, next: Instant },
-    Linked,
+    /// Make a connection, then start a handshake on it.
+    Connect { peer: NodeId, carrier: CarrierKind, remote: SocketAddr, host: String, path: String },
 }
 
 #[derive(Debug)]
 struct Target {
     uris: Vec<PeerUri>,
-    /// Which URI the next round uses.
-    round: usize,
     cost: Metric,
-    state: State,
+    /// Carrier of the link, while there is one.
+    link: Option<CarrierKind>,
+    round: Option<Round>,
+    /// When the next round begins, unless one is under way.
+    next: Instant,
     backoff: Duration,
+    candidates: Candidates,
     last_error: Option<String>,
 }
 
@@ -60,31 +67,42 @@ struct Target {
 pub(crate) struct Dialler {
     targets: BTreeMap<NodeId, Target>,
     actions: VecDeque<DialAction>,
+    /// Where this node itself listens.
+    own: BTreeSet<(CarrierKind, SocketAddr)>,
     rng: Rng,
 }
 
 impl Dialler {
     pub(crate) fn new(peers: Vec<PeerConfig>, rng: Rng, now: Instant) -> Self {
-        let mut dialler = Self { targets: BTreeMap::new(), actions: VecDeque::new(), rng };
+        let (targets, actions) = (BTreeMap::new(), VecDeque::new());
+        let mut dialler = Self { targets, actions, own: BTreeSet::new(), rng };
         for peer in peers {
             dialler.add(peer, now);
         }
         dialler
     }
 
+    pub(crate) fn set_own(&mut self, own: BTreeSet<(CarrierKind, SocketAddr)>) {
+        self.own = own;
+    }
+
     /// Adds a peer, or another URI of a known one.
     pub(crate) fn add(&mut self, peer: PeerConfig, now: Instant) {
         let target = self.targets.entry(peer.uri.node).or_insert_with(|| Target {
             uris: Vec::new(),
-            round: 0,
             cost: peer.cost,
-            state: State::Waiting { until: now },
+            link: None,
+            round: None,
+            next: now,
             backoff: BACKOFF.0,
+            candidates: Candidates::default(),
             last_error: None,
         });
         target.cost = peer.cost;
         if !target.uris.contains(&peer.uri) {
             target.uris.push(peer.uri);
+            // It may be better than what is in use.
+            target.next = now;
         }
     }
 
@@ -121,61 +139,109 @@ impl Dialler {
         }
     }
 
+    /// Every way to the peer that was tried or is to be tried, the best carriers first.
+    pub(crate) fn candidates(&self, peer: &NodeId, now: Instant) -> Vec<CandidateStatus> {
+        self.targets.get(peer).map(|target| target.candidates.status(now)).unwrap_or_default()
+    }
+
+    /// When the next round begins by itself.
+    pub(crate) fn next_round(&self, peer: &NodeId) -> Option<Instant> {
+        let target = self.targets.get(peer)?;
+        Some(target.next).filter(|&next| target.round.is_none() && next != Instant::FAR_FUTURE)
+    }
+
     /// The resolver's answer; empty if the name does not resolve.
-    pub(crate) fn on_resolved(&mut self, peer: &NodeId, addresses: &[SocketAddr], now: Instant) {
+    pub(crate) fn on_resolved(
+        &mut self,
+        peer: &NodeId,
+        (host, port): (&str, u16),
+        addresses: &[SocketAddr],
+        now: Instant,
+    ) {
         let Some(target) = self.targets.get_mut(peer) else { return };
-        if !matches!(target.state, State::Resolving { .. }) {
+        let Some(round) = &mut target.round else { return };
+        if !round.take_name(host, port) {
             return;
         }
-        let uri = &target.uris[target.round % target.uris.len()];
-        // A3: mesh addresses are refused as underlay endpoints, whatever a name resolves to.
-        let usable = |addr: &&SocketAddr| !matches!(addr, SocketAddr::V6(v6) if MeshAddr::contains(v6.ip()));
-        let usable: Vec<_> = addresses.iter().filter(usable).take(MAX_ADDRESSES).copied().collect();
+        let usable = round::usable(addresses);
         if usable.is_empty() {
-            target.last_error = Some(format!("`{}` does not resolve to a usable address", uri.host));
-            self.pause(peer, now);
-            return;
+            let error = format!("`{host}` does not resolve to a usable address");
+            target.candidates.unresolved(host, port, &error, now);
+            if target.link.is_none() {
+                target.last_error = Some(error);
+            }
         }
-        let left = uri.via.iter().flat_map(|&kind| usable.iter().map(move |&addr| (kind, addr))).collect();
-        target.state = State::Trying { left, next: now };
+        for uri in target.uris.iter().filter(|uri| uri.host == host && uri.port == port) {
+            for &carrier in uri.via.iter().filter(|&&carrier| is_wanted(target.link, carrier)) {
+                let rank = better(&target.uris, target.link, carrier);
+                for (at, &remote) in usable.iter().enumerate() {
+                    target.candidates.add(carrier, remote, uri);
+                    if self.own.contains(&(carrier, remote)) {
+                        let answer = Answer::Failed(OWN_ADDRESS.to_owned());
+                        target.candidates.answered(carrier, remote, answer, now);
+                        target.last_error = target.last_error.take().or(Some(OWN_ADDRESS.to_owned()));
+                    } else {
+                        round.enqueue(carrier, remote, (rank, at), now);
+                    }
+                }
+            }
+        }
         self.advance(now);
     }
 
-    /// A validated path to the peer exists (whoever opened it).
-    pub(crate) fn on_path_up(&mut self, peer: &NodeId) {
-        if let Some(target) = self.targets.get_mut(peer) {
-            target.state = State::Linked;
-            target.backoff = BACKOFF.0;
-            target.last_error = None;
+    /// A validated path to the peer exists (whoever opened it), and is the one in use.
+    pub(crate) fn on_path_up(&mut self, peer: &NodeId, path: &PathAddr, now: Instant) {
+        let wait = self.upgrade_wait();
+        let Some(target) = self.targets.get_mut(peer) else { return };
+        target.link = Some(path.carrier);
+        target.backoff = BACKOFF.0;
+        target.last_error = None;
+        target.candidates.answered(path.carrier, path.remote, Answer::Up, now);
+        if let Some(round) = &mut target.round {
+            round.retain(|carrier| is_wanted(Some(path.carrier), carrier));
         }
+        target.rest(now + wait);
+    }
+
+    /// A connection that we wanted stands; `false` if something as good has come up meanwhile.
+    pub(crate) fn on_connected(&mut self, peer: &NodeId, path: &PathAddr, now: Instant) -> bool {
+        let Some(target) = self.targets.get_mut(peer) else { return false };
+        let wanted = is_wanted(target.link, path.carrier);
+        let answer = if wanted { Answer::Pending } else { Answer::NotNeeded };
+        target.candidates.answered(path.carrier, path.remote, answer, now);
+        wanted
     }
 
     /// The last validated path to the peer is gone: try again at once, then with pauses.
-    pub(crate) fn on_path_down(&mut self, peer: &NodeId, now: Instant) {
+    pub(crate) fn on_path_down(&mut self, peer: &NodeId, path: &PathAddr, now: Instant) {
         if let Some(target) = self.targets.get_mut(peer)
-            && target.state == State::Linked
+            && target.link.take().is_some()
         {
-            target.state = State::Waiting { until: now };
+            let error = target.last_error.clone().unwrap_or_else(|| "the link ended".to_owned());
+            target.candidates.answered(path.carrier, path.remote, Answer::Failed(error), now);
+            (target.round, target.next, target.backoff) = (None, now, BACKOFF.0);
             self.advance(now);
         }
     }
 
-    /// The candidate being tried is known to fail; go on to the next without waiting.
-    pub(crate) fn on_candidate_failed(&mut self, peer: &NodeId, error: String, now: Instant) {
+    /// A candidate is known to fail.
+    pub(crate) fn on_candidate_failed(
+        &mut self,
+        peer: &NodeId,
+        (carrier, remote): (CarrierKind, SocketAddr),
+        error: &str,
+        now: Instant,
+    ) {
         let Some(target) = self.targets.get_mut(peer) else { return };
-        target.last_error = Some(error);
-        if let State::Trying { next, .. } = &mut target.state {
-            *next = now;
-            self.advance(now);
+        target.candidates.answered(carrier, remote, Answer::Failed(error.to_owned()), now);
+        if target.link.is_none() {
+            target.last_error = Some(format!("{}/{remote}: {error}", carrier.as_str()));
         }
-    }
-
-    fn pause(&mut self, peer: &NodeId, now: Instant) {
-        let Some(target) = self.targets.get_mut(peer) else { return };
-        let jitter = self.rng.below(target.backoff.as_micros() as u64 / 2 + 1);
-        target.state = State::Waiting { until: now + target.backoff + Duration::from_micros(jitter) };
-        target.backoff = (target.backoff * 2).min(BACKOFF.1);
-        target.round += 1;
+        // Whoever waits behind it need not wait any longer.
+        if let Some(round) = &mut target.round {
+            round.hurry(now);
+        }
+        self.advance(now);
     }
 
     /// Does what is due.
@@ -189,31 +255,55 @@ impl Dialler {
 
     fn step(&mut self, peer: NodeId, now: Instant) {
         let Some(target) = self.targets.get_mut(&peer) else { return };
-        match &mut target.state {
-            State::Waiting { .. } => {
-                let uri = &target.uris[target.round % target.uris.len()];
-                self.actions.push_back(DialAction::Resolve { peer, host: uri.host.clone(), port: uri.port });
-                target.state = State::Resolving { since: now };
-            }
-            State::Resolving { .. } => {
-                target.last_error = Some("the name could not be resolved in time".into());
-                self.pause(&peer, now);
-            }
-            State::Trying { left, next } => match left.pop_front() {
-                Some((carrier, remote)) => {
-                    *next = now + CANDIDATE_PATIENCE;
-                    self.actions.push_back(match carrier {
-                        CarrierKind::Udp => DialAction::OpenUdp { peer, remote },
-                        _ => DialAction::Connect { peer, carrier, remote },
-                    });
-                }
-                None => {
-                    target.last_error.get_or_insert_with(|| "no answer from any address".into());
-                    self.pause(&peer, now);
-                }
-            },
-            State::Linked => {}
+        if target.round.is_none() {
+            return self.begin(peer, now);
         }
+        while let Some((carrier, remote)) = target.round.as_mut().and_then(|round| round.pop(now)) {
+            if let Some(action) = target.candidates.launch(peer, carrier, remote, now) {
+                self.actions.push_back(action);
+            }
+        }
+        if target.round.as_ref().is_some_and(|round| round.is_over(now)) {
+            self.end(peer, now);
+        }
+    }
+
+    fn begin(&mut self, peer: NodeId, now: Instant) {
+        let Some(target) = self.targets.get_mut(&peer) else { return };
+        let mut names: Vec<(String, u16)> = Vec::new();
+        for uri in &target.uris {
+            let wanted = uri.via.iter().any(|&carrier| is_wanted(target.link, carrier));
+            if wanted && !names.iter().any(|(host, port)| (host, *port) == (&uri.host, uri.port)) {
+                names.push((uri.host.clone(), uri.port));
+            }
+        }
+        if names.is_empty() {
+            target.next = Instant::FAR_FUTURE;
+            return;
+        }
+        target.candidates.tidy(now);
+        for (host, port) in &names {
+            self.actions.push_back(DialAction::Resolve { peer, host: host.clone(), port: *port });
+        }
+        target.round = Some(Round::new(names, now));
+    }
+
+    fn end(&mut self, peer: NodeId, now: Instant) {
+        let (wait, jitter) = (self.upgrade_wait(), self.rng.u64());
+        let Some(target) = self.targets.get_mut(&peer) else { return };
+        target.round = None;
+        target.candidates.silence();
+        if target.link.is_some() {
+            return target.rest(now + wait);
+        }
+        target.last_error.get_or_insert_with(|| "no answer from any address".into());
+        let jitter = jitter % (target.backoff.as_micros() as u64 / 2 + 1);
+        target.next = now + target.backoff + Duration::from_micros(jitter);
+        target.backoff = (target.backoff * 2).min(BACKOFF.1);
+    }
+
+    fn upgrade_wait(&mut self) -> Duration {
+        UPGRADE.0 + Duration::from_micros(self.rng.below(UPGRADE.1.as_micros() as u64))
     }
 
     pub(crate) fn poll_action(&mut self) -> Option<DialAction> {
@@ -227,78 +317,27 @@ impl Dialler {
 
 impl Target {
     fn due(&self) -> Instant {
-        match &self.state {
-            State::Waiting { until } => *until,
-            State::Resolving { since } => *since + IO_PATIENCE,
-            State::Trying { next, .. } => *next,
-            State::Linked => Instant::FAR_FUTURE,
-        }
+        self.round.as_ref().map_or(self.next, Round::due)
     }
+
+    /// Linked: the next look for something better, if there can be anything.
+    fn rest(&mut self, next: Instant) {
+        let better = self.uris.iter().flat_map(|uri| &uri.via).any(|&via| is_wanted(self.link, via));
+        self.next = if better { next } else { Instant::FAR_FUTURE };
+    }
+}
+
+/// Whether a way by this carrier would be better than the link.
+fn is_wanted(link: Option<CarrierKind>, carrier: CarrierKind) -> bool {
+    link.is_none_or(|link| carrier.rank() < link.rank())
+}
+
+/// How many better carriers the peer offers, of those that are wanted: each has a head start.
+fn better(uris: &[PeerUri], link: Option<CarrierKind>, carrier: CarrierKind) -> usize {
+    let offered = |kind: &CarrierKind| uris.iter().any(|uri| uri.via.contains(kind));
+    let all = CarrierKind::ALL.into_iter().filter(|kind| is_wanted(link, *kind));
+    all.filter(|kind| kind.rank() < carrier.rank() && offered(kind)).count()
 }
 
 #[cfg(test)]
-mod tests {
-    use sinew_types::Identity;
-
-    use super::*;
-
-    fn peer(via: &str) -> PeerConfig {
-        let id = Identity::from_seed([9; 32]).node_id();
-        PeerConfig {
-            uri: format!("sinew://{id}@hub.example:7?via={via}").parse().unwrap(),
-            cost: Metric::ZERO,
-        }
-    }
-
-    fn actions(dialler: &mut Dialler) -> Vec<DialAction> {
-        std::iter::from_fn(|| dialler.poll_action()).collect()
-    }
-
-    fn at(ms: u64) -> Instant {
-        Instant::from_micros(ms * 1000)
-    }
-
-    #[test]
-    fn carriers_are_tried_in_the_uris_order_and_the_round_ends_in_a_pause() {
-        let config = peer("udp,tcp");
-        let node = config.uri.node;
-        let mut dialler = Dialler::new(vec![config], Rng::new([0; 32]), at(0));
-        dialler.advance(at(0));
-        assert!(matches!(actions(&mut dialler)[..], [DialAction::Resolve { .. }]));
-        let remote: SocketAddr = "192.0.2.1:7".parse().unwrap();
-        dialler.on_resolved(&node, &[remote], at(1));
-        assert_eq!(actions(&mut dialler), [DialAction::OpenUdp { peer: node, remote }]);
-        dialler.advance(at(1501));
-        assert_eq!(
-            actions(&mut dialler),
-            [DialAction::Connect { peer: node, carrier: CarrierKind::Tcp, remote }]
-        );
-        dialler.advance(at(3001));
-        assert!(actions(&mut dialler).is_empty());
-        assert!(dialler.poll_timeout().unwrap() >= at(3501));
-        assert!(dialler.last_error(&node).is_some());
-    }
-
-    #[test]
-    fn a_lost_path_is_dialled_again_at_once() {
-        let config = peer("udp");
-        let node = config.uri.node;
-        let mut dialler = Dialler::new(vec![config], Rng::new([0; 32]), at(0));
-        dialler.on_path_up(&node);
-        assert_eq!(dialler.poll_timeout(), None);
-        dialler.on_path_down(&node, at(10));
-        assert!(matches!(actions(&mut dialler)[..], [DialAction::Resolve { .. }]));
-    }
-
-    #[test]
-    fn a_name_that_resolves_into_the_mesh_is_not_dialled() {
-        let config = peer("udp");
-        let node = config.uri.node;
-        let mut dialler = Dialler::new(vec![config], Rng::new([0; 32]), at(0));
-        dialler.advance(at(0));
-        actions(&mut dialler);
-        dialler.on_resolved(&node, &["[fd3f::1]:7".parse().unwrap()], at(1));
-        assert!(actions(&mut dialler).is_empty());
-        assert!(dialler.last_error(&node).is_some());
-    }
-}
+mod tests;

@@ -17,19 +17,28 @@ pub enum Event {
         /// The port to put into the answers.
         port: u16,
     },
-    /// Connect a stream; answer by [`crate::Node::handle_connected`] or
+    /// Make a connection; answer by [`crate::Node::handle_connected`] or
     /// [`crate::Node::handle_connect_failed`].
     Connect {
         /// For which peer.
         peer: NodeId,
-        /// Which stream carrier.
+        /// Which carrier, one that has connections.
         carrier: CarrierKind,
         /// The far end.
         remote: SocketAddr,
+        /// The name that the far end was found by.
+        host: String,
+        /// What a WebSocket is to ask for.
+        path: String,
     },
-    /// A stream carried an authenticated record for the first time.
+    /// End a connection: something better stands.
+    Disconnect {
+        /// The connection.
+        path: PathAddr,
+    },
+    /// A connection carried an authenticated record for the first time.
     Authenticated {
-        /// The stream.
+        /// The connection.
         path: PathAddr,
     },
     /// A peer's link came up.

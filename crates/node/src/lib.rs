@@ -32,12 +32,14 @@ mod probe;
 mod searches;
 mod spacing;
 mod status;
+mod ways;
 mod worker;
 
 /// Private networks: the documents' machine, which a node drives, and the values it speaks in.
 pub use sinew_overlay as overlay;
 
 pub use config::{Config, PeerConfig, UdpSocket};
+pub use dial::{Answer, CandidateStatus};
 pub use event::{Event, PingAnswer, TraceHop};
 pub use networks::Interface;
 pub use node::Node;
@@ -46,4 +48,5 @@ pub use sinew_forwarding::{InboundPolicy, Ports, Rule, Service};
 pub use sinew_routing::{ChainKey, ChainValue, Origin, SharedMemo, Verifier};
 pub use sinew_session::Accept;
 pub use status::{LinkState, PeerStatus, RouteStatus, SessionStatus, Status};
+pub use ways::{Reflection, Way, Ways};
 pub use worker::Transmit;

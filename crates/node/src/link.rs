@@ -19,6 +19,8 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 const REST_AFTER: Duration = Duration::from_secs(2);
 /// Largest record on a stream: a device MTU with every header, and room to grow.
 const STREAM_PAYLOAD: u16 = 16_000;
+/// Largest record on QUIC until it has said what it carries: what every link must (protocol A4).
+const QUIC_PAYLOAD: u16 = 1200;
 /// Largest datagram we ever try: jumbo frames.
 const DATAGRAM_CEILING: u16 = 8_952;
 /// Pings whose answers are still of interest.
@@ -57,7 +59,10 @@ impl Link {
     pub(crate) fn new(path: PathAddr, cost: Metric, rng: Rng, now: Instant) -> Self {
         let overhead = if path.remote.is_ipv6() { 48 } else { 28 };
         let mtu = (path.carrier == CarrierKind::Udp).then(|| Search::new(overhead, DATAGRAM_CEILING, now));
-        let payload = mtu.as_ref().map_or(STREAM_PAYLOAD, Search::payload);
+        let payload = match path.carrier {
+            CarrierKind::Udp | CarrierKind::Quic => mtu.as_ref().map_or(QUIC_PAYLOAD, Search::payload),
+            CarrierKind::Tcp | CarrierKind::Wss => STREAM_PAYLOAD,
+        };
         Self {
             path,
             since: now,
@@ -92,7 +97,7 @@ impl Link {
     /// An answer to one of this link's pings; the cost, if routing must be told a new one.
     pub(crate) fn on_pong(&mut self, id: u32, rtt: Duration, now: Instant) -> Option<Option<Metric>> {
         self.pings.remove(&id)?;
-        self.liveness.on_received(now);
+        self.liveness.on_answered(now);
         let change = self.quality.on_probe_answered(id, rtt, now);
         if let Some(srtt) = self.quality.srtt() {
             self.liveness.set_rtt(srtt);
@@ -101,6 +106,11 @@ impl Link {
             }
         }
         Some(change)
+    }
+
+    /// The far end asks whether we are still there.
+    pub(crate) fn on_doubted(&mut self, now: Instant) {
+        self.liveness.on_doubted(now);
     }
 
     pub(crate) fn on_mtu_probe_sent(&mut self, id: u32, size: u16) {
@@ -116,6 +126,15 @@ impl Link {
     /// The local kernel refused a datagram of this size.
     pub(crate) fn on_refused(&mut self, size: u16, now: Instant) -> bool {
         self.mtu.as_mut().is_some_and(|search| search.on_refused(size, now)) && self.publish_payload()
+    }
+
+    /// What QUIC found out by itself; whether it is news. Other carriers are searched by us.
+    pub(crate) fn on_payload(&mut self, payload: u16) -> bool {
+        let news = self.path.carrier == CarrierKind::Quic && self.info.payload() != usize::from(payload);
+        if news {
+            self.info.set_payload(payload);
+        }
+        news
     }
 
     fn publish_payload(&self) -> bool {

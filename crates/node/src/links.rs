@@ -46,7 +46,7 @@ impl Node {
         if routing {
             self.router.set_cost(&peer, cost, now);
         }
-        self.dialler.on_path_up(&peer);
+        self.dialler.on_path_up(&peer, &path, now);
         self.searches.remove(&peer);
         self.emit(Event::LinkUp { peer, path });
         self.ping_link(peer, now);
@@ -55,7 +55,7 @@ impl Node {
     }
 
     pub(crate) fn on_path_up(&mut self, peer: NodeId, path: PathAddr, now: Instant) {
-        if path.carrier.is_stream() {
+        if path.carrier.has_connections() {
             self.emit(Event::Authenticated { path });
         }
         self.sync_link(peer, now);
@@ -64,7 +64,7 @@ impl Node {
     pub(crate) fn drop_link(&mut self, peer: NodeId, path: PathAddr, now: Instant) {
         self.links.remove(&peer);
         self.link_info.remove(&peer.address());
-        self.dialler.on_path_down(&peer, now);
+        self.dialler.on_path_down(&peer, &path, now);
         self.emit(Event::LinkDown { peer, path });
         self.start_search(peer, now);
     }
@@ -81,6 +81,14 @@ impl Node {
             return;
         }
         self.on_probe_pong(peer, id, rtt, now);
+    }
+
+    /// A firewall may have begun to drop what we send, while all that the peer sends still comes.
+    pub(crate) fn on_doubted(&mut self, peer: NodeId, path: PathAddr, now: Instant) {
+        if let Some(link) = self.links.get_mut(&peer).filter(|link| link.path == path) {
+            link.on_doubted(now);
+            self.tend_link(peer, now);
+        }
     }
 
     pub(crate) fn ping_link(&mut self, peer: NodeId, now: Instant) {

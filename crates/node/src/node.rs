@@ -16,8 +16,8 @@ use sinew_path::Search;
 use sinew_routing::{DirectVerifier, Router, Verifier};
 use sinew_session::{Receipt, Sessions, Target};
 use sinew_types::{
-    Budget, Class, DropReason, Drops, Identity, Instant, InterfaceId, Label, MeshAddr, NodeId, PathAddr, Rng,
-    UnixMicros,
+    Budget, CarrierKind, Class, DropReason, Drops, Identity, Instant, InterfaceId, Label, MeshAddr, NodeId,
+    PathAddr, Rng, UnixMicros,
 };
 use sinew_wire::virtio::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
 
@@ -29,6 +29,7 @@ use crate::link::Link;
 use crate::networks::Networks;
 use crate::probe::Probes;
 use crate::spacing::Spacing;
+use crate::ways::Reflections;
 use crate::worker::{Links, Transmit, TunQueue, TxQueue, View, Worker};
 
 /// A node is greeted or asked about at most so often.
@@ -88,6 +89,8 @@ pub struct Node {
     pub(crate) barred: BTreeMap<NodeId, Instant>,
     pub(crate) held: Held,
     pub(crate) probes: Probes,
+    /// How peers see our addresses.
+    pub(crate) reflections: Reflections,
     /// Spaces out what others can make us ask: greetings of nodes that use an unknown index, and
     /// questions for the owner of an address.
     pub(crate) greeted: Spacing,
@@ -160,6 +163,7 @@ impl Node {
             barred: BTreeMap::new(),
             held: Held::default(),
             probes: Probes::new(rng.fork()),
+            reflections: Reflections::default(),
             greeted: Spacing::new(GREET_INTERVAL),
             asked: BTreeMap::new(),
             refused: Spacing::new(REFUSED_INTERVAL),
@@ -216,25 +220,47 @@ impl Node {
         }
     }
 
-    /// The resolver's answer to [`Event::Resolve`]; empty if there is none.
-    pub fn handle_resolved(&mut self, peer: NodeId, addresses: &[SocketAddr], now: Instant) {
-        self.dialler.on_resolved(&peer, addresses, now);
+    /// The resolver's answer to [`Event::Resolve`] for this host and port; empty if there is none.
+    pub fn handle_resolved(
+        &mut self,
+        peer: NodeId,
+        name: (&str, u16),
+        addresses: &[SocketAddr],
+        now: Instant,
+    ) {
+        self.dialler.on_resolved(&peer, name, addresses, now);
         self.pump(now);
     }
 
-    /// The stream asked for by [`Event::Connect`] stands.
+    /// The connection asked for by [`Event::Connect`] stands.
     pub fn handle_connected(&mut self, peer: NodeId, path: PathAddr, now: Instant) {
-        self.sessions.open(peer, Target::Direct(path), now);
+        if self.dialler.on_connected(&peer, &path, now) {
+            self.sessions.open(peer, Target::Direct(path), now);
+        } else {
+            self.emit(Event::Disconnect { path });
+        }
         self.pump(now);
     }
 
-    /// The stream asked for by [`Event::Connect`] could not be had.
-    pub fn handle_connect_failed(&mut self, peer: NodeId, error: String, now: Instant) {
-        self.dialler.on_candidate_failed(&peer, error, now);
+    /// The connection asked for by [`Event::Connect`] could not be had.
+    pub fn handle_connect_failed(&mut self, peer: NodeId, path: PathAddr, error: &str, now: Instant) {
+        self.dialler.on_candidate_failed(&peer, (path.carrier, path.remote), error, now);
         self.pump(now);
     }
 
-    /// A stream has ended, whoever ended it.
+    /// The largest record that a QUIC connection carries is this now, as QUIC found out by itself.
+    pub fn handle_payload(&mut self, path: PathAddr, payload: usize, now: Instant) {
+        let payload = u16::try_from(payload).unwrap_or(u16::MAX);
+        let link = self.links.iter_mut().find(|(_, link)| link.path == path);
+        if let Some((&peer, link)) = link
+            && link.on_payload(payload)
+        {
+            self.restart_searches_via(&peer.address(), now);
+        }
+        self.pump(now);
+    }
+
+    /// A connection has ended, whoever ended it.
     pub fn handle_disconnected(&mut self, path: PathAddr, now: Instant) {
         self.sessions.path_closed(path, now);
         self.pump(now);
@@ -297,6 +323,11 @@ impl Node {
         }
         self.pump(now);
         known
+    }
+
+    /// Where this node itself listens: not dialled, whatever a name resolves to.
+    pub fn set_own_endpoints(&mut self, own: BTreeSet<(CarrierKind, SocketAddr)>) {
+        self.dialler.set_own(own);
     }
 
     /// Changes who may open flows to this node's own address.

@@ -255,6 +255,11 @@ impl Node {
         addr == self.local || self.next_hop_toward(&addr).is_some()
     }
 
+    /// The neighbour that data toward `node` is given to.
+    pub fn hop_toward(&self, node: &NodeId) -> Option<NodeId> {
+        self.next_hop_toward(&node.address()).map(|(hop, ..)| hop)
+    }
+
     /// The carrier of the first link toward `node`.
     pub fn carrier_toward(&self, node: &NodeId) -> Option<CarrierKind> {
         self.next_hop_toward(&node.address()).and_then(|(_, carrier, _)| carrier)

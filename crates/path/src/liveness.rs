@@ -1,10 +1,13 @@
 //! Is the path still there? Silence alone proves nothing; silence after we sent something does.
 //!
-//! Two rules, both ending in probes before any verdict:
+//! Three rules, all ending in probes before any verdict:
 //! - *in use*: traffic unanswered for max(3 RTT, 120 ms) starts three probes max(2 RTT, 100 ms)
 //!   apart; if the last of them stays unanswered as long, the path is dead: 420 ms on a LAN.
 //! - *idle*: a hello every 5 s (every second while in use, for the RTT), with 20 % jitter; three in
-//!   a row with nothing heard, and the path is dead.
+//!   a row with nothing heard, and the path is dead;
+//! - *one way*: things are heard, but no answer to a probe. A firewall that drops one direction looks
+//!   like this. Nine probes in about 3 s, or five in about 700 ms if the far end has asked us for a
+//!   sign of life, which it does when it hears nothing from us.
 //!
 //! Probes are spaced by when they were really sent, so a process that was stopped for a minute
 //! sends its probes and waits for answers before it gives a path up.
@@ -25,6 +28,11 @@ const HELLO_IDLE: Duration = Duration::from_secs(5);
 const HELLO_ACTIVE: Duration = Duration::from_secs(1);
 /// Least time from the last idle hello to the verdict.
 const LAST_HELLO_MIN: Duration = Duration::from_secs(1);
+/// Probes that must stay unanswered while other things are heard, and the least time between them. A
+/// queue that has grown all of a sudden delays answers as well, so this has patience.
+const ONE_WAY: (u8, Duration) = (9, Duration::from_millis(300));
+/// The same when the far end doubts the path too.
+const DOUBTED: (u8, Duration) = (5, Duration::from_millis(120));
 /// Assumed until the first measurement.
 const RTT_UNKNOWN: Duration = Duration::from_millis(100);
 
@@ -60,7 +68,25 @@ pub struct Liveness {
     next_hello: Instant,
     /// Whether traffic was sent since the last hello.
     active: bool,
+    /// Probes of any kind since the last answer.
+    asked: Option<Asked>,
+    doubt: Option<Doubt>,
     dead: bool,
+}
+
+#[derive(Debug)]
+struct Asked {
+    first: Instant,
+    last: Instant,
+    count: u8,
+}
+
+/// Why answers are asked for though things are heard.
+#[derive(Debug)]
+struct Doubt {
+    probes: u8,
+    interval: Duration,
+    since: Instant,
 }
 
 impl Liveness {
@@ -77,6 +103,8 @@ impl Liveness {
             last_hello: now,
             next_hello: now,
             active: false,
+            asked: None,
+            doubt: None,
             dead: false,
         };
         liveness.schedule_hello(now);
@@ -112,6 +140,26 @@ impl Liveness {
         self.probes = 0;
         self.hellos = 0;
         self.dead = false;
+        // Heard when the answer should long have come.
+        let patience = (self.rtt * 3).max(ONE_WAY.1);
+        if self.doubt.is_none() && self.asked.as_ref().is_some_and(|asked| at >= asked.first + patience) {
+            self.doubt = Some(Doubt { probes: ONE_WAY.0, interval: ONE_WAY.1, since: at });
+        }
+    }
+
+    /// The answer to a probe came: both directions work.
+    pub fn on_answered(&mut self, at: Instant) {
+        (self.asked, self.doubt) = (None, None);
+        self.on_received(at);
+    }
+
+    /// The far end asks for a sign of life over this path: perhaps it hears nothing from us.
+    pub fn on_doubted(&mut self, at: Instant) {
+        if self.dead || self.doubt.as_ref().is_some_and(|doubt| doubt.probes == DOUBTED.0) {
+            return;
+        }
+        self.asked = None;
+        self.doubt = Some(Doubt { probes: DOUBTED.0, interval: DOUBTED.1, since: at });
     }
 
     /// Whether the verdict was given and nothing has been heard since.
@@ -129,6 +177,9 @@ impl Liveness {
         if self.dead {
             return Action::None;
         }
+        if self.doubt_deadline().is_some_and(|due| now >= due) {
+            return self.ask_again(now);
+        }
         if self.data_deadline().is_some_and(|due| now >= due) {
             return self.count_probe(now);
         }
@@ -141,7 +192,7 @@ impl Liveness {
             self.last_hello = now;
             self.active = false;
             self.schedule_hello(now);
-            return Action::SendProbe;
+            return self.ask(now);
         }
         Action::None
     }
@@ -152,10 +203,34 @@ impl Liveness {
             return None;
         }
         let idle = if self.hellos == PROBES { self.hello_verdict() } else { self.next_hello };
-        match self.data_deadline() {
-            Some(due) if due <= idle => Some((due, "unanswered traffic")),
-            _ => Some((idle, "hello")),
+        let doubt = self.doubt_deadline().map(|due| (due, "unanswered probes"));
+        let data = self.data_deadline().map(|due| (due, "unanswered traffic"));
+        let first = [doubt, data].into_iter().flatten().min_by_key(|&(due, _)| due);
+        first.filter(|&(due, _)| due <= idle).or(Some((idle, "hello")))
+    }
+
+    fn doubt_deadline(&self) -> Option<Instant> {
+        let doubt = self.doubt.as_ref()?;
+        Some(match &self.asked {
+            None => doubt.since,
+            Some(asked) => asked.last + (self.rtt * 2).max(doubt.interval),
+        })
+    }
+
+    fn ask_again(&mut self, now: Instant) -> Action {
+        let enough = self.doubt.as_ref().zip(self.asked.as_ref());
+        if enough.is_some_and(|(doubt, asked)| asked.count >= doubt.probes) {
+            return self.die();
         }
+        self.ask(now)
+    }
+
+    /// Every probe asks for an answer, whatever it is sent for.
+    fn ask(&mut self, now: Instant) -> Action {
+        let asked = self.asked.get_or_insert(Asked { first: now, last: now, count: 0 });
+        asked.last = now;
+        asked.count = asked.count.saturating_add(1);
+        Action::SendProbe
     }
 
     fn data_deadline(&self) -> Option<Instant> {
@@ -176,12 +251,12 @@ impl Liveness {
         }
         self.probes += 1;
         self.last_probe = now;
-        Action::SendProbe
+        self.ask(now)
     }
 
     fn die(&mut self) -> Action {
         self.dead = true;
-        self.unanswered = None;
+        (self.unanswered, self.doubt) = (None, None);
         Action::Dead
     }
 

@@ -242,12 +242,21 @@ pub enum Event {
         /// Why.
         reason: AttemptFailure,
     },
+    /// The peer asks for a sign of life over the path in use: perhaps it hears nothing from us there.
+    Doubted {
+        /// The peer.
+        peer: NodeId,
+        /// The path.
+        path: PathAddr,
+    },
     /// How the peer sees our address.
     Observed {
         /// The peer.
         peer: NodeId,
         /// Our address there.
         addr: SocketAddr,
+        /// The path on which it sees it.
+        path: PathAddr,
     },
     /// Somebody completed the first handshake message with our own key, two machines take the
     /// session of one peer from each other, or a second identity claims a mesh address.

@@ -24,7 +24,7 @@
 
 use std::time::Duration;
 
-use sinew_types::{CarrierKind, Instant, MeshAddr, PathAddr, Rng};
+use sinew_types::{Instant, MeshAddr, PathAddr, Rng};
 
 use crate::timers::earlier;
 
@@ -137,16 +137,6 @@ pub(crate) struct Paths {
 pub(crate) fn is_usable(path: &PathAddr) -> bool {
     let mesh = matches!(path.remote.ip(), std::net::IpAddr::V6(v6) if MeshAddr::contains(&v6));
     !mesh && path.remote.port() != 0 && !path.remote.ip().is_unspecified()
-}
-
-/// Carriers in order of preference: what a datagram loses, a stream makes everything wait for.
-const fn rank(carrier: CarrierKind) -> u8 {
-    match carrier {
-        CarrierKind::Udp => 0,
-        CarrierKind::Quic => 1,
-        CarrierKind::Tcp => 2,
-        CarrierKind::Wss => 3,
-    }
 }
 
 impl Paths {
@@ -329,7 +319,7 @@ impl Paths {
         }
         self.changes.push(Change::Up(addr));
         let Some(current) = self.current else { return self.switch(Some(addr)) };
-        let better = rank(addr.carrier) < rank(current.carrier);
+        let better = addr.carrier.rank() < current.carrier.rank();
         if better {
             self.switch(Some(addr));
         } else if before == State::Candidate && !ours {
@@ -408,7 +398,7 @@ impl Paths {
         if self.current != Some(*gone) {
             return;
         }
-        let order = |p: &&Path| (rank(p.addr.carrier), p.rtt.unwrap_or(Duration::MAX));
+        let order = |p: &&Path| (p.addr.carrier.rank(), p.rtt.unwrap_or(Duration::MAX));
         let best = self.list.iter().filter(|p| p.state == State::Validated).min_by_key(order);
         self.switch(best.map(|p| p.addr));
     }

@@ -240,9 +240,9 @@ impl World {
     fn on_event(&mut self, host: usize, node: &mut Node, event: Event) -> Result<(), Violation> {
         let local = self.hosts[host].local(self.now);
         match event {
-            Event::Resolve { peer, host, .. } => {
+            Event::Resolve { peer, host, port } => {
                 let at = host_named(&host).and_then(|number| self.hosts.get(number)).map(|host| host.at);
-                node.handle_resolved(peer, at.as_slice(), local);
+                node.handle_resolved(peer, (&host, port), at.as_slice(), local);
             }
             Event::Connect { peer, remote, .. } => self.connect(host, peer, remote),
             Event::Overlay(event) => self.on_overlay_event(host, node, event),

@@ -74,7 +74,7 @@ impl World {
             return self.feed(host, |node, now| node.handle_connected(peer, path, now));
         }
         self.streams.remove(&number);
-        self.feed(host, |node, now| node.handle_connect_failed(peer, "connection refused".into(), now))
+        self.feed(host, |node, now| node.handle_connect_failed(peer, path, "connection refused", now))
     }
 
     /// A host writes one record.

@@ -427,7 +427,7 @@ fn configure_peers(plan: &Plan, hosts: &mut [Host], rng: &mut Rng) {
         let via = if plan.streams.contains(&number) { CarrierKind::Tcp } else { CarrierKind::Udp };
         let mut dial = |from: usize, to: usize| {
             let host = host_name(to);
-            let uri = PeerUri { node: hosts[to].id, host, port: PORT, via: vec![via] };
+            let uri = PeerUri { node: hosts[to].id, host, port: PORT, via: vec![via], path: None };
             hosts[from].peers.push(PeerConfig { uri, cost: Metric::ZERO });
         };
         let both = rng.below(4) == 0;

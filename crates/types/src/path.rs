@@ -10,9 +10,9 @@ pub enum CarrierKind {
     Udp,
     /// A stream of length-prefixed records.
     Tcp,
-    /// QUIC datagrams on port 443.
+    /// QUIC datagrams, on port 443 if wanted: for networks that pass only what looks like the web.
     Quic,
-    /// WebSocket over TLS on port 443.
+    /// WebSocket over TLS, on port 443 if wanted: for networks that pass nothing else.
     Wss,
 }
 
@@ -27,14 +27,33 @@ impl CarrierKind {
         }
     }
 
+    /// All of them, the best first: what a datagram loses, a stream makes everything wait for, and each
+    /// disguise costs bytes and work.
+    pub const ALL: [Self; 4] = [Self::Udp, Self::Quic, Self::Tcp, Self::Wss];
+
+    /// Place in [`CarrierKind::ALL`]; of several paths that work, the lowest is used.
+    pub const fn rank(self) -> u8 {
+        match self {
+            Self::Udp => 0,
+            Self::Quic => 1,
+            Self::Tcp => 2,
+            Self::Wss => 3,
+        }
+    }
+
     /// From the word used in URIs.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Udp, Self::Tcp, Self::Quic, Self::Wss].into_iter().find(|kind| kind.as_str() == text)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 
     /// Whether records are framed on a reliable stream.
     pub const fn is_stream(self) -> bool {
         matches!(self, Self::Tcp | Self::Wss)
+    }
+
+    /// Whether the carrier has connections, which are made, end, and have a number.
+    pub const fn has_connections(self) -> bool {
+        !matches!(self, Self::Udp)
     }
 }
 
@@ -44,7 +63,7 @@ impl CarrierKind {
 pub struct PathAddr {
     /// The carrier.
     pub carrier: CarrierKind,
-    /// Index of the local UDP socket, or the number of the stream connection.
+    /// Index of the local UDP socket, or the number of the connection.
     pub local: u32,
     /// The far end.
     pub remote: SocketAddr,

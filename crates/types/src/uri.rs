@@ -1,5 +1,6 @@
 //! Peer URIs: `sinew://<NodeId>@host:port?via=udp,tcp`. A URI always carries the key, so that
-//! whoever answers at the address has to prove it.
+//! whoever answers at the address has to prove it. `&path=/x` is what a WebSocket asks for, where
+//! a web server in front of the node tells by it whom a request is for.
 
 use core::fmt;
 use std::net::Ipv6Addr;
@@ -20,9 +21,14 @@ pub struct PeerUri {
     pub host: String,
     /// Port, the same for every carrier of this URI.
     pub port: u16,
-    /// Carriers to try, in this order; never empty.
+    /// Carriers to try; never empty. Their order says nothing: the best that works is used.
     pub via: Vec<CarrierKind>,
+    /// What a WebSocket asks for, from the first slash; `None` is "/".
+    pub path: Option<String>,
 }
+
+/// Longest path of a URI, bytes.
+const PATH_MAX: usize = 128;
 
 /// What is wrong with a peer URI, and what it should look like.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -43,8 +49,11 @@ pub enum UriError {
     #[error("bad port `{0}`: a number from 1 to 65535")]
     Port(String),
     /// An unknown query key.
-    #[error("unknown option `{0}`: only via= is known")]
+    #[error("unknown option `{0}`: via= and path= are known")]
     Option(String),
+    /// Not what HTTP can ask for.
+    #[error("bad path `{0}`: a slash, then letters, digits and any of - . _ ~ /, at most 128 bytes")]
+    Path(String),
     /// An unknown carrier.
     #[error("unknown carrier `{0}`: one of udp, quic, tcp, wss")]
     Carrier(String),
@@ -67,7 +76,16 @@ impl FromStr for PeerUri {
             Ok(number) if number != 0 => number,
             _ => return Err(UriError::Port(port.to_owned())),
         };
-        Ok(Self { node, host: parse_host(host)?, port, via: parse_query(query)? })
+        let host = parse_host(host)?;
+        let (via, path) = parse_query(query)?;
+        Ok(Self { node, host, port, via, path })
+    }
+}
+
+impl PeerUri {
+    /// What a WebSocket asks for.
+    pub fn path(&self) -> &str {
+        self.path.as_deref().unwrap_or("/")
     }
 }
 
@@ -90,9 +108,13 @@ fn parse_host(text: &str) -> Result<String, UriError> {
     Ok(text.to_owned())
 }
 
-fn parse_query(query: &str) -> Result<Vec<CarrierKind>, UriError> {
-    let mut via = Vec::new();
+fn parse_query(query: &str) -> Result<(Vec<CarrierKind>, Option<String>), UriError> {
+    let (mut via, mut path) = (Vec::new(), None);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        if let Some(text) = pair.strip_prefix("path=") {
+            path = Some(parse_path(text)?);
+            continue;
+        }
         let list = pair.strip_prefix("via=").ok_or_else(|| UriError::Option(pair.to_owned()))?;
         for word in list.split(',') {
             let kind = CarrierKind::parse(word).ok_or_else(|| UriError::Carrier(word.to_owned()))?;
@@ -104,14 +126,23 @@ fn parse_query(query: &str) -> Result<Vec<CarrierKind>, UriError> {
     if via.is_empty() {
         via = vec![CarrierKind::Udp, CarrierKind::Tcp];
     }
-    Ok(via)
+    Ok((via, path.filter(|path| path != "/")))
+}
+
+fn parse_path(text: &str) -> Result<String, UriError> {
+    let ok = |c: char| c.is_ascii_alphanumeric() || "-._~/".contains(c);
+    if !text.starts_with('/') || text.len() > PATH_MAX || !text.chars().all(ok) {
+        return Err(UriError::Path(text.to_owned()));
+    }
+    Ok(text.to_owned())
 }
 
 impl fmt::Display for PeerUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let via: Vec<_> = self.via.iter().map(|kind| kind.as_str()).collect();
         let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
-        write!(f, "sinew://{}@{open}{}{close}:{}?via={}", self.node, self.host, self.port, via.join(","))
+        write!(f, "sinew://{}@{open}{}{close}:{}?via={}", self.node, self.host, self.port, via.join(","))?;
+        self.path.iter().try_for_each(|path| write!(f, "&path={path}"))
     }
 }
 
@@ -126,9 +157,13 @@ mod tests {
 
     #[test]
     fn good_uris_round_trip() {
-        for tail in
-            ["10.0.0.1:7463", "[2001:db8::1]:7463", "relay.example.org:443?via=tcp", "a:1?via=udp,tcp"]
-        {
+        for tail in [
+            "10.0.0.1:7463",
+            "[2001:db8::1]:7463",
+            "relay.example.org:443?via=tcp",
+            "a:1?via=udp,tcp",
+            "a:1?via=wss&path=/x/y-1",
+        ] {
             let uri: PeerUri = format!("sinew://{}@{tail}", id()).parse().unwrap();
             assert_eq!(uri.to_string().parse(), Ok(uri));
         }
@@ -145,6 +180,8 @@ mod tests {
             ("sinew://ID@host:99999", UriError::Port("99999".into())),
             ("sinew://ID@host", UriError::Port(String::new())),
             ("sinew://ID@host:1?x=2", UriError::Option("x=2".into())),
+            ("sinew://ID@host:1?path=x", UriError::Path("x".into())),
+            ("sinew://ID@host:1?path=/a b", UriError::Path("/a b".into())),
             ("sinew://ID@host:1?via=smoke", UriError::Carrier("smoke".into())),
             ("sinew://ID@[fd3f::1]:1", UriError::MeshEndpoint("fd3f::1".parse().unwrap())),
         ];

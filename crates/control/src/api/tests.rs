@@ -40,6 +40,25 @@ fn peers_have_the_fields_of_the_manual() {
 }
 
 #[test]
+fn why_and_netcheck_have_the_fields_of_the_manual() {
+    keeps::<Versioned<Why>>(json!({
+        "schema_version": 1, "node_id": "n", "address": "a", "name": null, "reachable": true, "direct": true,
+        "path": "tcp/1.2.3.4:5", "carrier": "tcp", "next_try_ms": 7,
+        "reasons": [{"code": "better_failed", "text": "t", "fix": "f"}],
+        "candidates": [{"carrier": "udp", "endpoint": "hub.example:5", "remote": "1.2.3.4:5", "state": "failed",
+                        "last_try_ms": 3, "answer": "no answer", "rtt_ms": null}],
+    }));
+    keeps::<Versioned<Netcheck>>(json!({
+        "schema_version": 1,
+        "carriers": [{"carrier": "udp", "listening": true, "links": 1, "worked": 2, "failed": 3, "passes": true}],
+        "ipv4": {"addresses": ["10.0.0.1"], "links": 1, "passes": null},
+        "ipv6": {"addresses": [], "links": 0, "passes": false},
+        "reflected": [{"address": "1.2.3.4:5", "carrier": "udp", "node_id": "n", "age_ms": 1}],
+        "nat": "endpoint_dependent", "nat_text": "t",
+    }));
+}
+
+#[test]
 fn routes_and_sessions_have_the_fields_of_the_manual() {
     keeps::<Versioned<Routes>>(json!({"schema_version": 1, "routes": [{
         "destination": "d", "node_id": "n", "next_hop": null, "metric_ms": 4, "hops": 1, "seqno": 7,

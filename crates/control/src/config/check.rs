@@ -3,20 +3,18 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use sinew_types::{CarrierKind, Class, MeshAddr, NodeId, PeerUri};
+use sinew_types::{Class, MeshAddr, NodeId, PeerUri};
 
 use super::diagnose::{ConfigError, Problems};
 use super::schema::{self, WordOrList, WordOrNumber};
 use super::{
     Accept, Config, ConfigFile, Control, Dns, Forward, Inbound, Listen, Mesh, Mtu, Node, Offload, Peer,
-    Switch, Tun,
+    Proxy, Switch, Tls, Tun,
 };
 use crate::DEFAULT_SOCKET;
 
 /// Where the mesh listens without a `[listen]` section.
 const DEFAULT_PORT: u16 = 7463;
-/// Carriers that this version has.
-const BUILT: [CarrierKind; 2] = [CarrierKind::Udp, CarrierKind::Tcp];
 /// The kernel's limit for interface names (IFNAMSIZ without its NUL).
 const INTERFACE_NAME_MAX: usize = 15;
 /// The kernel's limit for unix socket paths (sun_path without its NUL).
@@ -44,6 +42,8 @@ pub(super) fn config(path: &Path, text: &str) -> Result<Config, ConfigError> {
         node: node(root.node, &mut problems),
         mesh: mesh(root.mesh, &mut problems),
         listen: listen(root.listen, &mut problems),
+        tls: tls(root.tls, &mut problems),
+        proxy: proxy(root.proxy, &mut problems),
         peers: peers(&root.peer, &mut problems),
         tun: tun(root.tun, &mut problems),
         offload: offload(root.offload, &mut problems),
@@ -79,11 +79,7 @@ pub(super) fn peer(own: &NodeId, uri: &str, cost: u16) -> Result<Peer, String> {
 
 /// What is known but not built yet: refused when it would have to do something.
 fn later_versions(root: &schema::Root, problems: &mut Problems<'_>) {
-    let listen =
-        |pick: fn(&schema::Listen) -> &Vec<String>| root.listen.as_ref().is_some_and(|l| !pick(l).is_empty());
     let asked = [
-        ("listen.quic", "QUIC", "remove the key or leave its list empty", listen(|l| &l.quic)),
-        ("listen.wss", "WebSocket", "remove the key or leave its list empty", listen(|l| &l.wss)),
         (
             "metrics",
             "the metrics endpoint",
@@ -165,9 +161,58 @@ fn file_path(key: &str, value: Option<String>, default: &str, problems: &mut Pro
 fn listen(raw: Option<schema::Listen>, problems: &mut Problems<'_>) -> Listen {
     let Some(raw) = raw else {
         let any = [IpAddr::from([0; 4]), IpAddr::from([0u16; 8])].map(|ip| SocketAddr::new(ip, DEFAULT_PORT));
-        return Listen { udp: any.to_vec(), tcp: any.to_vec() };
+        return Listen { udp: any.to_vec(), tcp: any.to_vec(), quic: Vec::new(), wss: Vec::new() };
     };
-    Listen { udp: sockets("listen.udp", &raw.udp, problems), tcp: sockets("listen.tcp", &raw.tcp, problems) }
+    let listen = Listen {
+        udp: sockets("listen.udp", &raw.udp, problems),
+        tcp: sockets("listen.tcp", &raw.tcp, problems),
+        quic: sockets("listen.quic", &raw.quic, problems),
+        wss: sockets("listen.wss", &raw.wss, problems),
+    };
+    apart("listen.quic", &listen.quic, "listen.udp", &listen.udp, problems);
+    apart("listen.wss", &listen.wss, "listen.tcp", &listen.tcp, problems);
+    listen
+}
+
+/// Two carriers on one kind of socket need ports of their own.
+fn apart(key: &str, addrs: &[SocketAddr], other: &str, taken: &[SocketAddr], problems: &mut Problems<'_>) {
+    for addr in addrs {
+        if let Some(first) = taken.iter().find(|taken| overlap(**taken, *addr)) {
+            problems.add(key, format!("{addr} overlaps with {first} of {other}"), "give it another port");
+        }
+    }
+}
+
+fn tls(raw: schema::Tls, problems: &mut Problems<'_>) -> Tls {
+    match (raw.certificate, raw.key) {
+        (Some(certificate), Some(key)) => {
+            let certificate = file_path("tls.certificate", Some(certificate), "", problems);
+            Tls { files: Some((certificate, file_path("tls.key", Some(key), "", problems))) }
+        }
+        (None, None) => Tls::default(),
+        (given, _) => {
+            let (key, missing) =
+                if given.is_some() { ("certificate", "key") } else { ("key", "certificate") };
+            let problem = format!("needs `{missing}` beside it");
+            problems.add(&format!("tls.{key}"), problem, "give both, or none");
+            Tls::default()
+        }
+    }
+}
+
+fn proxy(raw: schema::Proxy, problems: &mut Problems<'_>) -> Proxy {
+    let usable = |text: &str| {
+        let host_char = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+        let (host, port) = text.rsplit_once(':')?;
+        let host = !host.is_empty() && host.chars().all(host_char);
+        (host && port.parse::<u16>().is_ok_and(|port| port != 0)).then_some(())
+    };
+    let http =
+        raw.http.map(|text| text.strip_prefix("http://").unwrap_or(&text).trim_end_matches('/').to_owned());
+    if let Some(text) = http.as_deref().filter(|text| usable(text).is_none()) {
+        problems.bad_value("proxy.http", format!("bad proxy `{}`", text.escape_debug()));
+    }
+    Proxy { http }
 }
 
 fn sockets(key: &str, texts: &[String], problems: &mut Problems<'_>) -> Vec<SocketAddr> {
@@ -252,13 +297,7 @@ fn peer_cost(raw: Option<i64>, path: &str, problems: &mut Problems<'_>) -> u16 {
 }
 
 fn peer_uri(text: &str) -> Result<PeerUri, String> {
-    let uri: PeerUri = text.parse().map_err(|error| format!("{error}"))?;
-    // An invitation of a newer node may name more carriers; one that we have is enough.
-    if !uri.via.iter().any(|kind| BUILT.contains(kind)) {
-        let asked: Vec<_> = uri.via.iter().map(|kind| kind.as_str()).collect();
-        return Err(format!("carrier {} is not in this version; add udp or tcp to ?via=", asked.join(", ")));
-    }
-    Ok(uri)
+    text.parse().map_err(|error| format!("{error}"))
 }
 
 fn tun(raw: schema::Tun, problems: &mut Problems<'_>) -> Tun {

@@ -20,6 +20,7 @@ const PATH: &str = "a path in quotes";
 const BOOL: &str = "true or false";
 const LISTEN: &str = "a list of addresses with port, such as [\"0.0.0.0:7463\", \"[::]:7463\"]";
 const ADDRESS: &str = "an address with port, such as \"127.0.0.1:9463\"";
+const PROXY: &str = "a host with port, such as \"proxy.example:3128\"";
 const SWITCH: &str = "\"auto\", \"on\" or \"off\"";
 const TEXT: &str = "a text in quotes";
 const PORTS: &str = "a range of ports, such as \"20000-20999\"";
@@ -36,6 +37,9 @@ pub(super) const KEYS: &[Key] = &[
     key("listen.tcp", LISTEN, Effect::Restart),
     key("listen.quic", LISTEN, Effect::Restart),
     key("listen.wss", LISTEN, Effect::Restart),
+    key("tls.certificate", PATH, Effect::Restart),
+    key("tls.key", PATH, Effect::Restart),
+    key("proxy.http", PROXY, Effect::Restart),
     key("peer.uri", "a peer URI, such as \"sinew://NODEID@host:7463?via=udp,tcp\"", Effect::Live),
     key("peer.cost", "milliseconds from 0 to 2000", Effect::Live),
     key("tun.enabled", BOOL, Effect::Restart),

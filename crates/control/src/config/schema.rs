@@ -12,6 +12,8 @@ pub(super) struct Root {
     pub(super) node: Node,
     pub(super) mesh: Mesh,
     pub(super) listen: Option<Listen>,
+    pub(super) tls: Tls,
+    pub(super) proxy: Proxy,
     pub(super) peer: Vec<Peer>,
     pub(super) tun: Tun,
     pub(super) offload: Offload,
@@ -46,6 +48,19 @@ pub(super) struct Listen {
     pub(super) tcp: Vec<String>,
     pub(super) quic: Vec<String>,
     pub(super) wss: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Tls {
+    pub(super) certificate: Option<String>,
+    pub(super) key: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Proxy {
+    pub(super) http: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

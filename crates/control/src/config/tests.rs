@@ -75,8 +75,15 @@ accept = "listed"
 [listen]
 udp = ["0.0.0.0:7463", "[::]:7463"]
 tcp = ["0.0.0.0:7463"]
-quic = []
-wss = []
+quic = ["0.0.0.0:443"]
+wss = ["0.0.0.0:443", "[::]:443"]
+
+[tls]
+certificate = "/etc/sinew/chain.pem"
+key = "/etc/sinew/tls.key"
+
+[proxy]
+http = "http://proxy.example:3128/"
 
 [[peer]]
 uri = "sinew://ID@host:7463?via=udp,tcp"
@@ -177,7 +184,7 @@ fn a_peer_added_live_obeys_the_rules_of_the_file() {
     assert!(check_peer(&node(1), &uri(2, "h:1"), 5).is_ok());
     for (uri, cost, said) in [
         (uri(1, "h:1"), 0, "this is the node's own key"),
-        (uri(2, "h:1?via=quic"), 0, "carrier quic is not in this version"),
+        (uri(2, "h:1?via=smoke"), 0, "unknown carrier `smoke`"),
         (uri(2, "[fd3f::1]:1"), 0, "fd3f::1 is a mesh address"),
         (uri(2, "h:1"), 3000, "cost 3000 is more than 2000 ms"),
     ] {

@@ -222,9 +222,9 @@ impl Net {
         while let Some(event) = self.nodes[index].poll_event() {
             if let Event::Resolve { peer, host, port } = &event {
                 let addr: SocketAddr = format!("{host}:{port}").parse().expect("a literal address");
-                self.nodes[index].handle_resolved(*peer, &[addr], self.now);
+                self.nodes[index].handle_resolved(*peer, (host, *port), &[addr], self.now);
             }
-            if let Event::Connect { peer, carrier: CarrierKind::Tcp, remote } = event {
+            if let Event::Connect { peer, carrier: CarrierKind::Tcp, remote, .. } = event {
                 self.streams = true;
                 let path = PathAddr { remote, ..stream(0) };
                 self.nodes[index].handle_connected(peer, path, self.now);

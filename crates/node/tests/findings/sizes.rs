@@ -138,7 +138,7 @@ fn a_way_that_carries_less_than_1200_bytes_is_refused_and_people_are_told_why() 
     let peers = net.nodes[0].peers(net.now);
     assert_eq!(peers[0].state, LinkState::Connecting);
     let said = peers[0].last_error.as_deref();
-    assert_eq!(said, Some("10.0.0.2:7463: carries less than 1,200 bytes a packet"));
+    assert_eq!(said, Some("udp/10.0.0.2:7463: carries less than 1,200 bytes a packet"));
 }
 
 #[test]

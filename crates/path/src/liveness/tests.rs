@@ -41,7 +41,7 @@ fn run(
             }
         } else if let Some(i) = answers.iter().position(|&answer| answer == next) {
             answers.remove(i);
-            liveness.on_received(next);
+            liveness.on_answered(next);
         }
         loop {
             match liveness.poll(next) {
@@ -123,7 +123,7 @@ fn an_idle_path_says_hello_about_every_five_seconds_with_jitter() {
         assert_eq!(why, "hello");
         assert_eq!(liveness.poll(due), Action::SendProbe);
         assert_eq!(liveness.poll(due), Action::None);
-        liveness.on_received(due + LAN);
+        liveness.on_answered(due + LAN);
         gaps.push(due.since(last).as_millis());
         last = due;
     }
@@ -180,4 +180,59 @@ fn a_send_reported_late_is_answered_by_what_came_after_it() {
     liveness.on_received(at(50));
     liveness.on_sent(at(40));
     assert_eq!(liveness.poll(at(400)), Action::None);
+}
+
+/// Advances to `until`, with something heard every `heard_ms`; answers that come `answer` later.
+fn one_way(
+    liveness: &mut Liveness,
+    heard_ms: u64,
+    answer: Option<Duration>,
+    until: Instant,
+) -> Option<Instant> {
+    let (mut heard, mut answers) = (at(heard_ms), Vec::new());
+    loop {
+        let timeout = liveness.poll_timeout().map_or(Instant::FAR_FUTURE, |(due, _)| due);
+        let now = answers.iter().copied().fold(timeout.min(heard), Instant::min);
+        if now > until {
+            return None;
+        }
+        if now == heard {
+            liveness.on_received(now);
+            heard += Duration::from_millis(heard_ms);
+        }
+        if answers.contains(&now) {
+            liveness.on_answered(now);
+            answers.retain(|due| *due != now);
+        }
+        loop {
+            match liveness.poll(now) {
+                Action::None => break,
+                Action::SendProbe => answers.extend(answer.map(|answer| now + answer)),
+                Action::Dead => return Some(now),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_path_that_brings_things_and_takes_none_is_dead() {
+    let mut idle = liveness(LAN);
+    let dead = one_way(&mut idle, 100, None, at(60_000)).expect("noticed");
+    // One idle hello, and nine probes 300 ms apart.
+    assert!(dead >= at(4_000 + 2_400) && dead <= at(6_000 + 3_100), "{dead:?}");
+    let mut doubted = liveness(LAN);
+    doubted.on_doubted(at(0));
+    let dead = one_way(&mut doubted, 100, None, at(60_000)).expect("noticed");
+    assert!(dead >= at(500) && dead <= at(700), "{dead:?}");
+}
+
+#[test]
+fn late_answers_are_answers() {
+    for ms in [1, 250, 700] {
+        let mut slow = liveness(LAN);
+        assert_eq!(one_way(&mut slow, 50, Some(Duration::from_millis(ms)), at(120_000)), None, "{ms}");
+    }
+    let mut doubted = liveness(LAN);
+    doubted.on_doubted(at(0));
+    assert_eq!(one_way(&mut doubted, 50, Some(Duration::from_millis(400)), at(30_000)), None);
 }

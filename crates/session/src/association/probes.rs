@@ -142,7 +142,10 @@ impl Association {
     ) -> Result<(), DropReason> {
         let back = self.to(from.target());
         match (Probe::parse(payload)?, from) {
-            (Probe::Challenge { token }, Arrival::Direct(_)) => {
+            (Probe::Challenge { token }, Arrival::Direct(path)) => {
+                if self.paths.current() == Some(*path) {
+                    core.event(Event::Doubted { peer: self.peer, path: *path });
+                }
                 // As long as the challenge: it shows that the path is wide enough both ways (A4).
                 let least = len_on_wire.min(CHALLENGE_SIZE);
                 self.send_probe(&Probe::Response { token }, least, back, core);

@@ -454,8 +454,8 @@ impl Association {
             }
             Arrival::Routed { .. } => self.routed = true,
         }
-        if let (Arrival::Direct(_), Some(addr)) = (from, payload.observed) {
-            core.event(Event::Observed { peer: self.peer, addr });
+        if let (&Arrival::Direct(path), Some(addr)) = (from, payload.observed) {
+            core.event(Event::Observed { peer: self.peer, addr, path });
         }
     }
 

@@ -1,3 +1,5 @@
+use sinew_types::CarrierKind;
+
 use super::*;
 
 fn at(ms: u64) -> Instant {

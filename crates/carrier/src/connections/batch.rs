@@ -1,7 +1,8 @@
 //! Records that arrived together, and the memory they arrive in.
 
-use std::net::SocketAddr;
 use std::ops::Range;
+
+use sinew_types::PathAddr;
 
 /// Bytes read at once: many records per system call, and room for any one.
 pub(crate) const READ_MAX: usize = 256 * 1024;
@@ -11,10 +12,8 @@ const POOL_MAX: usize = 4;
 /// Records of one connection in one buffer, in order, each as it was sent.
 #[derive(Debug)]
 pub struct RecordBatch {
-    /// Number of the connection.
-    pub local: u32,
-    /// The far end.
-    pub remote: SocketAddr,
+    /// The connection.
+    pub path: PathAddr,
     pub(crate) bytes: Vec<u8>,
     pub(crate) ranges: Vec<Range<usize>>,
 }

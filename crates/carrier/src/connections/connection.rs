@@ -1,18 +1,19 @@
-//! One stream: framing, a bounded queue for what the kernel does not take, and no memory while
-//! idle (reading happens in a buffer that all connections share; only a cut record stays here).
+//! One connection. For a stream: framing, a bounded queue for what the kernel does not take, and no
+//! memory while idle (reading happens in a buffer that all connections share; only a cut record
+//! stays here). QUIC frames and queues by itself.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use thiserror::Error;
-use tokio::net::TcpStream;
+use sinew_types::{CarrierKind, PathAddr};
 use tokio::time::Instant;
 
 use super::batch::{Pool, READ_MAX};
+use super::datagrams::Datagrams;
+use super::event::CloseReason;
 use super::stream::Stream;
 use crate::SendError;
 
@@ -28,31 +29,17 @@ const WRITE_BATCH: usize = 64;
 /// Capacity an empty queue may keep.
 const IDLE_CAPACITY: usize = 64 * 1024;
 
-/// Why a connection ended.
-#[derive(Debug, Error)]
-pub enum CloseReason {
-    /// The far end closed it.
-    #[error("closed by the far end")]
-    Ended,
-    /// The system reported an error, while connecting or later.
-    #[error("{0}")]
-    Failed(io::Error),
-    /// Nobody answered in time.
-    #[error("no answer")]
-    ConnectTimeout,
-    /// The far end did not prove who it is in time.
-    #[error("the far end did not prove who it is in time")]
-    Unproven,
-    /// A length of zero, or above what this far end may send.
-    #[error("not a stream of records")]
-    BadFraming,
-}
+pub(crate) type Connecting = Pin<Box<dyn Future<Output = io::Result<Wire>> + Send>>;
 
-type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+/// What a connection moves records on.
+pub(crate) enum Wire {
+    Stream(Stream),
+    Datagrams(Box<Datagrams>),
+}
 
 enum State {
     Connecting(Connecting),
-    Open(Stream),
+    Open(Wire),
 }
 
 /// What came of looking at a connection.
@@ -72,7 +59,7 @@ pub(crate) enum Step {
 }
 
 pub(crate) struct Connection {
-    pub(crate) remote: SocketAddr,
+    pub(crate) path: PathAddr,
     /// Whether it still counts among the half-open.
     pub(crate) accepted: bool,
     pub(crate) deadline: Option<Instant>,
@@ -90,17 +77,17 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn connecting(remote: SocketAddr, future: Connecting, waker: Waker) -> Self {
-        Self::new(remote, State::Connecting(future), waker)
+    pub(crate) fn connecting(path: PathAddr, future: Connecting, waker: Waker) -> Self {
+        Self::new(path, State::Connecting(future), waker)
     }
 
-    pub(crate) fn open(remote: SocketAddr, stream: Stream, waker: Waker) -> Self {
-        Self::new(remote, State::Open(stream), waker)
+    pub(crate) fn open(path: PathAddr, stream: Stream, waker: Waker) -> Self {
+        Self::new(path, State::Open(Wire::Stream(stream)), waker)
     }
 
-    fn new(remote: SocketAddr, state: State, waker: Waker) -> Self {
+    fn new(path: PathAddr, state: State, waker: Waker) -> Self {
         Self {
-            remote,
+            path,
             accepted: false,
             deadline: None,
             state,
@@ -122,7 +109,26 @@ impl Connection {
     }
 
     pub(crate) fn room(&self) -> usize {
-        QUEUE_MAX.saturating_sub(self.output.len())
+        match &self.state {
+            State::Open(Wire::Datagrams(datagrams)) => datagrams.room(),
+            _ => QUEUE_MAX.saturating_sub(self.output.len()),
+        }
+    }
+
+    /// The largest record that passes now; `None` where only the framing sets a limit.
+    pub(crate) fn payload(&self) -> Option<usize> {
+        match &self.state {
+            State::Open(Wire::Datagrams(datagrams)) => Some(datagrams.payload()),
+            _ => None,
+        }
+    }
+
+    /// The same, once after each change.
+    pub(crate) fn take_resized(&mut self) -> Option<usize> {
+        match &mut self.state {
+            State::Open(Wire::Datagrams(datagrams)) => datagrams.take_resized(),
+            _ => None,
+        }
     }
 
     pub(crate) fn has_output(&self) -> bool {
@@ -131,6 +137,9 @@ impl Connection {
 
     /// True once after sending was refused and half of the queue is free again.
     pub(crate) fn take_relief(&mut self) -> bool {
+        if let State::Open(Wire::Datagrams(datagrams)) = &mut self.state {
+            return datagrams.take_relief();
+        }
         let relief = self.starved && self.output.len() <= QUEUE_MAX / 2;
         self.starved &= !relief;
         relief
@@ -140,6 +149,14 @@ impl Connection {
     pub(crate) fn send(&mut self, bytes: &[u8], segment: usize) -> io::Result<Result<(), SendError>> {
         if segment.min(bytes.len()) > usize::from(u16::MAX) {
             return Ok(Err(SendError::TooBig { sent: 0 }));
+        }
+        match &mut self.state {
+            State::Open(Wire::Datagrams(datagrams)) => return datagrams.send(bytes, segment),
+            // Its queue is QUIC's own, and not there yet.
+            State::Connecting(_) if self.path.carrier == CarrierKind::Quic => {
+                return Ok(Err(SendError::WouldBlock { sent: 0 }));
+            }
+            _ => {}
         }
         let mut sent = 0;
         for group in bytes.chunks(segment.saturating_mul(WRITE_BATCH)) {
@@ -162,7 +179,7 @@ impl Connection {
     /// Hands up to [`WRITE_BATCH`] records to the kernel in one call, with the rest of a record it
     /// took in part queued. Returns how many bytes of `group` are dealt with.
     fn write_through(&mut self, group: &[u8], segment: usize) -> io::Result<usize> {
-        let State::Open(stream) = &self.state else { return Ok(0) };
+        let State::Open(Wire::Stream(stream)) = &mut self.state else { return Ok(0) };
         let mut prefixes = [[0; PREFIX]; WRITE_BATCH];
         for (slot, record) in prefixes.iter_mut().zip(group.chunks(segment)) {
             *slot = prefix(record);
@@ -201,12 +218,15 @@ impl Connection {
         if let State::Connecting(future) = &mut self.state {
             return match future.as_mut().poll(&mut cx) {
                 Poll::Pending => Step::Idle,
-                Poll::Ready(Ok(stream)) => {
-                    self.state = State::Open(Stream::tcp(stream));
+                Poll::Ready(Ok(wire)) => {
+                    self.begin(wire);
                     Step::Connected
                 }
                 Poll::Ready(Err(error)) => Step::Closed(CloseReason::Failed(error)),
             };
+        }
+        if let State::Open(Wire::Datagrams(datagrams)) = &mut self.state {
+            return datagrams.drive(&mut cx, pool);
         }
         match self.flush(&mut cx).and_then(|()| self.read(&mut cx, pool)) {
             Ok(step) => step,
@@ -214,8 +234,15 @@ impl Connection {
         }
     }
 
+    fn begin(&mut self, mut wire: Wire) {
+        if let Wire::Stream(stream) = &mut wire {
+            stream.set_waker(&self.waker);
+        }
+        self.state = State::Open(wire);
+    }
+
     fn flush(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let State::Open(stream) = &self.state else { return Ok(()) };
+        let State::Open(Wire::Stream(stream)) = &mut self.state else { return Ok(()) };
         while !self.output.is_empty() {
             let Poll::Ready(ready) = stream.poll_write_ready(cx) else { return Ok(()) };
             ready?;
@@ -229,11 +256,11 @@ impl Connection {
         if self.output.capacity() > IDLE_CAPACITY {
             self.output = VecDeque::new();
         }
-        Ok(())
+        stream.flush(cx)
     }
 
     fn read(&mut self, cx: &mut Context<'_>, pool: &mut Pool) -> io::Result<Step> {
-        let State::Open(stream) = &self.state else { return Ok(Step::Idle) };
+        let State::Open(Wire::Stream(stream)) = &mut self.state else { return Ok(Step::Idle) };
         match stream.poll_read_ready(cx) {
             Poll::Pending => return Ok(Step::Idle),
             Poll::Ready(ready) => ready?,

@@ -1,4 +1,5 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::*;
 
@@ -16,32 +17,32 @@ fn framed(records: &[&[u8]]) -> Vec<u8> {
 }
 
 /// A carrier listening on the loopback, and where.
-fn listening(limits: TcpLimits) -> (TcpCarrier, SocketAddr) {
-    let mut carrier = TcpCarrier::new(limits);
+fn listening(limits: ConnectionLimits) -> (Connections, SocketAddr) {
+    let mut carrier = Connections::new(limits);
     let addr = carrier.listen("127.0.0.1:0".parse().unwrap()).unwrap();
     (carrier, addr)
 }
 
-async fn accepted(carrier: &mut TcpCarrier) -> u32 {
+async fn accepted(carrier: &mut Connections) -> u32 {
     match carrier.next().await {
-        TcpEvent::Accepted { local, .. } => local,
+        ConnectionEvent::Accepted { path } => path.local,
         other => panic!("{other:?}"),
     }
 }
 
-async fn closed(carrier: &mut TcpCarrier) -> (u32, CloseReason) {
+async fn closed(carrier: &mut Connections) -> (u32, CloseReason) {
     match carrier.next().await {
-        TcpEvent::Closed { local, reason, .. } => (local, reason),
+        ConnectionEvent::Closed { path, reason } => (path.local, reason),
         other => panic!("{other:?}"),
     }
 }
 
 /// Records until `count` bytes have come; the number of batches comes along.
-async fn collect(carrier: &mut TcpCarrier, count: usize) -> Vec<Vec<u8>> {
+async fn collect(carrier: &mut Connections, count: usize) -> Vec<Vec<u8>> {
     let mut records: Vec<Vec<u8>> = Vec::new();
     while records.iter().map(Vec::len).sum::<usize>() < count {
         match carrier.next().await {
-            TcpEvent::Records(mut batch) => {
+            ConnectionEvent::Records(mut batch) => {
                 assert_eq!(batch.iter_mut().count(), batch.len());
                 records.extend(batch.iter_mut().map(|record| record.to_vec()));
                 carrier.recycle(batch);
@@ -53,12 +54,14 @@ async fn collect(carrier: &mut TcpCarrier, count: usize) -> Vec<Vec<u8>> {
 }
 
 /// Both ends of one connection over the loopback, proved.
-async fn connected() -> (TcpCarrier, u32, TcpCarrier, u32) {
-    let (mut b, addr) = listening(TcpLimits::default());
-    let mut a = TcpCarrier::default();
-    let at_a = a.connect(addr);
+async fn connected() -> (Connections, u32, Connections, u32) {
+    let (mut b, addr) = listening(ConnectionLimits::default());
+    let mut a = Connections::default();
+    let at_a = a.connect(Dial::new(CarrierKind::Tcp, addr));
     let (event, at_b) = tokio::join!(a.next(), accepted(&mut b));
-    assert!(matches!(event, TcpEvent::Connected { local, remote } if (local, remote) == (at_a, addr)));
+    assert!(
+        matches!(event, ConnectionEvent::Connected { path } if (path.local, path.remote) == (at_a, addr))
+    );
     a.authenticated(at_a);
     b.authenticated(at_b);
     (a, at_a, b, at_b)
@@ -82,11 +85,11 @@ fn records_cross_in_both_directions_with_their_borders() {
 #[test]
 fn the_double_needs_no_network() {
     run(async || {
-        let (mut a, mut b) = (TcpCarrier::default(), TcpCarrier::default());
+        let (mut a, mut b) = (Connections::default(), Connections::default());
         let (here, there) = ("10.0.0.1:1".parse().unwrap(), "10.0.0.2:2".parse().unwrap());
-        let (at_a, _) = TcpCarrier::pair(&mut a, &mut b, here, there).unwrap();
-        assert!(matches!(a.next().await, TcpEvent::Connected { remote, .. } if remote == there));
-        assert!(matches!(b.next().await, TcpEvent::Accepted { remote, .. } if remote == here));
+        let (at_a, _) = Connections::pair(&mut a, &mut b, here, there).unwrap();
+        assert!(matches!(a.next().await, ConnectionEvent::Connected { path } if path.remote == there));
+        assert!(matches!(b.next().await, ConnectionEvent::Accepted { path } if path.remote == here));
         a.try_send(at_a, b"hello there", 6).unwrap();
         assert_eq!(collect(&mut b, 11).await, [b"hello ".to_vec(), b"there".to_vec()]);
         drop(a);
@@ -97,7 +100,7 @@ fn the_double_needs_no_network() {
 #[test]
 fn records_written_byte_by_byte_arrive_whole() {
     run(async || {
-        let (mut carrier, addr) = listening(TcpLimits::default());
+        let (mut carrier, addr) = listening(ConnectionLimits::default());
         let mut stream = TcpStream::connect(addr).await.unwrap();
         stream.set_nodelay(true).unwrap();
         accepted(&mut carrier).await;
@@ -116,12 +119,12 @@ fn records_written_byte_by_byte_arrive_whole() {
 #[test]
 fn many_records_in_one_write_arrive_in_one_batch() {
     run(async || {
-        let (mut carrier, addr) = listening(TcpLimits::default());
+        let (mut carrier, addr) = listening(ConnectionLimits::default());
         let mut stream = TcpStream::connect(addr).await.unwrap();
         accepted(&mut carrier).await;
         stream.write_all(&framed(&[b"one", b"two", b"three"])).await.unwrap();
         match carrier.next().await {
-            TcpEvent::Records(mut batch) => {
+            ConnectionEvent::Records(mut batch) => {
                 let (bytes, ranges) = batch.parts_mut();
                 let records: Vec<_> = ranges.iter().map(|range| &bytes[range.clone()]).collect();
                 assert_eq!(records, [&b"one"[..], b"two", b"three"]);
@@ -143,7 +146,7 @@ fn a_stranger_may_not_send_long_records_and_nobody_empty_ones() {
             (true, u16::MAX, true),
             (true, 0, false),
         ] {
-            let (mut carrier, addr) = listening(TcpLimits::default());
+            let (mut carrier, addr) = listening(ConnectionLimits::default());
             let mut stream = TcpStream::connect(addr).await.unwrap();
             let local = accepted(&mut carrier).await;
             if proved {
@@ -156,10 +159,10 @@ fn a_stranger_may_not_send_long_records_and_nobody_empty_ones() {
             };
             let ((), event) = tokio::join!(result, carrier.next());
             match event {
-                TcpEvent::Records(mut batch) => {
+                ConnectionEvent::Records(mut batch) => {
                     assert!(good && batch.iter_mut().eq([&record[..]]), "{prefix}")
                 }
-                TcpEvent::Closed { reason: CloseReason::BadFraming, .. } => {
+                ConnectionEvent::Closed { reason: CloseReason::BadFraming, .. } => {
                     assert!(!good, "{prefix}");
                     assert_eq!(carrier.stats().bad_framing, 1);
                     assert_eq!(carrier.counts(), (0, 0));
@@ -173,13 +176,13 @@ fn a_stranger_may_not_send_long_records_and_nobody_empty_ones() {
 #[test]
 fn a_long_record_close_behind_a_good_one_waits_until_the_far_end_is_proven() {
     run(async || {
-        let (mut carrier, addr) = listening(TcpLimits::default());
+        let (mut carrier, addr) = listening(ConnectionLimits::default());
         let mut stream = TcpStream::connect(addr).await.unwrap();
         let local = accepted(&mut carrier).await;
         let long = pattern(60_000);
         stream.write_all(&framed(&[b"hello", &long])).await.unwrap();
         match carrier.next().await {
-            TcpEvent::Records(mut batch) => {
+            ConnectionEvent::Records(mut batch) => {
                 assert!(batch.iter_mut().eq([b"hello"]));
                 carrier.recycle(batch);
             }
@@ -192,7 +195,7 @@ fn a_long_record_close_behind_a_good_one_waits_until_the_far_end_is_proven() {
         }
         carrier.authenticated(local);
         match carrier.next().await {
-            TcpEvent::Records(mut batch) => assert!(batch.iter_mut().eq([&long[..]])),
+            ConnectionEvent::Records(mut batch) => assert!(batch.iter_mut().eq([&long[..]])),
             other => panic!("{other:?}"),
         }
     });
@@ -216,7 +219,7 @@ fn a_slow_reader_makes_sending_fail_and_later_succeed_without_loss() {
         assert!(a.room(at_a) < record.len() + 2);
         let relief = async {
             match a.next().await {
-                TcpEvent::Writable { local } => assert_eq!(local, at_a),
+                ConnectionEvent::Writable { path } => assert_eq!(path.local, at_a),
                 other => panic!("{other:?}"),
             }
         };
@@ -241,7 +244,7 @@ fn what_did_not_fit_is_named_exactly() {
             other => panic!("{other:?}"),
         };
         assert!(sent > 0 && sent % 1000 == 0, "{sent}");
-        let drain = async { while !matches!(a.next().await, TcpEvent::Writable { .. }) {} };
+        let drain = async { while !matches!(a.next().await, ConnectionEvent::Writable { .. }) {} };
         let (records, ()) = tokio::join!(collect(&mut b, sent), drain);
         assert_eq!(records.concat(), bytes[..sent]);
     });
@@ -260,7 +263,7 @@ fn records_too_long_for_the_frame_are_refused_before_anything_is_sent() {
 #[test]
 fn strangers_are_bounded_per_source_until_they_prove_themselves() {
     run(async || {
-        let limits = TcpLimits { half_open_per_source: 2, ..TcpLimits::default() };
+        let limits = ConnectionLimits { half_open_per_source: 2, ..ConnectionLimits::default() };
         let (mut carrier, addr) = listening(limits);
         let _first = TcpStream::connect(addr).await.unwrap();
         let _second = TcpStream::connect(addr).await.unwrap();
@@ -286,7 +289,7 @@ fn strangers_are_bounded_per_source_until_they_prove_themselves() {
 #[test]
 fn strangers_are_bounded_in_all() {
     run(async || {
-        let (mut carrier, addr) = listening(TcpLimits { half_open: 1, ..TcpLimits::default() });
+        let (mut carrier, addr) = listening(ConnectionLimits { half_open: 1, ..ConnectionLimits::default() });
         let _first = TcpStream::connect(addr).await.unwrap();
         accepted(&mut carrier).await;
         let mut second = TcpStream::connect(addr).await.unwrap();
@@ -302,7 +305,7 @@ fn strangers_are_bounded_in_all() {
 fn a_connection_that_proves_nothing_in_time_is_closed_and_a_proved_one_is_not() {
     run(async || {
         let short = Duration::from_millis(300);
-        let limits = TcpLimits { accepted_within: short, ..TcpLimits::default() };
+        let limits = ConnectionLimits { accepted_within: short, ..ConnectionLimits::default() };
         let (mut carrier, addr) = listening(limits);
         let _silent = TcpStream::connect(addr).await.unwrap();
         let silent = accepted(&mut carrier).await;
@@ -320,7 +323,8 @@ fn a_connection_that_proves_nothing_in_time_is_closed_and_a_proved_one_is_not() 
 #[test]
 fn talking_without_proof_does_not_lengthen_the_time() {
     run(async || {
-        let limits = TcpLimits { accepted_within: Duration::from_millis(30), ..TcpLimits::default() };
+        let limits =
+            ConnectionLimits { accepted_within: Duration::from_millis(30), ..ConnectionLimits::default() };
         let (mut carrier, addr) = listening(limits);
         let mut stream = TcpStream::connect(addr).await.unwrap();
         accepted(&mut carrier).await;
@@ -332,8 +336,8 @@ fn talking_without_proof_does_not_lengthen_the_time() {
         let end = async {
             loop {
                 match carrier.next().await {
-                    TcpEvent::Records(batch) => carrier.recycle(batch),
-                    TcpEvent::Closed { reason, .. } => break reason,
+                    ConnectionEvent::Records(batch) => carrier.recycle(batch),
+                    ConnectionEvent::Closed { reason, .. } => break reason,
                     other => panic!("{other:?}"),
                 }
             }
@@ -346,9 +350,9 @@ fn talking_without_proof_does_not_lengthen_the_time() {
 #[test]
 fn connecting_to_a_closed_port_reports_the_number_that_connect_gave() {
     run(async || {
-        let addr = listening(TcpLimits::default()).1;
-        let mut carrier = TcpCarrier::default();
-        let local = carrier.connect(addr);
+        let addr = listening(ConnectionLimits::default()).1;
+        let mut carrier = Connections::default();
+        let local = carrier.connect(Dial::new(CarrierKind::Tcp, addr));
         carrier.try_send(local, b"waits in vain", 13).unwrap();
         let (closed, reason) = closed(&mut carrier).await;
         assert_eq!(closed, local);
@@ -359,12 +363,12 @@ fn connecting_to_a_closed_port_reports_the_number_that_connect_gave() {
 #[test]
 fn records_sent_while_connecting_go_out_first_and_in_order() {
     run(async || {
-        let (mut b, addr) = listening(TcpLimits::default());
-        let mut a = TcpCarrier::default();
-        let local = a.connect(addr);
+        let (mut b, addr) = listening(ConnectionLimits::default());
+        let mut a = Connections::default();
+        let local = a.connect(Dial::new(CarrierKind::Tcp, addr));
         a.try_send(local, b"one", 3).unwrap();
         let (event, _) = tokio::join!(a.next(), accepted(&mut b));
-        assert!(matches!(event, TcpEvent::Connected { .. }));
+        assert!(matches!(event, ConnectionEvent::Connected { .. }));
         a.try_send(local, b"two", 3).unwrap();
         let records = tokio::select! {
             event = a.next() => panic!("{event:?}"),
@@ -386,7 +390,7 @@ fn next_may_be_cancelled_at_any_point_without_losing_a_record() {
                 biased;
                 () = tokio::task::yield_now() => {}
                 event = b.next() => match event {
-                    TcpEvent::Records(mut batch) => {
+                    ConnectionEvent::Records(mut batch) => {
                         got.extend(batch.iter_mut().flat_map(|r| r.to_vec()));
                         b.recycle(batch);
                     }
@@ -406,7 +410,7 @@ fn next_may_be_cancelled_at_any_point_without_losing_a_record() {
 #[test]
 fn a_busy_connection_does_not_starve_another() {
     run(async || {
-        let (mut carrier, addr) = listening(TcpLimits::default());
+        let (mut carrier, addr) = listening(ConnectionLimits::default());
         let mut busy = TcpStream::connect(addr).await.unwrap();
         let mut quiet = TcpStream::connect(addr).await.unwrap();
         let locals = [accepted(&mut carrier).await, accepted(&mut carrier).await];
@@ -419,8 +423,8 @@ fn a_busy_connection_does_not_starve_another() {
         let serve = async {
             quiet.write_all(&framed(&[b"me too"])).await.unwrap();
             for _ in 0..200 {
-                if let TcpEvent::Records(batch) = carrier.next().await {
-                    if batch.local == locals[1] {
+                if let ConnectionEvent::Records(batch) = carrier.next().await {
+                    if batch.path.local == locals[1] {
                         return;
                     }
                     carrier.recycle(batch);
@@ -435,10 +439,12 @@ fn a_busy_connection_does_not_starve_another() {
 #[test]
 fn a_port_in_use_is_reported_and_freed_with_its_carrier() {
     run(async || {
-        let (carrier, addr) = listening(TcpLimits::default());
-        let error = TcpCarrier::default().listen(addr).unwrap_err();
+        let (carrier, addr) = listening(ConnectionLimits::default());
+        let error = Connections::default().listen(addr).unwrap_err();
         assert!(matches!(error, CarrierError::InUse { carrier: "tcp", .. }), "{error}");
         drop(carrier);
-        TcpCarrier::default().listen(addr).unwrap();
+        Connections::default().listen(addr).unwrap();
     });
 }
+
+mod disguised;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::TcpLimits;
+use super::ConnectionLimits;
 
 /// Accepted connections that have proved nothing yet.
 #[derive(Default)]
@@ -14,7 +14,7 @@ pub(crate) struct HalfOpen {
 
 impl HalfOpen {
     /// Counts one more from `ip`; false, and nothing counted, if a limit forbids it (protocol B 37).
-    pub(crate) fn enter(&mut self, ip: IpAddr, limits: &TcpLimits) -> bool {
+    pub(crate) fn enter(&mut self, ip: IpAddr, limits: &ConnectionLimits) -> bool {
         let source = source(ip);
         let count = self.sources.get(&source).copied().unwrap_or(0);
         if self.total >= limits.half_open || count >= limits.half_open_per_source {
@@ -55,7 +55,8 @@ mod tests {
 
     #[test]
     fn a_source_is_an_ipv4_address_or_an_ipv6_prefix() {
-        let limits = TcpLimits { half_open: 5, half_open_per_source: 2, ..TcpLimits::default() };
+        let limits =
+            ConnectionLimits { half_open: 5, half_open_per_source: 2, ..ConnectionLimits::default() };
         let mut half_open = HalfOpen::default();
         let mut enter = |text: &str| half_open.enter(text.parse().unwrap(), &limits);
         assert!(enter("2001:db8::1") && enter("2001:db8::2:0:0:1"));

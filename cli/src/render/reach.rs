@@ -1,0 +1,126 @@
+//! `why`, `netcheck` and `doctor` for people.
+
+use sinew_control::api::{Candidate, FamilyCheck, Netcheck, Why};
+use sinew_control::doctor::Diagnosis;
+
+use super::table::{
+    Column::{Number, Text},
+    draw,
+};
+use super::units::{age, maybe_age, printable, rtt, short};
+
+fn word(text: Option<&String>) -> String {
+    text.map_or_else(|| "-".to_owned(), |text| printable(text))
+}
+
+fn passes(answer: Option<bool>) -> &'static str {
+    match answer {
+        Some(true) => "yes",
+        Some(false) => "no answer",
+        None => "not tried",
+    }
+}
+
+pub(crate) fn why(why: &Why, wide: bool) -> String {
+    let node = if wide { why.node_id.clone() } else { short(&why.node_id) };
+    let name = why.name.as_ref().map(|name| format!(" ({})", printable(name))).unwrap_or_default();
+    let path = why.path.as_ref().map_or_else(
+        || if why.reachable { "this node".to_owned() } else { "unreachable".to_owned() },
+        |path| printable(path),
+    );
+    let mut text = format!("{node}{name}: {path}\n");
+    for reason in &why.reasons {
+        text.push_str(&format!("  {} [{}]\n", printable(&reason.text), printable(&reason.code)));
+        if !reason.fix.is_empty() {
+            text.push_str(&format!("    {}\n", printable(&reason.fix)));
+        }
+    }
+    if let Some(next) = why.next_try_ms {
+        text.push_str(&format!("  next try in {}\n", age(next)));
+    }
+    if !why.candidates.is_empty() {
+        text.push('\n');
+        text.push_str(&candidates(&why.candidates));
+    }
+    text
+}
+
+fn candidates(candidates: &[Candidate]) -> String {
+    let columns = [
+        Text("CARRIER"),
+        Text("ENDPOINT"),
+        Text("ADDRESS"),
+        Text("STATE"),
+        Number("RTT"),
+        Number("LAST TRY"),
+        Text("ANSWER"),
+    ];
+    draw(
+        &columns,
+        candidates.iter().map(|known| {
+            vec![
+                word(known.carrier.as_ref()),
+                word(known.endpoint.as_ref()),
+                word(known.remote.as_ref()),
+                known.state.as_str().to_owned(),
+                rtt(known.rtt_ms),
+                maybe_age(known.last_try_ms),
+                word(known.answer.as_ref()),
+            ]
+        }),
+    )
+}
+
+pub(crate) fn netcheck(check: &Netcheck) -> String {
+    let columns = [
+        Text("CARRIER"),
+        Text("LISTENING"),
+        Text("PASSES"),
+        Number("LINKS"),
+        Number("WORKED"),
+        Number("FAILED"),
+    ];
+    let mut text = draw(
+        &columns,
+        check.carriers.iter().map(|carrier| {
+            vec![
+                carrier.carrier.clone(),
+                if carrier.listening { "yes" } else { "no" }.to_owned(),
+                passes(carrier.passes).to_owned(),
+                carrier.links.to_string(),
+                carrier.worked.to_string(),
+                carrier.failed.to_string(),
+            ]
+        }),
+    );
+    let family = |name: &str, family: &FamilyCheck| {
+        let addresses =
+            if family.addresses.is_empty() { "none".to_owned() } else { family.addresses.join(", ") };
+        format!("{name:<10}{addresses}; links {}, passes: {}\n", family.links, passes(family.passes))
+    };
+    text.push('\n');
+    text.push_str(&family("ipv4", &check.ipv4));
+    text.push_str(&family("ipv6", &check.ipv6));
+    text.push_str(&format!("{:<10}{} [{}]\n", "nat", printable(&check.nat_text), check.nat.as_str()));
+    for seen in &check.reflected {
+        let (carrier, node) = (printable(&seen.carrier), short(&seen.node_id));
+        text.push_str(&format!("{:<10}{carrier}/{} by {node}\n", "seen as", printable(&seen.address)));
+    }
+    text
+}
+
+pub(crate) fn diagnosis(diagnosis: &Diagnosis) -> String {
+    if diagnosis.findings.is_empty() {
+        return "nothing is wrong that shows from here\n".to_owned();
+    }
+    let mut text = String::new();
+    for finding in &diagnosis.findings {
+        let (severity, code) = (finding.severity.as_str(), printable(&finding.code));
+        text.push_str(&format!("{severity}: {} [{code}]\n", printable(&finding.text)));
+        text.push_str(&format!("  cause:  {}\n", printable(&finding.cause)));
+        if !finding.fix.is_empty() {
+            text.push_str(&format!("  remedy: {}\n", printable(&finding.fix)));
+        }
+    }
+    text
+}
