@@ -35,7 +35,7 @@ pub use policy::{
 pub use probe::{PingProbe, PingRequest, PingSummary, Trace, TraceHop, TraceRequest};
 pub use routes::{Route, RouteAnswer, RouteOrigin, RouteQuery, Routes, RoutesShow};
 pub use sessions::{DropCount, Drops, Session, Sessions};
-pub use status::{Health, Key, Listener, Offload, Severity, Status};
+pub use status::{Health, Key, Listener, Offload, Reach, Severity, Status};
 
 pub use workloads::{
     ATTACH_MESSAGE_MAX, AttachAnswer, AttachNetwork, AttachRequest, AttachedBy, AttachedInterface, Detach,

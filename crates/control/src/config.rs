@@ -35,6 +35,8 @@ pub struct Config {
     pub mesh: Mesh,
     /// Where to listen.
     pub listen: Listen,
+    /// Which paths are looked for.
+    pub reach: Reach,
     /// Whom to connect to. One node may appear with several endpoints.
     pub peers: Vec<Peer>,
     /// The local interface.
@@ -95,6 +97,13 @@ pub struct Listen {
     pub udp: Vec<SocketAddr>,
     /// TCP sockets.
     pub tcp: Vec<SocketAddr>,
+}
+
+/// `[reach]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// Whether direct paths to nodes behind relays are looked for; they tell the other our addresses.
+    pub direct: bool,
 }
 
 /// One `[[peer]]`.

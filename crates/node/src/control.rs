@@ -234,13 +234,14 @@ impl Node {
             E::MtuAck { peer, id, size: _ } => self.on_mtu_ack(peer, id, now),
             E::AttemptFailed { peer, target, reason } => self.on_attempt_failed(peer, target, reason, now),
             E::DuplicateIdentity { node, .. } => self.emit(Event::DuplicateIdentity { node }),
-            E::Observed { .. } => {}
+            E::Observed { peer, path, addr } => self.on_observed(peer, path, addr, now),
         }
     }
 
     /// A direct path that is still being tried carries no data yet: then what waits goes out with
     /// [`Node::take_path`].
     pub(crate) fn on_session_up(&mut self, peer: NodeId, now: Instant) {
+        self.watch_pair(peer, now);
         self.start_search(peer, now);
         if self.is_reachable(&peer) {
             self.release_held(&peer.address(), now);
@@ -283,6 +284,7 @@ impl Node {
         self.asked.remove(&peer);
         self.dialler.note_error(&peer, reason);
         self.sync_link(peer, now);
+        self.forget_pair(&peer);
         self.overlay_peer_down(peer, now);
     }
 

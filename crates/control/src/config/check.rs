@@ -8,7 +8,8 @@ use sinew_types::{CarrierKind, Class, MeshAddr, NodeId, PeerUri};
 use super::diagnose::{ConfigError, Problems};
 use super::schema::{self, WordOrList, WordOrNumber};
 use super::{
-    Accept, Config, ConfigFile, Control, Dns, Inbound, Listen, Mesh, Mtu, Node, Offload, Peer, Switch, Tun,
+    Accept, Config, ConfigFile, Control, Dns, Inbound, Listen, Mesh, Mtu, Node, Offload, Peer, Reach, Switch,
+    Tun,
 };
 use crate::DEFAULT_SOCKET;
 
@@ -43,6 +44,7 @@ pub(super) fn config(path: &Path, text: &str) -> Result<Config, ConfigError> {
         node: node(root.node, &mut problems),
         mesh: mesh(root.mesh, &mut problems),
         listen: listen(root.listen, &mut problems),
+        reach: Reach { direct: root.reach.direct.unwrap_or(true) },
         peers: peers(&root.peer, &mut problems),
         tun: tun(root.tun, &mut problems),
         offload: offload(root.offload, &mut problems),

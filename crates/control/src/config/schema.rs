@@ -12,6 +12,7 @@ pub(super) struct Root {
     pub(super) node: Node,
     pub(super) mesh: Mesh,
     pub(super) listen: Option<Listen>,
+    pub(super) reach: Reach,
     pub(super) peer: Vec<Peer>,
     pub(super) tun: Tun,
     pub(super) offload: Offload,
@@ -46,6 +47,12 @@ pub(super) struct Listen {
     pub(super) tcp: Vec<String>,
     pub(super) quic: Vec<String>,
     pub(super) wss: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Reach {
+    pub(super) direct: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
