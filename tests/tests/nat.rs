@@ -247,9 +247,13 @@ fn a_path_that_dies_falls_back_to_relays_and_a_node_may_forbid_it() {
         lab.wait_mesh()?;
         talk(lab, DIRECT)?.context("no direct path")?;
         // Between the two homes nothing passes any more; both still reach the relays.
-        let drop = "table ip cut { chain c { type filter hook forward priority -10; \
-                    ip saddr 198.51.100.0/24 ip daddr 198.51.101.0/24 drop; \
-                    ip saddr 198.51.101.0/24 ip daddr 198.51.100.0/24 drop; } }";
+        let drop = "table ip cut {
+            chain c {
+              type filter hook forward priority -10
+              ip saddr 198.51.100.0/24 ip daddr 198.51.101.0/24 drop
+              ip saddr 198.51.101.0/24 ip daddr 198.51.100.0/24 drop
+            }
+        }";
         lab.ns("wan").run(&["nft", drop])?;
         let target = lab.address("b")?;
         let pings = ["-6", "-c20", "-i0.1", "-W1", &target];
