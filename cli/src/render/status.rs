@@ -1,6 +1,6 @@
 //! `status` as one screen.
 
-use sinew_control::api::{Offload, Status};
+use sinew_control::api::{Offload, Reach, Status};
 
 use super::units::{age, printable};
 
@@ -25,6 +25,7 @@ pub(crate) fn status(status: &Status) -> String {
         ("interface", interface),
         ("offload", offload(&status.offload)),
         ("listening", if listeners.is_empty() { "-".to_owned() } else { listeners.join(", ") }),
+        ("seen at", seen_at(&status.reach)),
         ("peers", format!("{} of {} up", status.peers_up, status.peers_total)),
         ("routes", status.routes.to_string()),
         ("sessions", status.sessions.to_string()),
@@ -43,6 +44,19 @@ pub(crate) fn status(status: &Status) -> String {
         }
     }
     text
+}
+
+/// Where others see the node; on a public address that is where it is.
+fn seen_at(reach: &Reach) -> String {
+    let mapping = [("IPv4", &reach.mapping_ipv4), ("IPv6", &reach.mapping_ipv6)];
+    let told = mapping.iter().filter(|(_, mapping)| !["none", "unknown", ""].contains(&mapping.as_str()));
+    let told: Vec<_> = told.map(|(family, mapping)| format!("{family} mapping {mapping}")).collect();
+    let addresses = reach.reflexive.join(", ");
+    match (addresses.is_empty(), told.is_empty()) {
+        (true, _) => "-".to_owned(),
+        (false, true) => addresses,
+        (false, false) => format!("{addresses}; {}", told.join(", ")),
+    }
 }
 
 fn offload(offload: &Offload) -> String {

@@ -41,7 +41,7 @@ pub use reach::{
 };
 pub use routes::{Route, RouteAnswer, RouteOrigin, RouteQuery, Routes, RoutesShow};
 pub use sessions::{DropCount, Drops, Session, Sessions};
-pub use status::{Health, Key, Listener, Offload, Severity, Status};
+pub use status::{Health, Key, Listener, Offload, Reach, Severity, Status};
 
 pub use workloads::{
     ATTACH_MESSAGE_MAX, AttachAnswer, AttachNetwork, AttachRequest, AttachService, AttachedBy,

@@ -39,6 +39,8 @@ pub struct Config {
     pub tls: Tls,
     /// How to get out.
     pub proxy: Proxy,
+    /// Which paths are looked for.
+    pub reach: Reach,
     /// Whom to connect to. One node may appear with several endpoints.
     pub peers: Vec<Peer>,
     /// The local interface.
@@ -117,6 +119,13 @@ pub struct Tls {
 pub struct Proxy {
     /// Host and port of an HTTP proxy that WebSockets go through.
     pub http: Option<String>,
+}
+
+/// `[reach]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// Whether direct paths to nodes behind relays are looked for; they tell the other our addresses.
+    pub direct: bool,
 }
 
 /// One `[[peer]]`.

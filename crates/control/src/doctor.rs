@@ -156,6 +156,7 @@ mod tests {
             mtu: None,
             offload: Offload::default(),
             listeners: vec![listener],
+            reach: crate::api::Reach::default(),
             health: Vec::new(),
         }
     }

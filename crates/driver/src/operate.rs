@@ -139,6 +139,7 @@ impl Operations {
             mtu: self.tun.as_ref().map(|&(_, mtu)| u32::from(mtu)),
             offload: self.offload.to_api(),
             listeners: self.listeners.clone(),
+            reach: view::reach(node),
             health: self.health(node, now),
         }
     }
@@ -305,6 +306,7 @@ impl Operations {
             node.add_peer(peer_config(added), now);
         }
         node.set_inbound(setup::inbound(&new.tun.inbound));
+        node.set_direct(new.reach.direct, now);
     }
 }
 

@@ -15,7 +15,9 @@ use sinew_control::api::{Key, Listener, attach_socket};
 use sinew_control::config::{self, ConfigFile, Inbound, Mtu, Switch};
 use sinew_control::secrets::Secret;
 use sinew_helper::{Connection, Helper};
-use sinew_node::{self as node, Accept, Config, InboundPolicy, Node, Offloads, Ports, Rule, Service};
+use sinew_node::{
+    self as node, Accept, Config, Endpoints, InboundPolicy, Node, Offloads, Ports, Rule, Service,
+};
 use sinew_platform::net::{InterfaceAddress, Net};
 use sinew_platform::privilege::{self, Capability};
 use sinew_platform::{clock, socket};
@@ -101,6 +103,7 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     let mtu = tun.as_ref().map(|&(_, mtu)| mtu);
     let settings = node_config(config, identity, secret, &udp, mtu, offloads);
     let mut node = Node::new(settings, seed()?, clock::boottime());
+    node.set_endpoints(endpoints(&udp).await);
     let summary = tun.as_ref().map(|(device, mtu)| (device.name().to_owned(), *mtu));
     let listeners = listeners(&udp, &bound).await;
     node.set_own_endpoints(own_endpoints(&listeners));
@@ -263,6 +266,7 @@ fn node_config(
             .iter()
             .map(|socket| node::UdpSocket { local: socket.local(), ipv6: socket.local_addr().is_ipv6() })
             .collect(),
+        direct: config.reach.direct,
         max_routes: MAX_ROUTES,
         unix: clock::unix(),
     }
@@ -286,19 +290,38 @@ pub(crate) fn inbound(inbound: &Inbound) -> InboundPolicy {
     }
 }
 
-/// What this node listens on, with the addresses others may dial.
-async fn listeners(udp: &[UdpCarrier], connections: &[(CarrierKind, SocketAddr)]) -> Vec<Listener> {
-    let own = match Net::new() {
+/// Where others may reach this node's UDP sockets, as far as its interfaces say.
+async fn endpoints(udp: &[UdpCarrier]) -> Endpoints {
+    let own = underlay_addresses().await;
+    let mut local = Vec::new();
+    for bound in udp.iter().map(UdpCarrier::local_addr) {
+        for own in own.iter().filter(|own| own.address.is_ipv6() == bound.is_ipv6()) {
+            if bound.ip().is_unspecified() || bound.ip() == own.address {
+                local.push((SocketAddr::new(own.address, bound.port()), own.prefix));
+            }
+        }
+    }
+    Endpoints { local, mapped: Vec::new() }
+}
+
+/// Addresses of this host that others could dial.
+async fn underlay_addresses() -> Vec<InterfaceAddress> {
+    let mut own = match Net::new() {
         Ok(net) => net.interface_addresses().await.unwrap_or_default(),
         Err(_) => Vec::new(),
     };
-    let dialled =
-        |own: &&InterfaceAddress| own.running && own.usable && !own.loopback && is_underlay(own.address);
+    own.retain(|own| own.running && own.usable && !own.loopback && is_underlay(own.address));
+    own
+}
+
+/// What this node listens on, with the addresses others may dial.
+async fn listeners(udp: &[UdpCarrier], connections: &[(CarrierKind, SocketAddr)]) -> Vec<Listener> {
+    let own = underlay_addresses().await;
     let endpoints = |addr: SocketAddr| -> Vec<String> {
         if !addr.ip().is_unspecified() {
             return vec![addr.to_string()];
         }
-        let same = own.iter().filter(dialled).filter(|own| own.address.is_ipv6() == addr.is_ipv6());
+        let same = own.iter().filter(|own| own.address.is_ipv6() == addr.is_ipv6());
         same.map(|own| SocketAddr::new(own.address, addr.port()).to_string()).collect()
     };
     let udp = udp.iter().map(|socket| (CarrierKind::Udp, socket.local_addr()));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sinew_control::api::{
-    self, Direction, Graph, GraphLink, GraphNode, LinkKind, Peer, PeerState, Peers, PingProbe, Route,
+    self, Direction, Graph, GraphLink, GraphNode, LinkKind, Peer, PeerState, Peers, PingProbe, Reach, Route,
     RouteAnswer, RouteOrigin, Routes, RoutesShow, Session, Sessions, TraceHop,
 };
 use sinew_node::{LinkState, Node, PeerStatus, PingAnswer, RouteStatus, SessionStatus};
@@ -77,6 +77,17 @@ fn peer(status: PeerStatus, names: &Names, rates: &mut Rates, now: Instant) -> P
         cipher: status.cipher.map(str::to_owned),
         version: None,
         last_error: status.last_error,
+    }
+}
+
+pub(crate) fn reach(node: &Node) -> Reach {
+    let reach = node.reach();
+    let [ipv4, ipv6] = reach.mapping.map(|mapping| mapping.as_str().to_owned());
+    Reach {
+        direct: reach.direct,
+        reflexive: reach.reflexive.iter().map(ToString::to_string).collect(),
+        mapping_ipv4: ipv4,
+        mapping_ipv6: ipv6,
     }
 }
 

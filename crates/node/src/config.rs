@@ -30,6 +30,8 @@ pub struct Config {
     pub offloads: Offloads,
     /// Local UDP sockets: index and whether it is an IPv6 one.
     pub udp_sockets: Vec<UdpSocket>,
+    /// Whether direct paths to nodes behind relays are looked for; they tell the other our addresses.
+    pub direct: bool,
     /// Routers kept in the table.
     pub max_routes: usize,
     /// The wall clock at start.

@@ -235,13 +235,17 @@ impl Node {
             E::AttemptFailed { peer, target, reason } => self.on_attempt_failed(peer, target, reason, now),
             E::DuplicateIdentity { node, .. } => self.emit(Event::DuplicateIdentity { node }),
             E::Doubted { peer, path } => self.on_doubted(peer, path, now),
-            E::Observed { peer, addr, path } => self.reflections.note(peer, path, addr, now),
+            E::Observed { peer, path, addr } => {
+                self.reflections.note(peer, path, addr, now);
+                self.on_observed(peer, path, addr, now);
+            }
         }
     }
 
     /// A direct path that is still being tried carries no data yet: then what waits goes out with
     /// [`Node::take_path`].
     pub(crate) fn on_session_up(&mut self, peer: NodeId, now: Instant) {
+        self.watch_pair(peer, now);
         self.start_search(peer, now);
         if self.is_reachable(&peer) {
             self.release_held(&peer.address(), now);
@@ -286,6 +290,7 @@ impl Node {
         self.asked.remove(&peer);
         self.dialler.note_error(&peer, reason);
         self.sync_link(peer, now);
+        self.forget_pair(&peer);
         self.overlay_peer_down(peer, now);
     }
 

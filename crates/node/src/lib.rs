@@ -19,6 +19,7 @@
 mod config;
 mod control;
 mod dial;
+mod direct;
 mod event;
 mod held;
 mod inspect;
@@ -40,6 +41,7 @@ pub use sinew_overlay as overlay;
 
 pub use config::{Config, PeerConfig, UdpSocket};
 pub use dial::{Answer, CandidateStatus};
+pub use direct::{Endpoints, ReachStatus};
 pub use event::{Event, PingAnswer, TraceHop};
 pub use networks::Interface;
 pub use node::Node;
@@ -47,6 +49,7 @@ pub use sinew_forwarding::offload::Offloads;
 pub use sinew_forwarding::{InboundPolicy, Ports, Rule, Service};
 pub use sinew_routing::{ChainKey, ChainValue, Origin, SharedMemo, Verifier};
 pub use sinew_session::Accept;
+pub use sinew_wire::punch::Mapping;
 pub use status::{LinkState, PeerStatus, RouteStatus, SessionStatus, Status};
 pub use ways::{Reflection, Way, Ways};
 pub use worker::Transmit;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sinew_path::{Action, Liveness, Quality, Search};
+use sinew_path::{Action, Liveness, Quality, Search, Upkeep};
 use sinew_types::{CarrierKind, Instant, Metric, PathAddr, Rng};
 
 use crate::worker::LinkInfo;
@@ -53,6 +53,12 @@ pub(crate) struct Link {
     sent: u64,
     pings: BTreeMap<u32, Instant>,
     mtu_probe: Option<(u32, u16)>,
+    upkeep: Upkeep,
+    /// When something was sent that we know of, and the silence before it.
+    last_sent: Instant,
+    silence: Duration,
+    /// The peer has said where it sees us.
+    observed: bool,
 }
 
 impl Link {
@@ -77,6 +83,10 @@ impl Link {
             sent: 0,
             pings: BTreeMap::new(),
             mtu_probe: None,
+            upkeep: Upkeep::new(now),
+            last_sent: now,
+            silence: Duration::ZERO,
+            observed: false,
         }
     }
 
@@ -91,6 +101,9 @@ impl Link {
             self.pings.pop_first();
         }
         self.pings.insert(id, now);
+        let last = self.last_sent.max(self.last_data);
+        (self.silence, self.last_sent) = (now.since(last), now);
+        self.liveness.set_rest(self.upkeep.interval(now));
         self.quality.on_probe_sent(id, now);
     }
 
@@ -111,6 +124,15 @@ impl Link {
     /// The far end asks whether we are still there.
     pub(crate) fn on_doubted(&mut self, now: Instant) {
         self.liveness.on_doubted(now);
+    }
+
+    /// The peer says where it sees us: at first when the path comes up, and again if it had lost us or
+    /// met us elsewhere. Then a translator has forgotten us while we were silent (protocol A10.7).
+    pub(crate) fn on_observed(&mut self, now: Instant) {
+        if std::mem::replace(&mut self.observed, true) {
+            self.upkeep.on_lost(self.silence, now);
+            self.liveness.set_rest(self.upkeep.interval(now));
+        }
     }
 
     pub(crate) fn on_mtu_probe_sent(&mut self, id: u32, size: u16) {

@@ -46,10 +46,12 @@ impl Node {
         if routing {
             self.router.set_cost(&peer, cost, now);
         }
+        self.on_pair_linked(peer, now);
         self.dialler.on_path_up(&peer, &path, now);
         self.searches.remove(&peer);
         self.emit(Event::LinkUp { peer, path });
         self.ping_link(peer, now);
+        self.tell_observed(peer, path, now);
         self.release_held(&addr, now);
         self.probes.on_session_up(&mut self.sessions, peer, now);
     }
@@ -58,12 +60,15 @@ impl Node {
         if path.carrier.has_connections() {
             self.emit(Event::Authenticated { path });
         }
+        self.prefer_nearer(peer, path, now);
         self.sync_link(peer, now);
     }
 
     pub(crate) fn drop_link(&mut self, peer: NodeId, path: PathAddr, now: Instant) {
         self.links.remove(&peer);
         self.link_info.remove(&peer.address());
+        self.direct.reflexive.forget(&peer);
+        self.on_pair_unlinked(peer, now);
         self.dialler.on_path_down(&peer, &path, now);
         self.emit(Event::LinkDown { peer, path });
         self.start_search(peer, now);

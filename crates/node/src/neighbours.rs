@@ -15,6 +15,7 @@ impl Node {
         let known = std::mem::replace(&mut link.routing, true);
         link.adj = Some(adj);
         let (cost, floor) = (link.quality.cost(), link.quality.fix_floor());
+        link.info.set_shortcut(false);
         if known {
             // A new incarnation: what the router knew of the old one is void (ROUTING-MODEL D1).
             self.router.neighbour_down(&peer, now);
@@ -31,6 +32,7 @@ impl Node {
             link.quality.release_floor();
         }
         self.waiting.remove(&peer);
+        self.direct.look_soon(now);
         self.router.neighbour_down(&peer, now);
         self.apply_routes(now);
     }

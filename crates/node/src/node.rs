@@ -23,6 +23,7 @@ use sinew_wire::virtio::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
 
 use crate::config::{Config, PeerConfig, UdpSocket};
 use crate::dial::Dialler;
+use crate::direct::Direct;
 use crate::event::Event;
 use crate::held::Held;
 use crate::link::Link;
@@ -81,6 +82,8 @@ pub struct Node {
     /// Packet size searches toward peers behind relays.
     pub(crate) searches: BTreeMap<NodeId, RoutedSearch>,
     pub(crate) dialler: Dialler,
+    /// Where we are, and the direct paths of pairs that talk.
+    pub(crate) direct: Direct,
     /// Routing frames of neighbours that have used up their share of our time.
     pub(crate) waiting: BTreeMap<NodeId, VecDeque<(Vec<u8>, Receipt)>>,
     /// When the waiting frames were last looked at.
@@ -164,6 +167,7 @@ impl Node {
             held: Held::default(),
             probes: Probes::new(rng.fork()),
             reflections: Reflections::default(),
+            direct: Direct::new(config.direct, rng.fork(), now),
             greeted: Spacing::new(GREET_INTERVAL),
             asked: BTreeMap::new(),
             refused: Spacing::new(REFUSED_INTERVAL),
@@ -286,6 +290,7 @@ impl Node {
         self.tend_searches(now);
         self.tend_probes(now);
         self.tend_overlay(now);
+        self.tend_direct(now);
         self.pump(now);
     }
 
@@ -386,6 +391,7 @@ impl Node {
             self.held.next_expiry().map(|at| (at, "held packets")),
             self.probes.poll_timeout().map(|at| (at, "probe")),
             self.overlay.poll_timeout().map(|at| (at, "networks")),
+            self.direct.poll_timeout().map(|at| (at, "direct paths")),
         ];
         own.into_iter().flatten().chain(neighbours).chain(links).chain(searches).min_by_key(|&(at, _)| at)
     }

@@ -157,7 +157,7 @@ impl Node {
 
     /// Our own next hop toward an address, with the carrier and inner MTU of the link.
     pub(crate) fn next_hop_toward(&self, addr: &MeshAddr) -> Option<(NodeId, Option<CarrierKind>, u16)> {
-        let hop = match self.fib.get(addr) {
+        let hop = match self.fib.get(addr).filter(|_| !self.takes_shortcut(addr)) {
             Some(entry) => self.sessions.keys().session(&entry.next_hop)?.peer,
             None => match self.sessions.keys().session(addr).filter(|session| session.path.is_some()) {
                 Some(session) => session.peer,
@@ -217,6 +217,16 @@ impl Node {
             | Request::Unbind { .. }
             | Request::Redeem(_)
             | Request::RedeemReply(_) => self.on_network_request(peer, request, now),
+            Request::Observed { addr } => {
+                if let Some(link) = self.links.get_mut(&peer) {
+                    link.on_observed(now);
+                    let path = link.path;
+                    self.on_observed(peer, path, addr, now);
+                }
+            }
+            Request::Punch(punch) => self.on_punch(peer, &punch, now),
+            Request::PunchReply(punch) => self.on_punch_reply(peer, &punch, now),
+            Request::PunchEnd { .. } => self.on_punch_end(peer, now),
             // Adjacency requests are the session's own; others belong to later versions.
             _ => self.drops.count(DropReason::BadControl),
         }

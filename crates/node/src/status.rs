@@ -126,14 +126,14 @@ pub struct RouteStatus {
 impl Node {
     /// The node at a glance.
     pub fn status(&self, now: Instant) -> Status {
-        let linked = self.links.keys().filter(|peer| !self.dialler.contains(peer)).count();
+        let linked = self.neighbours().filter(|peer| !self.dialler.contains(peer)).count();
         Status {
             node: self.identity.node_id(),
             address: self.local,
             name: self.name.clone(),
             class: self.class,
             uptime: now.since(self.started),
-            peers_up: self.links.len(),
+            peers_up: self.neighbours().count(),
             peers_total: self.dialler.peers().count() + linked,
             routes: self.fib.len(),
             sessions: self.sessions.peers().filter(|peer| self.is_up(peer)).count(),
@@ -142,8 +142,21 @@ impl Node {
 
     /// Every direct peer: linked or configured.
     pub fn peers(&self, now: Instant) -> Vec<PeerStatus> {
-        let linked = self.links.keys().filter(|peer| !self.dialler.contains(peer));
+        let linked = self.neighbours().filter(|peer| !self.dialler.contains(peer));
         self.dialler.peers().chain(linked).map(|peer| self.peer(peer, now)).collect()
+    }
+
+    /// Those with a link that is not merely a direct path of a pair that talks.
+    fn neighbours(&self) -> impl Iterator<Item = &NodeId> {
+        self.links
+            .iter()
+            .filter(|(peer, link)| link.routing || !self.sessions.is_private(peer))
+            .map(|(p, _)| p)
+    }
+
+    /// Whether data for this address takes a direct path although routing names another way.
+    pub(crate) fn takes_shortcut(&self, addr: &MeshAddr) -> bool {
+        self.link_info.get(addr).is_some_and(|info| info.is_shortcut())
     }
 
     fn peer(&self, peer: &NodeId, now: Instant) -> PeerStatus {
@@ -184,7 +197,8 @@ impl Node {
     fn session(&self, peer: &NodeId, now: Instant) -> Option<SessionStatus> {
         let info = self.sessions.info(peer, now).filter(|info| info.up)?;
         let address = peer.address();
-        let direct = info.path.filter(|_| self.fib.get(&address).is_none_or(|entry| entry.direct));
+        let straight = self.fib.get(&address).is_none_or(|entry| entry.direct);
+        let direct = info.path.filter(|_| straight || self.takes_shortcut(&address));
         let via = self.next_hop_toward(&address).map(|(hop, ..)| hop).filter(|hop| hop != peer);
         Some(SessionStatus {
             node: *peer,

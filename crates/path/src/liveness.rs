@@ -23,7 +23,7 @@ const PATIENCE_MIN: Duration = Duration::from_millis(120);
 /// Least time between two probes, and from the last probe to the verdict.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// Hello interval of a path without traffic.
-const HELLO_IDLE: Duration = Duration::from_secs(5);
+pub(crate) const HELLO_IDLE: Duration = Duration::from_secs(5);
 /// Hello interval of a path with traffic: what keeps the RTT and loss estimates fresh.
 const HELLO_ACTIVE: Duration = Duration::from_secs(1);
 /// Least time from the last idle hello to the verdict.
@@ -66,6 +66,8 @@ pub struct Liveness {
     hellos: u8,
     last_hello: Instant,
     next_hello: Instant,
+    /// Between hellos at rest.
+    rest: Duration,
     /// Whether traffic was sent since the last hello.
     active: bool,
     /// Probes of any kind since the last answer.
@@ -102,6 +104,7 @@ impl Liveness {
             hellos: 0,
             last_hello: now,
             next_hello: now,
+            rest: HELLO_IDLE,
             active: false,
             asked: None,
             doubt: None,
@@ -114,6 +117,14 @@ impl Liveness {
     /// The smoothed round trip time, on which every patience here depends.
     pub fn set_rtt(&mut self, rtt: Duration) {
         self.rtt = rtt.min(RTT_MAX);
+    }
+
+    /// How long the path may rest between two hellos.
+    pub fn set_rest(&mut self, rest: Duration) {
+        if rest < self.rest {
+            self.next_hello = self.next_hello.min(self.last_hello.max(self.heard) + rest);
+        }
+        self.rest = rest;
     }
 
     /// Traffic that calls for an answer was sent at `at`: data and reliable control, but not
@@ -262,7 +273,8 @@ impl Liveness {
 
     /// 80 % to 120 % of the interval, so that the hellos of many links do not fall together.
     fn schedule_hello(&mut self, now: Instant) {
-        let base = if self.active || self.unanswered.is_some() { HELLO_ACTIVE } else { HELLO_IDLE };
+        let base =
+            if self.active || self.unanswered.is_some() { HELLO_ACTIVE.min(self.rest) } else { self.rest };
         let us = u64::try_from(base.as_micros()).unwrap_or(u64::MAX);
         self.next_hello = now + Duration::from_micros(us * 4 / 5 + self.rng.below(us * 2 / 5));
     }

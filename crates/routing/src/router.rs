@@ -234,6 +234,12 @@ impl Router {
         self.table.find(addr).and_then(|key| self.table.get(key)).map(|dest| dest.origin.node)
     }
 
+    /// What the selected way to an address costs; `None` without one.
+    pub fn metric_of(&self, addr: &MeshAddr) -> Option<Metric> {
+        let dest = self.table.find(addr).and_then(|key| self.table.get(key))?;
+        Some(dest.metric()).filter(|metric| metric.is_reachable())
+    }
+
     /// A stub's answer for every destination it has no route to: the nearest router it is
     /// attached to. `None` on a router, which knows where everybody is.
     pub fn default_next_hop(&self) -> Option<NodeId> {

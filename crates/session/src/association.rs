@@ -32,7 +32,7 @@ use crate::ratelimit::Group;
 use crate::shared::Core;
 use crate::timers::earlier;
 
-use probes::{Pings, Watch};
+use probes::{Knocks, Pings, Watch};
 
 /// Separates this hash from all others.
 const BINDING_TAG: &[u8] = b"sinew/binding/v1\0";
@@ -98,6 +98,7 @@ pub(crate) struct Association {
     pub(crate) stamp_sent: u64,
     pub(crate) stamp_peer: u64,
     pub(crate) pings: Pings,
+    knocks: Option<Knocks>,
     watch: Watch,
     /// Whose share of the table it takes, if the identity is a stranger's.
     pub(crate) group: Option<Group>,
@@ -136,6 +137,7 @@ impl Association {
             stamp_sent: 0,
             stamp_peer: 0,
             pings: Pings::default(),
+            knocks: None,
             watch: Watch::new(now),
             group: None,
             closing: None,
@@ -244,7 +246,7 @@ impl Association {
         self.tell_path_changes(core, now);
         self.adjacency = Adjacency::new();
         self.reset_streams(core);
-        self.pings = Pings::default();
+        (self.pings, self.knocks) = (Pings::default(), None);
         (self.their, self.generation, self.up) = (0, 0, false);
     }
 
@@ -377,7 +379,7 @@ impl Association {
         self.up || self.attempt.is_some()
     }
 
-    fn tell_path_changes(&mut self, core: &mut Core, now: Instant) {
+    pub(crate) fn tell_path_changes(&mut self, core: &mut Core, now: Instant) {
         while let Some(change) = self.paths.poll_change() {
             let peer = self.peer;
             match change {
@@ -389,7 +391,7 @@ impl Association {
                 }
                 Change::GivenUp { .. } => {}
                 // Three probes without answer: perhaps the peer has lost our keys (protocol A2).
-                Change::Doubt(path) => self.aim(Target::Direct(path), core, now),
+                Change::Doubt(path) => self.aim(self.handshake_at(path), core, now),
             }
         }
     }
@@ -398,9 +400,20 @@ impl Association {
     pub(crate) fn on_path_dead(&mut self, path: PathAddr, core: &mut Core, now: Instant) {
         let used = self.paths.current() == Some(path);
         self.paths.dead(&path, now);
-        if used && self.paths.current().is_none() {
+        if used && self.paths.current().is_none() && !self.is_private() {
             self.aim(Target::Direct(path), core, now);
         }
+    }
+
+    /// A pair that relays connect and that never meant to be neighbours: what direct paths it has are its
+    /// own business, and carry no handshake in clear, which would ask for an adjacency.
+    pub(crate) fn is_private(&self) -> bool {
+        self.routed && !self.wants_adjacency
+    }
+
+    /// Where a handshake goes when records over this path go unanswered.
+    fn handshake_at(&self, path: PathAddr) -> Target {
+        if self.is_private() { Target::Routed } else { Target::Direct(path) }
     }
 
     /// Whether the path is known or aimed at.

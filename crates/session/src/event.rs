@@ -253,6 +253,8 @@ pub enum Event {
     Observed {
         /// The peer.
         peer: NodeId,
+        /// The path that its word is about.
+        path: PathAddr,
         /// Our address there.
         addr: SocketAddr,
         /// The path on which it sees it.

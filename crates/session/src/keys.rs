@@ -124,6 +124,9 @@ pub struct Traffic {
     tx_bytes: AtomicU64,
     rx_packets: AtomicU64,
     rx_bytes: AtomicU64,
+    /// Of what was sent, what somebody had to say: no control, no upkeep.
+    data_packets: AtomicU64,
+    data_bytes: AtomicU64,
     /// When the oldest record was sent that nothing has come back after; 0 = none.
     unanswered_us: AtomicU64,
     last_rx_us: AtomicU64,
@@ -147,6 +150,18 @@ impl Traffic {
     pub fn on_sent(&self, now_us: u64, records: u64, bytes: usize) {
         self.count_sent(records, bytes);
         self.expect_answer(now_us);
+    }
+
+    /// As [`Traffic::on_sent`], of packets that came from a device.
+    pub fn on_data(&self, now_us: u64, records: u64, bytes: usize) {
+        self.data_packets.fetch_add(records, Relaxed);
+        self.data_bytes.fetch_add(bytes as u64, Relaxed);
+        self.on_sent(now_us, records, bytes);
+    }
+
+    /// Records and bytes of data sent.
+    pub fn data(&self) -> (u64, u64) {
+        (self.data_packets.load(Relaxed), self.data_bytes.load(Relaxed))
     }
 
     /// What was sent at `now_us` should make the peer send something.

@@ -49,6 +49,8 @@ pub(crate) const CHALLENGE_SIZE: usize = 1200;
 /// A path in use that did not answer its challenge for two round trips of a candidate that did, and
 /// for so long at least, is dead.
 const CONTEST_MIN: Duration = Duration::from_millis(100);
+/// For how long stragglers may come over a path that both sides have given up.
+const DEAF: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -129,6 +131,8 @@ pub(crate) struct Paths {
     generation: u32,
     /// A validated newcomer, and when the path in use must have answered.
     contest: Option<(PathAddr, Instant)>,
+    /// Until then sources that nobody asked for are none of our paths.
+    deaf_until: Option<Instant>,
     changes: Vec<Change>,
 }
 
@@ -216,7 +220,7 @@ impl Paths {
     /// A record of `bytes` opened that came from `from`.
     pub(crate) fn on_received(&mut self, from: PathAddr, bytes: usize, rng: &mut Rng, now: Instant) {
         if self.find(&from).is_none() {
-            if !is_usable(&from) {
+            if !is_usable(&from) || self.deaf_until.is_some_and(|until| now < until) {
                 return;
             }
             self.add(from, false, rng, now);
@@ -383,6 +387,13 @@ impl Paths {
         self.withdraw(addr);
         self.replace(addr);
         true
+    }
+
+    /// Forgets every path. If both sides do, by agreement, what is still on its way would bring them
+    /// back: then no new source counts for a while.
+    pub(crate) fn retire(&mut self, agreed: bool, now: Instant) {
+        self.clear();
+        self.deaf_until = agreed.then_some(now + DEAF);
     }
 
     /// Forgets every path.

@@ -180,6 +180,40 @@ impl Sessions {
         self.with(peer, now, |association, _| association.paths.prefer(path));
     }
 
+    /// Knocks at places where the peer may be (protocol A10.4): a short challenge each, whose answer makes
+    /// a path of wherever it comes from. The caller bounds how often; how many were sent.
+    pub fn knock(&mut self, peer: NodeId, paths: &[PathAddr], now: Instant) -> usize {
+        let now = self.core.tick(now);
+        let knock = |association: &mut Association, core: &mut Core| {
+            let usable = paths.iter().filter(|path| is_usable(path));
+            usable.filter(|path| association.knock(**path, core, now)).count()
+        };
+        self.with(peer, now, knock).unwrap_or(0)
+    }
+
+    /// The direct paths of a pair that is not adjacent are given up, relays go on. `agreed`: both sides do
+    /// so, and sources that nobody asked for are no paths for a few seconds.
+    pub fn retire_paths(&mut self, peer: NodeId, agreed: bool, now: Instant) {
+        let now = self.core.tick(now);
+        self.with(peer, now, |association, core| {
+            if association.is_private() {
+                association.paths.retire(agreed, now);
+                association.tell_path_changes(core, now);
+            }
+        });
+    }
+
+    /// Whether relays connect us with `peer` and neither means to be the other's neighbour: a direct path
+    /// is then private to the pair.
+    pub fn is_private(&self, peer: &NodeId) -> bool {
+        self.peers.get(peer).is_some_and(Association::is_private)
+    }
+
+    /// Whether relays carry the session with `peer` for lack of a direct path.
+    pub fn is_relayed(&self, peer: &NodeId) -> bool {
+        self.peers.get(peer).is_some_and(|a| a.routed && a.paths.current().is_none())
+    }
+
     /// Whether a direct path to `peer` may become an adjacency (the default for direct peers).
     pub fn set_adjacent(&mut self, peer: NodeId, wanted: bool, now: Instant) {
         let now = self.core.tick(now);

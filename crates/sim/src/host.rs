@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use sinew_node::{Accept, Config, InboundPolicy, Node, Offloads, PeerConfig, UdpSocket, Verifier};
+use sinew_node::{Accept, Config, Endpoints, InboundPolicy, Node, Offloads, PeerConfig, UdpSocket, Verifier};
 use sinew_types::{Class, Identity, Instant, MeshAddr, NodeId, Rng, UnixMicros};
 
 use crate::fault::WallClock;
@@ -19,6 +19,8 @@ const YEARS_BACK: UnixMicros = 8 * 365 * 86_400 * 1_000_000;
 const UPTIME_MAX_US: u64 = 30 * 86_400 * 1_000_000;
 const DEVICE_MTU: u16 = 1416;
 const MAX_ROUTES: usize = 4096;
+/// Bits of a private network's prefix.
+const PREFIX: u8 = 24;
 
 /// One machine.
 pub struct Host {
@@ -33,6 +35,8 @@ pub struct Host {
     /// Router or stub.
     pub class: Class,
     pub(crate) peers: Vec<PeerConfig>,
+    /// Whether it looks for direct paths.
+    pub(crate) direct: bool,
     /// What survives a crash.
     pub(crate) disk: Disk,
     /// The node, while it runs.
@@ -60,6 +64,7 @@ impl Host {
             at: address(number, moves),
             class,
             peers: Vec::new(),
+            direct: false,
             disk: Disk::default(),
             unix_us: EPOCH,
             node: None,
@@ -73,6 +78,11 @@ impl Host {
     /// This host's clock at a moment of virtual time.
     pub(crate) const fn local(&self, now: Instant) -> Instant {
         Instant::from_micros(now.as_micros().wrapping_add(self.clock_us))
+    }
+
+    /// As [`Host::local`], for those who look at its node.
+    pub const fn clock(&self, now: Instant) -> Instant {
+        self.local(now)
     }
 
     /// This host's wall clock at a moment of virtual time.
@@ -109,11 +119,16 @@ impl Host {
             device_mtu: DEVICE_MTU,
             offloads: Offloads::ALL,
             udp_sockets: vec![UdpSocket { local: 0, ipv6: false }],
+            direct: self.direct,
             max_routes: MAX_ROUTES,
             unix: self.unix(now),
         };
         let seed = self.rng.array();
-        self.node = Some(Box::new(Node::with_verifier(config, seed, verifier, self.local(now))));
+        let mut node = Node::with_verifier(config, seed, verifier, self.local(now));
+        if self.direct {
+            node.set_endpoints(Endpoints { local: vec![(self.at, PREFIX)], mapped: Vec::new() });
+        }
+        self.node = Some(Box::new(node));
         self.wake = None;
     }
 }

@@ -10,7 +10,7 @@
 //! ```
 //! What the simulator pretends is small and said where it is pretended: `link` (a datagram's
 //! fate), `streams` (connections), `host` (clocks, crashes), `traffic` and `workloads` (programs),
-//! `networks` (operators, disks). Everything
+//! `networks` (operators, disks), `nat` (translators). Everything
 //! else is the node that the daemon runs, handshakes and encryption included; only checks of
 //! origin signatures and metric chains are shared among hosts, for they are pure functions.
 
@@ -22,6 +22,7 @@ mod fault;
 mod host;
 mod liar;
 mod link;
+mod nat;
 mod networks;
 mod params;
 mod queue;
@@ -39,6 +40,7 @@ pub use fault::{Fault, Faults, WallClock};
 pub use host::Host;
 pub use liar::Lie;
 pub use link::{Direction, Fate, Link};
+pub use nat::{Depends, NatKind, Ports, Realms};
 pub use params::{Params, Plan};
 pub use scenario::{Failure, SETTLE_BOUND, Summary, run, run_logged};
 pub use topology::{Edge, Topology};

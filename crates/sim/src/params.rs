@@ -9,6 +9,7 @@ use sinew_types::{Class, Instant, Rng};
 use crate::fault::{self, Fault, Faults};
 use crate::liar::Lie;
 use crate::link::{Direction, Link};
+use crate::nat::Realms;
 use crate::topology::{Edge, Topology};
 
 /// A run in four words; everything else follows from them.
@@ -50,6 +51,10 @@ pub struct Plan {
     pub liars: BTreeMap<usize, Lie>,
     /// By then every fault is mended.
     pub faults_end: Instant,
+    /// Translators, where there are any: then hosts look for direct paths.
+    pub realms: Option<Realms>,
+    /// The higher end keeps each link, rather than one that is drawn.
+    pub dialled_from_high_end: bool,
 }
 
 impl Params {
@@ -85,11 +90,28 @@ impl Params {
         faults.sort_by_key(|&(at, _)| at);
         let classes = classes(self.nodes, &edges, noisy, &mut draw);
         let liars = BTreeMap::new();
-        Plan { seed: rng.array(), nodes: self.nodes, classes, links, streams, faults, liars, faults_end }
+        Plan {
+            seed: rng.array(),
+            nodes: self.nodes,
+            classes,
+            links,
+            streams,
+            faults,
+            liars,
+            faults_end,
+            realms: None,
+            dialled_from_high_end: false,
+        }
     }
 }
 
 impl Plan {
+    /// A clean network in which hosts are behind translators.
+    pub fn behind(seed: u64, edges: &[Edge], realms: Realms) -> Self {
+        let clean = Self::clean(seed, realms.hosts.len(), edges, realms.latency);
+        Self { realms: Some(realms), ..clean }
+    }
+
     /// A clean network: every link with this latency, all hosts routers, no faults.
     pub fn clean(seed: u64, nodes: usize, edges: &[Edge], latency: Duration) -> Self {
         let latency_us = latency.as_micros() as u64;
@@ -109,6 +131,8 @@ impl Plan {
             faults: Vec::new(),
             liars: BTreeMap::new(),
             faults_end: Instant::ZERO,
+            realms: None,
+            dialled_from_high_end: false,
         }
     }
 }

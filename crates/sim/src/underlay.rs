@@ -7,6 +7,7 @@ use sinew_types::{CarrierKind, Instant, PathAddr, Rng};
 
 use crate::attack::Attack;
 use crate::link::{Fate, Link};
+use crate::nat::Translators;
 use crate::queue::{Happening, Queue};
 
 /// What happened to the datagrams of a run.
@@ -34,6 +35,8 @@ pub(crate) struct Underlay {
     by_addr: BTreeMap<SocketAddr, usize>,
     /// By sender and receiver.
     attacks: BTreeMap<(usize, usize), Attack>,
+    /// Between realms, where there are any; then whoever has an address can be sent to.
+    pub(crate) translators: Option<Translators>,
     rng: Rng,
 }
 
@@ -42,7 +45,15 @@ impl Underlay {
         let by_ends =
             links.iter().enumerate().map(|(at, link)| (key(link.ends[0], link.ends[1]), at)).collect();
         let by_addr = addrs.enumerate().map(|(host, addr)| (addr, host)).collect();
-        Self { links, by_ends, by_addr, attacks: BTreeMap::new(), counts: Counts::default(), rng }
+        Self {
+            links,
+            by_ends,
+            by_addr,
+            attacks: BTreeMap::new(),
+            translators: None,
+            counts: Counts::default(),
+            rng,
+        }
     }
 
     /// Who has this address now.
@@ -80,6 +91,9 @@ impl Underlay {
     ) -> bool {
         self.counts.sent += 1;
         self.counts.bytes += bytes.len() as u64;
+        if self.translators.is_some() {
+            return self.send_translated(source, to, ecn, bytes, now, queue);
+        }
         let host = self.host_at(&to);
         let Some((host, link)) = host.and_then(|host| Some((host, self.link_between(from, host)?))) else {
             self.counts.nowhere += 1;
@@ -100,6 +114,28 @@ impl Underlay {
             }
         }
         self.carry(link, (from, source), to, ecn, bytes, now, queue)
+    }
+
+    /// Carries a datagram through whatever translates it.
+    fn send_translated(
+        &mut self,
+        source: SocketAddr,
+        to: SocketAddr,
+        ecn: u8,
+        bytes: &[u8],
+        now: Instant,
+        queue: &mut Queue,
+    ) -> bool {
+        let Some(translators) = &mut self.translators else { return true };
+        match translators.route(source, to, now) {
+            Some((remote, to)) => {
+                let from = PathAddr { carrier: CarrierKind::Udp, local: 0, remote };
+                let at = now + translators.latency;
+                queue.push(at, Happening::Datagram { to, from, ecn, bytes: bytes.to_vec() });
+            }
+            None => self.counts.nowhere += 1,
+        }
+        true
     }
 
     #[expect(clippy::too_many_arguments, reason = "one datagram with everything that names it")]

@@ -31,6 +31,7 @@ use crate::fault::{Fault, WallClock};
 use crate::host::{Host, PORT, address, host_name};
 use crate::liar::{self, Lie};
 use crate::link::Link;
+use crate::nat::Translators;
 use crate::params::Plan;
 use crate::queue::{Happening, Queue};
 use crate::streams::Stream;
@@ -96,10 +97,16 @@ impl World {
         let mut rng = Rng::new(plan.seed);
         let mut hosts: Vec<_> =
             (0..plan.nodes).map(|number| Host::new(number, 0, plan.classes[number], rng.fork())).collect();
+        if let Some(realms) = &plan.realms {
+            for (number, host) in hosts.iter_mut().enumerate() {
+                (host.at, host.direct) = (realms.address(number), true);
+            }
+        }
         configure_peers(plan, &mut hosts, &mut rng);
         let addrs: Vec<_> = hosts.iter().map(|host| host.addr).collect();
         let links = plan.links.clone();
-        let net = Underlay::new(links, hosts.iter().map(|host| host.at), rng.fork());
+        let mut net = Underlay::new(links, hosts.iter().map(|host| host.at), rng.fork());
+        net.translators = plan.realms.as_ref().map(|realms| Translators::new(realms, rng.fork()));
         let apps = Apps::new(addrs.clone(), &mut rng);
         let mut world = Self {
             now: Instant::ZERO,
@@ -229,6 +236,19 @@ impl World {
     pub fn attack(&mut self, from: usize, to: usize, attack: Attack) {
         self.attacked = true;
         self.net.attack(from, to, attack);
+    }
+
+    /// A host looks for no direct paths from now on.
+    pub fn forbid_direct(&mut self, host: usize) {
+        let now = self.hosts[host].local(self.now);
+        if let Some(node) = &mut self.hosts[host].node {
+            node.set_direct(false, now);
+        }
+    }
+
+    /// All translators restart, and forget their mappings.
+    pub fn restart_translators(&mut self) {
+        self.net.translators.iter_mut().for_each(Translators::restart);
     }
 
     /// All attackers leave.
@@ -430,6 +450,10 @@ fn configure_peers(plan: &Plan, hosts: &mut [Host], rng: &mut Rng) {
             let uri = PeerUri { node: hosts[to].id, host, port: PORT, via: vec![via], path: None };
             hosts[from].peers.push(PeerConfig { uri, cost: Metric::ZERO });
         };
+        if plan.dialled_from_high_end {
+            dial(a.max(b), a.min(b));
+            continue;
+        }
         let both = rng.below(4) == 0;
         let (first, second) = if rng.below(2) == 0 { (a, b) } else { (b, a) };
         dial(first, second);

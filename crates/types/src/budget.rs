@@ -45,6 +45,13 @@ impl Budget {
         granted
     }
 
+    /// Whether nothing was taken that is not back.
+    pub fn is_full(&self, now: Instant) -> bool {
+        let mut copy = *self;
+        copy.refill(now);
+        copy.left >= copy.burst
+    }
+
     /// When there will be something to take; `None` if there is now.
     pub fn ready_at(&self, now: Instant) -> Option<Instant> {
         let mut copy = *self;

@@ -20,6 +20,7 @@ pub mod handshake;
 pub mod icmp;
 pub mod ip;
 pub mod probe;
+pub mod punch;
 pub mod record;
 pub mod request;
 pub mod routed;

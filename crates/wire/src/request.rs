@@ -1,14 +1,17 @@
-//! Short requests, the messages of control class 2: adjacencies, trace, and what concerns a private
-//! network at the two ends of a session (protocol A3, A5, A7).
+//! Short requests, the messages of control class 2: adjacencies, trace, direct paths, and what concerns a
+//! private network at the two ends of a session (protocol A3, A5, A7, A10).
 //!
 //! A tag byte and a body. A tag of a later version comes out as [`Request::Other`], so that it
 //! can be counted and passed over rather than end the association.
+
+use std::net::SocketAddr;
 
 use sinew_types::{Label, MeshAddr, Signature};
 
 use crate::Malformed;
 use crate::codec::{Put, Reader};
 use crate::document::DOCUMENT_MAX;
+use crate::punch::{Punch, read_addr, socket_addr};
 use crate::sync::{BlindTag, DocumentId};
 
 const ADJ_OPEN: u8 = 1;
@@ -24,6 +27,10 @@ const BIND_REFUSED: u8 = 10;
 const REDEEM: u8 = 11;
 const REDEEM_REPLY: u8 = 12;
 const UNBIND: u8 = 13;
+const OBSERVED: u8 = 14;
+const PUNCH: u8 = 15;
+const PUNCH_REPLY: u8 = 16;
+const PUNCH_END: u8 = 17;
 
 /// Highest handle of a network: three bytes of a record's prefix (protocol A4.2).
 pub const HANDLE_MAX: u32 = 0xff_ffff;
@@ -93,6 +100,20 @@ pub enum Request {
         /// Which network.
         tag: BlindTag,
     },
+    /// Says where the sender sees its neighbour (protocol A10.1).
+    Observed {
+        /// The far end of the link, as it looks from here.
+        addr: SocketAddr,
+    },
+    /// Proposes to look for a direct path, now (protocol A10.3).
+    Punch(Box<Punch>),
+    /// Answers [`Request::Punch`], and begins.
+    PunchReply(Box<Punch>),
+    /// The direct path is not used any more.
+    PunchEnd {
+        /// Of the round that found it.
+        round: u32,
+    },
     /// A request of a later version.
     Other {
         /// Its tag.
@@ -125,6 +146,10 @@ impl Request {
             })),
             REDEEM_REPLY => Self::RedeemReply(RedeemReply::read(&mut r)?),
             UNBIND => Self::Unbind { tag: r.array()? },
+            OBSERVED => Self::Observed { addr: read_addr(&mut r)? },
+            PUNCH => Self::Punch(Box::new(Punch::read(&mut r)?)),
+            PUNCH_REPLY => Self::PunchReply(Box::new(Punch::read(&mut r)?)),
+            PUNCH_END => Self::PunchEnd { round: r.u32()? },
             tag => return Ok(Self::Other { tag, body: r.rest().to_vec() }),
         };
         r.finish().map(|()| request)
@@ -150,6 +175,10 @@ impl Request {
             }
             Self::RedeemReply(reply) => reply.write(out.u8(REDEEM_REPLY)),
             Self::Unbind { tag } => out.u8(UNBIND).bytes(tag),
+            Self::Observed { addr } => socket_addr(out.u8(OBSERVED), addr.ip(), addr.port()),
+            Self::Punch(punch) => punch.write(out.u8(PUNCH)),
+            Self::PunchReply(punch) => punch.write(out.u8(PUNCH_REPLY)),
+            Self::PunchEnd { round } => out.u8(PUNCH_END).u32(*round),
             Self::Other { tag, body } => out.u8(*tag).bytes(body),
         };
     }

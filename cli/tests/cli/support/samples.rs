@@ -59,7 +59,17 @@ pub(crate) fn status(ready: bool) -> Status {
         mtu: Some(1416),
         offload: offload(ready),
         listeners: vec![listener("udp"), listener("tcp")],
+        reach: reach(),
         health: if ready { vec![] } else { vec![finding] },
+    }
+}
+
+fn reach() -> Reach {
+    Reach {
+        direct: true,
+        reflexive: vec!["198.51.100.7:40001".to_owned()],
+        mapping_ipv4: "endpoint-independent".to_owned(),
+        mapping_ipv6: "none".to_owned(),
     }
 }
 

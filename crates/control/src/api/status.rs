@@ -36,8 +36,25 @@ pub struct Status {
     pub offload: Offload,
     /// Where others reach this node.
     pub listeners: Vec<Listener>,
+    /// What is known of this node's place in the network.
+    #[serde(default)]
+    pub reach: Reach,
     /// What is wrong; empty when all is well.
     pub health: Vec<Health>,
+}
+
+/// Where others see this node, and what that says of the translator in between.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reach {
+    /// Whether direct paths to nodes behind relays are looked for.
+    pub direct: bool,
+    /// Addresses at which others see it, its own aside.
+    pub reflexive: Vec<String>,
+    /// How IPv4 is mapped: `none`, `endpoint-independent`, `address-dependent`,
+    /// `address-and-port-dependent` (RFC 4787) or `unknown`.
+    pub mapping_ipv4: String,
+    /// The same for IPv6.
+    pub mapping_ipv6: String,
 }
 
 /// What is left to the kernel: each `on` or `off`.

@@ -21,6 +21,8 @@ fn status_and_key_have_the_fields_of_the_manual() {
         "tun": "sinew0", "mtu": 1416,
         "offload": {"tun_read": "on", "tun_write": null, "udp_send": "off", "udp_receive": "on", "notes": ["n"]},
         "listeners": [{"carrier": "udp", "address": "0.0.0.0:1", "endpoints": ["10.0.0.1:1"]}],
+        "reach": {"direct": true, "reflexive": ["192.0.2.1:7463"], "mapping_ipv4": "endpoint-independent",
+            "mapping_ipv6": "unknown"},
         "health": [{"code": "c", "severity": "warning", "text": "t", "fix": "f"}],
     }));
     let key = serde_json::to_value(Key::of(&Identity::from_seed([1; 32]))).unwrap();

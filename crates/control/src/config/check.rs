@@ -9,7 +9,7 @@ use super::diagnose::{ConfigError, Problems};
 use super::schema::{self, WordOrList, WordOrNumber};
 use super::{
     Accept, Config, ConfigFile, Control, Dns, Forward, Inbound, Listen, Mesh, Mtu, Node, Offload, Peer,
-    Proxy, Switch, Tls, Tun,
+    Proxy, Reach, Switch, Tls, Tun,
 };
 use crate::DEFAULT_SOCKET;
 
@@ -44,6 +44,7 @@ pub(super) fn config(path: &Path, text: &str) -> Result<Config, ConfigError> {
         listen: listen(root.listen, &mut problems),
         tls: tls(root.tls, &mut problems),
         proxy: proxy(root.proxy, &mut problems),
+        reach: Reach { direct: root.reach.direct.unwrap_or(true) },
         peers: peers(&root.peer, &mut problems),
         tun: tun(root.tun, &mut problems),
         offload: offload(root.offload, &mut problems),

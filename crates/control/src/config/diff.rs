@@ -61,7 +61,7 @@ fn change(key: &'static str, old: Option<String>, new: Option<String>) -> Change
 
 /// All values but the peers, as text.
 fn scalars(config: &Config) -> Vec<(&'static str, Option<String>)> {
-    let Config { node, mesh, listen, tls, proxy, peers: _, tun, offload, control, dns } = config;
+    let Config { node, mesh, listen, tls, proxy, reach, peers: _, tun, offload, control, dns } = config;
     let path = |path: &std::path::Path| Some(path.display().to_string());
     let list = |addrs: &[std::net::SocketAddr]| {
         Some(addrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
@@ -80,6 +80,7 @@ fn scalars(config: &Config) -> Vec<(&'static str, Option<String>)> {
         ("tls.certificate", tls.files.as_ref().and_then(|(certificate, _)| path(certificate))),
         ("tls.key", tls.files.as_ref().and_then(|(_, key)| path(key))),
         ("proxy.http", proxy.http.clone()),
+        ("reach.direct", Some(reach.direct.to_string())),
         ("tun.enabled", Some(tun.enabled.to_string())),
         ("tun.name", Some(tun.name.clone())),
         ("tun.mtu", Some(mtu(tun.mtu))),

@@ -14,6 +14,7 @@ pub(super) struct Root {
     pub(super) listen: Option<Listen>,
     pub(super) tls: Tls,
     pub(super) proxy: Proxy,
+    pub(super) reach: Reach,
     pub(super) peer: Vec<Peer>,
     pub(super) tun: Tun,
     pub(super) offload: Offload,
@@ -61,6 +62,12 @@ pub(super) struct Tls {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Proxy {
     pub(super) http: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Reach {
+    pub(super) direct: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -48,13 +48,20 @@ pub(crate) struct LinkInfo {
     payload: AtomicU16,
     /// Whether data has been sent since the control side last looked.
     active: AtomicBool,
+    /// A direct path that is taken although routing names another way (protocol A10.5).
+    shortcut: AtomicBool,
     /// What went over this very path; the session's own counters include detours.
     pub(crate) traffic: Traffic,
 }
 
 impl LinkInfo {
     pub(crate) fn new(payload: u16) -> Self {
-        Self { payload: AtomicU16::new(payload), active: AtomicBool::new(false), traffic: Traffic::default() }
+        Self {
+            payload: AtomicU16::new(payload),
+            active: AtomicBool::new(false),
+            shortcut: AtomicBool::new(false),
+            traffic: Traffic::default(),
+        }
     }
 
     pub(crate) fn payload(&self) -> usize {
@@ -63,6 +70,14 @@ impl LinkInfo {
 
     pub(crate) fn set_payload(&self, payload: u16) {
         self.payload.store(payload, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_shortcut(&self) -> bool {
+        self.shortcut.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_shortcut(&self, taken: bool) {
+        self.shortcut.store(taken, Ordering::Relaxed);
     }
 
     /// Marks the link as carrying data; `true` if it was idle until now.
@@ -235,14 +250,14 @@ impl Worker {
 }
 
 impl<'a> View<'a> {
-    /// How to reach the session with `dst`: straight if it is a direct peer and the FIB says so
-    /// or says nothing, else through the next hop.
+    /// How to reach the session with `dst`: directly if it is a direct peer and the FIB says so
+    /// or says nothing, or if the pair has a path of its own; else through the next hop.
     fn egress(&self, dst: &MeshAddr) -> Result<Egress<'a>, DropReason> {
         let route = self.fib.get(dst);
         let session = self.keys.session(dst).filter(|session| session.epoch.is_some());
         if let Some(session) = session
             && let Some(path) = session.path
-            && route.is_none_or(|entry| entry.next_hop == *dst)
+            && (route.is_none_or(|entry| entry.next_hop == *dst) || self.takes_shortcut(dst))
         {
             let payload = self.payload(dst);
             return Ok(Egress { session, link: session, to: path, payload, routed: false, transit: false });
@@ -260,6 +275,10 @@ impl<'a> View<'a> {
         // A3: routed records travel over adjacencies only.
         let (Some(path), Some(_)) = (link.path, link.adj) else { return Err(DropReason::NoRoute) };
         Ok((link, path, self.payload(&hop)))
+    }
+
+    fn takes_shortcut(&self, dst: &MeshAddr) -> bool {
+        self.links.get(dst).is_some_and(|link| link.is_shortcut())
     }
 
     fn payload(&self, neighbour: &MeshAddr) -> usize {

@@ -236,7 +236,7 @@ impl Worker {
     pub(super) fn sent(&mut self, view: &View<'_>, egress: &Egress<'_>, sum: Sum) {
         // A relay's own session with the next hop carries nothing of what passes through.
         if !egress.transit {
-            egress.session.traffic.on_sent(view.now.as_micros(), sum.records, sum.bytes);
+            egress.session.traffic.on_data(view.now.as_micros(), sum.records, sum.bytes);
         }
         self.account_link(view, &egress.link.addr, sum);
     }

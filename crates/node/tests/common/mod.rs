@@ -115,6 +115,7 @@ impl Net {
                 device_mtu: 1416,
                 offloads: Offloads::ALL,
                 udp_sockets: vec![UdpSocket { local: 0, ipv6: false }],
+                direct: false,
                 max_routes: 4096,
                 unix: 1_800_000_000_000_000,
             };

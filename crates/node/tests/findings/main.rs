@@ -12,6 +12,7 @@
 mod common;
 mod puppet;
 
+mod direct;
 mod links;
 mod metadata;
 mod neighbours;

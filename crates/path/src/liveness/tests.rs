@@ -236,3 +236,19 @@ fn late_answers_are_answers() {
     doubted.on_doubted(at(0));
     assert_eq!(one_way(&mut doubted, 50, Some(Duration::from_millis(400)), at(30_000)), None);
 }
+
+#[test]
+fn a_path_that_must_not_rest_long_says_hello_as_often() {
+    let mut liveness = Liveness::new(Rng::new([3; 32]), Instant::ZERO);
+    liveness.set_rest(Duration::from_secs(2));
+    let (mut now, mut hellos) = (Instant::ZERO, Vec::new());
+    while hellos.len() < 20 {
+        now = liveness.poll_timeout().expect("a hello").0;
+        while liveness.poll(now) == Action::SendProbe {
+            hellos.push(now);
+            liveness.on_received(now);
+        }
+    }
+    let gaps = hellos.windows(2).map(|two| two[1].since(two[0]));
+    assert!(gaps.clone().all(|gap| gap <= Duration::from_millis(2400)), "{gaps:?}");
+}

@@ -4,13 +4,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use sinew_types::{DropReason, Instant};
+use sinew_types::{DropReason, Instant, PathAddr};
 use sinew_wire::probe::Probe;
 use sinew_wire::record::{DATA_OVERHEAD, DataHeader, Kind};
 
 use super::Association;
 use crate::event::{Arrival, Event, Target, To};
-use crate::paths::CHALLENGE_SIZE;
+use crate::paths::{CHALLENGE_SIZE, is_usable};
 use crate::shared::Core;
 
 /// Most pings whose answers are waited for.
@@ -26,6 +26,8 @@ const WATCH_IDLE: Duration = Duration::from_secs(2);
 const UNANSWERED_MIN: Duration = Duration::from_millis(200);
 const PROBE_SPACING: Duration = Duration::from_millis(200);
 const PROBES: u8 = 3;
+/// How long an answer to a knock is an answer.
+const KNOCK_LIFE: Duration = Duration::from_secs(5);
 /// After giving up on the keys, time for the new handshake to work.
 const WATCH_HOLD: Duration = Duration::from_secs(5);
 
@@ -57,6 +59,13 @@ impl Pings {
         let at = self.out.iter().position(|&(out, ..)| out == id)?;
         self.out.remove(at).map(|(_, sent, told)| (sent, told))
     }
+}
+
+/// Knocks under way: one token for all addresses of a round, since any of them will do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Knocks {
+    token: [u8; 8],
+    until: Instant,
 }
 
 /// See [`Association::watch`].
@@ -93,6 +102,34 @@ impl Association {
                 core.send(Some(self.peer), To::Path(due.path), bytes);
             }
         }
+    }
+
+    /// Sends the shortest possible challenge to a place where the peer may be (protocol A10.4). It makes
+    /// nothing a path; an answer does. `false` if it could not be sealed.
+    pub(crate) fn knock(&mut self, path: PathAddr, core: &mut Core, now: Instant) -> bool {
+        let Some(epoch) = self.preferred(core) else { return false };
+        let fresh = Knocks { token: core.rng.array(), until: now };
+        let mut knocks = self.knocks.filter(|knocks| now < knocks.until).unwrap_or(fresh);
+        knocks.until = now + KNOCK_LIFE;
+        self.knocks = Some(knocks);
+        let mut bytes = Vec::with_capacity(CHALLENGE_LEAST);
+        let mut payload = Vec::new();
+        Probe::Challenge { token: knocks.token }.emit(&mut payload);
+        let sealed = self.seal(epoch, Kind::Probe, 0, &mut bytes, |buf| buf.extend_from_slice(&payload));
+        if sealed {
+            self.traffic.count_sent(1, bytes.len());
+            core.send(Some(self.peer), To::Path(path), bytes);
+        }
+        sealed
+    }
+
+    /// Whether this answers a knock; if so, its source is proved: the peer is there.
+    fn on_knock_answered(&mut self, token: [u8; 8], from: PathAddr, core: &mut Core, now: Instant) -> bool {
+        let answered = self.knocks.is_some_and(|knocks| knocks.token == token && now < knocks.until);
+        if answered && is_usable(&from) {
+            self.paths.prove(from, true, &mut core.rng, now);
+        }
+        answered
     }
 
     fn send_probe(&mut self, probe: &Probe, least: usize, to: To, core: &mut Core) -> bool {
@@ -151,6 +188,9 @@ impl Association {
                 self.send_probe(&Probe::Response { token }, least, back, core);
             }
             (Probe::Response { token }, Arrival::Direct(path)) => {
+                if self.on_knock_answered(token, *path, core, now) {
+                    return Ok(());
+                }
                 if let Some(rtt) = self.paths.on_response(token, *path, len_on_wire, now) {
                     self.rtt.sample(rtt);
                 }
@@ -209,7 +249,7 @@ impl Association {
             self.watch.probes = 0;
             self.watch.next = now + WATCH_HOLD;
             let target = match way {
-                To::Path(path) => Target::Direct(path),
+                To::Path(path) => self.handshake_at(path),
                 To::Routed(_) => Target::Routed,
             };
             self.aim(target, core, now);

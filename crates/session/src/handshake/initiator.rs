@@ -199,8 +199,8 @@ impl Association {
     /// An unanswered rekey inside goes on in clear (protocol A2).
     fn widen_attempt(&mut self) {
         let target = match self.paths.current() {
-            Some(path) => Target::Direct(path),
-            None => Target::Routed,
+            Some(path) if !self.is_private() => Target::Direct(path),
+            _ => Target::Routed,
         };
         if let Some(attempt) = self.attempt.as_mut().filter(|attempt| attempt.inside) {
             attempt.inside = false;
@@ -454,8 +454,8 @@ impl Association {
             }
             Arrival::Routed { .. } => self.routed = true,
         }
-        if let (&Arrival::Direct(path), Some(addr)) = (from, payload.observed) {
-            core.event(Event::Observed { peer: self.peer, addr, path });
+        if let (Arrival::Direct(path), Some(addr)) = (from, payload.observed) {
+            core.event(Event::Observed { peer: self.peer, path: *path, addr });
         }
     }
 

@@ -426,7 +426,8 @@ impl Sessions {
 
     /// Our half of the id, the counters, and whether we would be neighbours.
     fn pending_identity(&mut self, peer: &NodeId, hello: &Hello) -> (u64, Arc<Traffic>, bool) {
-        let direct = matches!(hello.from, Arrival::Direct(_));
+        // Whoever renews keys inside a session asks for nothing new, whatever path the record took.
+        let direct = matches!(hello.from, Arrival::Direct(_)) && hello.inside.is_none();
         let adjacent = self.core.config.adjacency;
         if let Some(association) = self.peers.get(peer) {
             let wants = association.wants_adjacency || direct && adjacent;

@@ -21,9 +21,8 @@ fn a_session_opens_in_one_round_trip_and_becomes_an_adjacency() {
     world.assert_linked();
     world.assert_same_epoch();
     assert_eq!((world.nodes[0].ups(), world.nodes[1].ups()), (1, 1));
-    let (peer, own) = (world.id(1), world.nodes[0].addr);
-    let is_it = |event: &Event| matches!(event, Event::Observed { peer: by, addr, .. } if (*by, *addr) == (peer, own));
-    assert!(world.nodes[0].events.iter().any(is_it));
+    let observed = Event::Observed { peer: world.id(1), path: world.path_to(1), addr: world.nodes[0].addr };
+    assert!(world.nodes[0].events.contains(&observed));
     assert!(world.now > start);
 }
 

@@ -11,6 +11,7 @@ use sinew_wire::document::{
     PolicySpec, ProtocolSpec, Range4, Revocation, Revoke, RuleSpec, SelectorSpec, Service, Subnet4, Workload,
     kind,
 };
+use sinew_wire::punch::{Candidate, CandidateKind, Guess, MAX_CANDIDATES, Mapping, Punch};
 use sinew_wire::request::{Bind, BindRefusal, Redeem, RedeemReply, RedeemStatus, Request};
 use sinew_wire::sync::{BUCKETS, IDS_MAX, SyncMessage, bucket_of};
 use sinew_wire::ticket::{Contact, Ticket, TicketError, TicketMode};
@@ -170,6 +171,53 @@ fn a_wish_for_a_name_is_a_label_or_nothing() {
         let parsed = Request::parse(&[&plain[..], wish].concat());
         assert_eq!(parsed.is_ok(), good, "{wish:?}");
     }
+}
+
+#[test]
+fn requests_about_direct_paths_have_the_layout_of_a10() {
+    let shape = |request: &Request| {
+        let mut out = Vec::new();
+        request.emit(&mut out);
+        assert_eq!(Request::parse(&out).as_ref(), Ok(request));
+        hex(&out)
+    };
+    let mapped = |low: &str| format!("{}ffff{low}", "00".repeat(10));
+    let v4 = "1.2.3.4:258".parse().unwrap();
+    assert_eq!(shape(&Request::Observed { addr: v4 }), format!("0e{}0201", mapped("01020304")));
+    let v6 = "[2001:db8::1]:3".parse().unwrap();
+    let written = "20010db8000000000000000000000001";
+    assert_eq!(shape(&Request::Observed { addr: v6 }), format!("0e{written}0300"));
+    let punch = Punch {
+        round: 1,
+        rtt_us: 2,
+        mapping: Mapping::AddressDependent,
+        guess: Some(Guess { ip: v4.ip(), port: 258, step: -2 }),
+        candidates: vec![
+            Candidate { kind: CandidateKind::Local, addr: v6 },
+            Candidate { kind: CandidateKind::Other(9), addr: v4 },
+        ],
+    };
+    let guess = format!("fe{}0201", mapped("01020304"));
+    let candidates =
+        format!("02{}{}", format_args!("01{written}0300"), format_args!("09{}0201", mapped("01020304")));
+    let expected = format!("0100000002000000{}{guess}{candidates}", "03");
+    assert_eq!(shape(&Request::Punch(Box::new(punch.clone()))), format!("0f{expected}"));
+    assert_eq!(shape(&Request::PunchReply(Box::new(punch))), format!("10{expected}"));
+    let none = Punch { round: 7, rtt_us: 0, mapping: Mapping::Other(77), guess: None, candidates: vec![] };
+    assert_eq!(shape(&Request::Punch(Box::new(none))), format!("0f07000000{}4d0000", "00".repeat(4)));
+    assert_eq!(shape(&Request::PunchEnd { round: 7 }), "1107000000");
+}
+
+#[test]
+fn candidates_are_few() {
+    let punch = |count: u8| {
+        let mut message = vec![0x0f, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, count];
+        message.extend([1; 19].repeat(usize::from(count)));
+        Request::parse(&message)
+    };
+    assert!(punch(MAX_CANDIDATES as u8).is_ok());
+    assert_eq!(punch(MAX_CANDIDATES as u8 + 1), Err(Malformed));
+    assert_eq!(punch(255), Err(Malformed));
 }
 
 #[test]

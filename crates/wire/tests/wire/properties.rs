@@ -1,6 +1,8 @@
 //! Over random values: what is emitted parses back to itself; over random bytes: nothing panics,
 //! and what parses is emitted as the same bytes, so a value has one spelling.
 
+use std::net::{IpAddr, SocketAddr};
+
 use proptest::prelude::*;
 use sinew_types::{Class, MeshAddr, Metric, Seqno};
 use sinew_wire::error::{ErrorCode, ErrorReport};
@@ -9,6 +11,7 @@ use sinew_wire::handshake::{Cookie, Hs1, Hs1Payload, Hs2, Hs2Payload, Hs2Status}
 use sinew_wire::icmp::{IcmpHeader, V4Error, V6Error, build_v4_error, build_v6_error};
 use sinew_wire::ip::PacketInfo;
 use sinew_wire::probe::Probe;
+use sinew_wire::punch::{Candidate, CandidateKind, Guess, MAX_CANDIDATES, Mapping, Punch};
 use sinew_wire::record::{DataHeader, Kind, Prefix, SuperHeader};
 use sinew_wire::request::{Request, TraceReply};
 use sinew_wire::routed::{RoutedClear, RoutedHeader, Watermark, Waypoints};
@@ -112,6 +115,30 @@ fn trace_reply() -> impl Strategy<Value = Request> {
     )
 }
 
+fn socket_addr() -> impl Strategy<Value = SocketAddr> {
+    let ip = prop_oneof![
+        any::<u32>().prop_map(|bits| IpAddr::V4(bits.into())),
+        any::<u128>().prop_map(|bits| IpAddr::V6((bits | 1 << 127).into())),
+    ];
+    (ip, any::<u16>()).prop_map(|(ip, port)| SocketAddr::new(ip, port))
+}
+
+fn punch() -> impl Strategy<Value = Box<Punch>> {
+    let known = [Mapping::Unknown, Mapping::Open, Mapping::EndpointIndependent, Mapping::AddressDependent];
+    let mapping = prop_oneof![prop::sample::select(known.to_vec()), (5u8..).prop_map(Mapping::Other)];
+    let guess = (socket_addr(), prop_oneof![i8::MIN..=-1, 1..=i8::MAX]);
+    let guess = guess.prop_map(|(addr, step)| Guess { ip: addr.ip(), port: addr.port(), step });
+    let kinds = vec![CandidateKind::Local, CandidateKind::Reflexive, CandidateKind::Mapped];
+    let kind = prop_oneof![prop::sample::select(kinds), (4u8..).prop_map(CandidateKind::Other)];
+    let candidate = (kind, socket_addr()).prop_map(|(kind, addr)| Candidate { kind, addr });
+    let candidates = prop::collection::vec(candidate, 0..=MAX_CANDIDATES);
+    (any::<(u32, u32)>(), mapping, prop::option::of(guess), candidates).prop_map(
+        |((round, rtt_us), mapping, guess, candidates)| {
+            Box::new(Punch { round, rtt_us, mapping, guess, candidates })
+        },
+    )
+}
+
 fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
         any::<u8>().prop_map(|adj| Request::AdjOpen { adj }),
@@ -121,7 +148,11 @@ fn request() -> impl Strategy<Value = Request> {
         trace_reply(),
         addr().prop_map(|addr| Request::WhoIs { addr }),
         bytes().prop_map(|node| Request::WhoIsReply { node }),
-        (14u8.., prop::collection::vec(any::<u8>(), 0..40))
+        socket_addr().prop_map(|addr| Request::Observed { addr }),
+        punch().prop_map(Request::Punch),
+        punch().prop_map(Request::PunchReply),
+        any::<u32>().prop_map(|round| Request::PunchEnd { round }),
+        (18u8.., prop::collection::vec(any::<u8>(), 0..40))
             .prop_map(|(tag, body)| Request::Other { tag, body }),
     ]
 }

@@ -1,0 +1,137 @@
+//! Where others see us, and what that tells of the translator in between (protocol A10.1, RFC 4787).
+//!
+//! Every neighbour says from which address our records come. One view gives an address to be reached
+//! at; several views, from neighbours at several addresses, show whether the translator keeps one
+//! outside for all far ends or makes a new one for each. All views are claims: a liar can add an
+//! address that is not ours, which costs those who try it a few small packets and us nothing.
+
+use std::net::{IpAddr, SocketAddr};
+
+use sinew_types::{Instant, NodeId};
+use sinew_wire::punch::{Guess, Mapping};
+
+/// Views kept at most; the oldest goes first.
+const MAX_VIEWS: usize = 32;
+/// Addresses told to others at most, of each family.
+const MAX_TOLD: usize = 2;
+/// Ports of a translator that counts are no further apart than this.
+const MAX_STEP: u16 = 16;
+
+/// One neighbour's word.
+#[derive(Clone, Copy, Debug)]
+struct View {
+    peer: NodeId,
+    /// Where that neighbour is, as we send to it: the far end of the mapping.
+    remote: SocketAddr,
+    /// Our address, as it says.
+    seen: SocketAddr,
+    /// When it first said so.
+    since: Instant,
+}
+
+/// All views.
+#[derive(Debug, Default)]
+pub struct Reflexive {
+    views: Vec<View>,
+}
+
+impl Reflexive {
+    /// `peer` at `remote` sees us at `seen`. Whether that is news.
+    pub fn note(&mut self, peer: NodeId, remote: SocketAddr, seen: SocketAddr, now: Instant) -> bool {
+        if seen.port() == 0 || seen.ip().is_unspecified() || seen.is_ipv4() != remote.is_ipv4() {
+            return false;
+        }
+        let known = self.views.iter().position(|view| view.peer == peer && view.remote == remote);
+        if let Some(at) = known {
+            if self.views[at].seen == seen {
+                return false;
+            }
+            self.views.remove(at);
+        } else if self.views.len() >= MAX_VIEWS {
+            self.views.remove(0);
+        }
+        self.views.push(View { peer, remote, seen, since: now });
+        true
+    }
+
+    /// The link with `peer` is gone: its view ages from here on, and is soon worth nothing.
+    pub fn forget(&mut self, peer: &NodeId) {
+        self.views.retain(|view| view.peer != *peer);
+    }
+
+    /// Where `peer` sees us.
+    pub fn seen_by(&self, peer: &NodeId) -> Option<SocketAddr> {
+        self.views.iter().rev().find(|view| view.peer == *peer).map(|view| view.seen)
+    }
+
+    /// The addresses at which others see us and that are none of `own`, those most often seen first.
+    pub fn addresses(&self, own: &[SocketAddr]) -> Vec<SocketAddr> {
+        let mut counted: Vec<(usize, SocketAddr)> = Vec::new();
+        for view in self.views.iter().rev().filter(|view| !own.contains(&view.seen)) {
+            match counted.iter_mut().find(|(_, seen)| *seen == view.seen) {
+                Some((count, _)) => *count += 1,
+                None => counted.push((1, view.seen)),
+            }
+        }
+        // Stable: among equals the newest stays first.
+        counted.sort_by_key(|&(count, _)| core::cmp::Reverse(count));
+        let of_family = |ipv6: bool| {
+            let same = counted.iter().map(|&(_, seen)| seen).filter(move |seen| seen.is_ipv6() == ipv6);
+            same.take(MAX_TOLD).collect::<Vec<_>>()
+        };
+        [of_family(false), of_family(true)].concat()
+    }
+
+    /// Every address under which somebody sees us, our own ones included.
+    pub fn seen(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.views.iter().map(|view| view.seen.ip())
+    }
+
+    /// How the translator in front of our sockets of one family maps.
+    pub fn mapping(&self, ipv6: bool, own: &[SocketAddr]) -> Mapping {
+        let views: Vec<_> = self.views.iter().filter(|view| view.seen.is_ipv6() == ipv6).collect();
+        let translated: Vec<_> = views.iter().filter(|view| !own.contains(&view.seen)).collect();
+        if translated.is_empty() {
+            return if views.is_empty() { Mapping::Unknown } else { Mapping::Open };
+        }
+        let mut best = Mapping::Unknown;
+        for (at, one) in translated.iter().enumerate() {
+            // Two translators, as a neighbour on the inside of one would show, are not compared.
+            for other in translated[..at].iter().filter(|other| other.seen.ip() == one.seen.ip()) {
+                let same_far_end = other.remote.ip() == one.remote.ip();
+                let found = match (other.seen == one.seen, same_far_end) {
+                    (true, false) => Mapping::EndpointIndependent,
+                    (true, true) => Mapping::Unknown,
+                    (false, true) => Mapping::AddressAndPortDependent,
+                    (false, false) => Mapping::AddressDependent,
+                };
+                best = best.max(found);
+            }
+        }
+        best
+    }
+
+    /// The ports that the next mappings should get, if the last ones followed each other.
+    pub fn guess(&self, ipv6: bool, own: &[SocketAddr]) -> Option<Guess> {
+        if !self.mapping(ipv6, own).is_dependent() {
+            return None;
+        }
+        let mut views: Vec<_> =
+            self.views.iter().filter(|v| v.seen.is_ipv6() == ipv6 && !own.contains(&v.seen)).collect();
+        views.sort_by_key(|view| view.since);
+        let ip = views.last()?.seen.ip();
+        let ports: Vec<u16> = views.iter().filter(|v| v.seen.ip() == ip).map(|v| v.seen.port()).collect();
+        let steps: Vec<i32> = ports.windows(2).map(|two| i32::from(two[1]) - i32::from(two[0])).collect();
+        // Others' mappings may lie in between, so the steps differ; but all go one way and are short.
+        let near = |step: &i32| *step != 0 && step.unsigned_abs() <= u32::from(MAX_STEP);
+        let one_way = steps.iter().all(|step| step.signum() == steps[0].signum());
+        if steps.is_empty() || !one_way || !steps.iter().all(near) {
+            return None;
+        }
+        let step = steps.iter().copied().min_by_key(|step| step.unsigned_abs())?;
+        Some(Guess { ip, port: *ports.last()?, step: i8::try_from(step).ok()? })
+    }
+}
+
+#[cfg(test)]
+mod tests;
