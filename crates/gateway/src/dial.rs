@@ -51,11 +51,7 @@ pub enum Stream {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, into),
             Self::Other(stream) => Pin::new(stream).poll_read(cx, into),
@@ -125,8 +121,7 @@ impl Dial for TcpDial {
     fn datagrams<'a>(&'a self, target: &'a Target) -> Boxed<'a, io::Result<Box<dyn Datagrams>>> {
         Box::pin(async move {
             let to = address(target)?;
-            let any: SocketAddr =
-                if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
+            let any: SocketAddr = if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
             let socket = UdpSocket::bind(any).await?;
             socket.connect(to).await?;
             Ok(Box::new(socket) as Box<dyn Datagrams>)

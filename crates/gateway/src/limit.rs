@@ -43,6 +43,13 @@ impl Connections {
     }
 }
 
+impl Connections {
+    /// Whether nobody has any.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut counts = self.of.0.lock().unwrap_or_else(PoisonError::into_inner);

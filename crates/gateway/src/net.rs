@@ -79,11 +79,11 @@ impl Serialize for Prefix {
 /// What counts as one client: an IPv4 address, or an IPv6 /64, since whoever has one address of
 /// it has them all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Client(IpAddr);
+pub(crate) struct Client(IpAddr);
 
 impl Client {
     /// The client an address belongs to.
-    pub fn of(address: IpAddr) -> Self {
+    pub(crate) fn of(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V4(address) => IpAddr::V4(address),
             IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),

@@ -56,11 +56,6 @@ impl<S> Rewound<S> {
     pub(crate) fn new(first: Bytes, stream: S) -> Self {
         Self { first, stream }
     }
-
-    /// What is still to be replayed, and the stream.
-    pub(crate) fn into_parts(self) -> (Bytes, S) {
-        (self.first, self.stream)
-    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {

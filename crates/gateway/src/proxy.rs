@@ -115,8 +115,7 @@ pub fn write(version: ProxyVersion, from: SocketAddr, to: SocketAddr) -> Vec<u8>
     match version {
         ProxyVersion::V1 => {
             let family = if from.is_ipv4() { "TCP4" } else { "TCP6" };
-            let line =
-                format!("PROXY {family} {} {} {} {}\r\n", from.ip(), to.ip(), from.port(), to.port());
+            let line = format!("PROXY {family} {} {} {} {}\r\n", from.ip(), to.ip(), from.port(), to.port());
             line.into_bytes()
         }
         ProxyVersion::V2 => write_v2(from, to, STREAM),

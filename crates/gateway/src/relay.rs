@@ -32,11 +32,11 @@ thread_local! {
 
 /// How many bytes went which way; read while the relay runs.
 #[derive(Debug, Default)]
-pub struct Moved {
+pub(crate) struct Moved {
     /// From the client to the backend.
-    pub up: AtomicU64,
+    pub(crate) up: AtomicU64,
     /// From the backend to the client.
-    pub down: AtomicU64,
+    pub(crate) down: AtomicU64,
 }
 
 /// How a relay ended.
@@ -48,6 +48,17 @@ pub(crate) enum End {
     Broken,
     /// Nothing moved for too long.
     Idle,
+}
+
+impl End {
+    /// The word in logs.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Broken => "broken",
+            Self::Idle => "idle",
+        }
+    }
 }
 
 /// Moves bytes between `client` and `backend` until both ends have closed.

@@ -50,9 +50,8 @@ impl Certificate {
     /// # Errors
     /// It is no chain, no key, or they do not belong together.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, CertificateError> {
-        let content = |what: &str, error: &dyn std::fmt::Display| {
-            CertificateError::Content(format!("{what}: {error}"))
-        };
+        let content =
+            |what: &str, error: &dyn std::fmt::Display| CertificateError::Content(format!("{what}: {error}"));
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain).collect();
         let chain = chain.map_err(|error| content("certificate", &error))?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| content("key", &error))?;

@@ -174,7 +174,8 @@ impl Framing {
 
     fn chunk_line(&mut self, byte: u8) -> Result<(), Violation> {
         let At::ChunkLine { length, size, digits, extension, cr } = self.at else { return Ok(()) };
-        let next = |size, digits, extension, cr| At::ChunkLine { length: length + 1, size, digits, extension, cr };
+        let next =
+            |size, digits, extension, cr| At::ChunkLine { length: length + 1, size, digits, extension, cr };
         if length >= CHUNK_LINE_MAX {
             return Err(Violation::Framing);
         }
