@@ -113,7 +113,7 @@ mod tests {
 
     fn routes(list: &[(&str, &str, &'static str)]) -> Routes<&'static str> {
         let mut routes = Routes::default();
-        list.iter().for_each(|(host, path, to)| assert!(routes.add(host, path, to)));
+        list.iter().for_each(|(host, path, to)| assert!(routes.add(host, path, *to)));
         routes
     }
 
