@@ -130,8 +130,11 @@ pub fn read(bytes: &[u8]) -> Result<Reading, Refusal> {
     Ok(Reading::More)
 }
 
+/// A record's payload, and what follows the record.
+type Cut<'a> = (&'a [u8], &'a [u8]);
+
 /// The payload of the first record in `bytes` and what follows, if all of it is there.
-fn next_record(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, Refusal> {
+fn next_record(bytes: &[u8]) -> Result<Option<Cut<'_>>, Refusal> {
     let length = match bytes {
         [] => return Ok(None),
         [first, ..] if !(20..=23).contains(first) => return Err(Refusal::NotTls),

@@ -1,6 +1,8 @@
 //! Backends that die and come back, configurations and certificates that change under load, streams
 //! and datagrams that go through.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod common;
 
 use std::io::{Read, Write};

@@ -1,5 +1,7 @@
 //! HTTP through the front: what reaches a backend, what comes back, what is refused.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod common;
 
 use std::io::{Read, Write};

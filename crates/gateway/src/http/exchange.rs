@@ -101,13 +101,14 @@ async fn pass(
     let client = headers::client(request.headers(), connection.peer, |ip| snapshot.trusts(ip));
     record.client(client);
     admit(&service, &mut request, client, record).await?;
+    let id = record.id().to_owned();
     let origin = Origin {
         peer: connection.peer,
         local: connection.local,
         trusted: snapshot.trusts(connection.peer.ip()),
         tls: connection.sni.is_some(),
         host: &authority,
-        id: &record.id().to_owned(),
+        id: &id,
     };
     if let Some(auth) = &service.config.access.forward {
         forward_auth::ask(connection, snapshot, auth, &mut request, &origin).await?;

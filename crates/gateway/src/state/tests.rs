@@ -93,7 +93,7 @@ fn hosts_whose_services_disagree_before_the_path_is_known_are_refused() {
 fn health_and_counts_survive_a_change_and_end_with_their_backend() {
     let first = build(parse(GOOD), &Snapshot::default()).unwrap();
     let web = first.services["web"].clone();
-    web.picker.backends().for_each(|backend| drop(backend.set_down(true)));
+    web.picker.backends().for_each(|backend| assert!(backend.set_down(true)));
     web.tally.status("a.example", 200);
     let second = build(parse(&GOOD.replace("10.0.0.2:80", "10.0.0.3:80")), &first).unwrap();
     let now = std::time::Instant::now();
