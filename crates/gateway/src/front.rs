@@ -122,11 +122,15 @@ async fn proxy_header(stream: &mut TcpStream) -> Result<Named, Option<Refused>> 
 }
 
 async fn plain(known: Known, stream: TcpStream) {
-    let connection = http_connection(&known, None, false);
+    let connection = http_connection(&known, None, None);
     http::serve(Rewound::new(known.first.clone(), stream), connection, false).await;
 }
 
-fn http_connection(known: &Known, sni: Option<String>, closed: bool) -> http::Connection {
+fn http_connection(
+    known: &Known,
+    sni: Option<String>,
+    closed: Option<Arc<ServerConfig>>,
+) -> http::Connection {
     http::Connection {
         shared: known.shared.clone(),
         thread: known.thread,
@@ -186,7 +190,8 @@ async fn secure(mut known: Known, mut stream: TcpStream) -> Result<(), Option<Re
                 }
             }
         }
-        Destination::Here { settings, closed } => {
+        Destination::Here { settings, service } => {
+            let closed = service.and_then(|service| service.closed.clone());
             let accepting = TlsAcceptor::from(settings).accept(Rewound::new(bytes, stream));
             let accepted = timeout(patience, accepting).await.map_err(|_| Some(Refused::HandshakeTimeout))?;
             let stream = accepted.map_err(|_| Some(Refused::Handshake))?;
@@ -207,7 +212,7 @@ async fn secure(mut known: Known, mut stream: TcpStream) -> Result<(), Option<Re
 enum Destination {
     Nowhere,
     Through(Arc<Service>),
-    Here { settings: Arc<ServerConfig>, closed: bool },
+    Here { settings: Arc<ServerConfig>, service: Option<Arc<Service>> },
 }
 
 /// Who gets a connection with this hello.
@@ -215,7 +220,7 @@ fn destination(known: &Known, hello: &Hello) -> Destination {
     let Some(host) = &hello.host else { return Destination::Nowhere };
     let shared = &known.shared;
     if hello.offers(ACME_TLS) && shared.certificates.has_challenge(host) {
-        return Destination::Here { settings: shared.tls.challenge.clone(), closed: false };
+        return Destination::Here { settings: shared.tls.challenge.clone(), service: None };
     }
     let Some(service) = known.snapshot.site(host).and_then(|site| site.first()) else {
         return Destination::Nowhere;
@@ -224,7 +229,7 @@ fn destination(known: &Known, hello: &Hello) -> Destination {
         Mode::TlsPassthrough => Destination::Through(service.clone()),
         Mode::Http if shared.certificates.get(host).is_some() => {
             let settings = service.closed.as_ref().unwrap_or(&shared.tls.open).clone();
-            Destination::Here { settings, closed: service.closed.is_some() }
+            Destination::Here { settings, service: Some(service.clone()) }
         }
         _ => Destination::Nowhere,
     }

@@ -271,14 +271,14 @@ impl Gateway {
 
     fn listen(&self, listener: Listener, socket: Socket) -> Result<Listening, StartError> {
         let failed = |error: io::Error| StartError::System(error.to_string());
-        let config = Arc::new(ArcSwap::from_pointee(listener.clone()));
+        let config = Arc::new(ArcSwap::from_pointee(listener));
         let first = &self.threads[0].handle;
         let entered = first.enter();
         let (bound, task) = match socket {
             Socket::Udp(socket) => {
                 let bound = socket.local_addr().map_err(failed)?;
                 let socket = tokio::net::UdpSocket::from_std(socket).map_err(failed)?;
-                (bound, first.spawn(udp::run(self.shared.clone(), listener, socket)))
+                (bound, first.spawn(udp::run(self.shared.clone(), config.clone(), socket)))
             }
             Socket::Tcp(socket) => {
                 let bound = socket.local_addr().map_err(failed)?;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use rustc_hash::FxHashMap;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
@@ -34,7 +35,7 @@ const AMPLIFICATION: u64 = 3;
 const DATAGRAM_MAX: usize = 65_535;
 
 /// Serves a UDP listener until its task is ended.
-pub(crate) async fn run(shared: Arc<Shared>, listener: Listener, socket: UdpSocket) {
+pub(crate) async fn run(shared: Arc<Shared>, listener: Arc<ArcSwap<Listener>>, socket: UdpSocket) {
     let socket = Arc::new(socket);
     let clients = Arc::new(Connections::default());
     let (done, mut ended) = mpsc::channel::<SocketAddr>(1024);
@@ -54,7 +55,7 @@ pub(crate) async fn run(shared: Arc<Shared>, listener: Listener, socket: UdpSock
                 let datagram = buffer[..length].to_vec();
                 let waiting = match flows.get(&client).filter(|flow| !flow.is_closed()) {
                     Some(flow) => flow.try_send(datagram).map_err(|_| Refused::DatagramLost),
-                    None => open(&shared, &listener, &socket, &clients, client, flows.len(), &done)
+                    None => open(&shared, &listener.load(), &socket, &clients, client, flows.len(), &done)
                         .and_then(|flow| {
                             let sent = flow.try_send(datagram).map_err(|_| Refused::DatagramLost);
                             flows.insert(client, flow);

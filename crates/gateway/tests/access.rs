@@ -92,6 +92,39 @@ fn nobody_to_ask_is_nobody_let_in() {
     assert_eq!(backend.connections.try_iter().count(), 0);
 }
 
+/// A client that shows a certificate of `authority`.
+fn client(front: &Front, authority: Option<&Authority>) -> rustls::ClientConfig {
+    let mut config = front.authority.client(&[b"http/1.1"]);
+    if let Some(authority) = authority {
+        let (chain, key) = authority.issue(&["client"]);
+        let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).map(Result::unwrap).collect();
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        let certified = rustls::sign::CertifiedKey::from_der(chain, key, config.crypto_provider()).unwrap();
+        config.client_auth_cert_resolver = Arc::new(rustls::sign::SingleCertAndKey::from(certified));
+    }
+    config
+}
+
+#[test]
+fn a_certificate_that_is_no_longer_asked_for_opens_nothing_on_an_old_connection() {
+    let backend = echo();
+    let (old, new) = (Authority::new(), Authority::new());
+    let closed = |authority: &Authority| {
+        web(&[backend.address], &format!("access = {{ client_ca = '''{}''' }}", authority.pem))
+    };
+    let front = Front::start(&closed(&old));
+    let mut stream = front.tls_with(client(&front, Some(&old)), "a.example");
+    let mut ask = || {
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").unwrap();
+        read_answer(&mut stream).status
+    };
+    assert_eq!(ask(), 200);
+    front.gateway.apply(parse(&closed(&old))).unwrap();
+    assert_eq!(ask(), 200, "nothing has changed");
+    front.gateway.apply(parse(&closed(&new))).unwrap();
+    assert_eq!(ask(), 421);
+}
+
 #[test]
 fn a_host_that_asks_for_certificates_opens_only_to_its_own_authority() {
     let backend = echo();
@@ -101,15 +134,7 @@ fn a_host_that_asks_for_certificates_opens_only_to_its_own_authority() {
         + &web(&[backend.address], "").replace("'web'", "'open'").replace("a.example", "b.example");
     let front = Front::start(&text);
     let status = |authority: Option<&Authority>, sni: &'static str, host: &str| -> Option<u16> {
-        let mut config = front.authority.client(&[b"http/1.1"]);
-        if let Some(authority) = authority {
-            let (chain, key) = authority.issue(&["client"]);
-            let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).map(Result::unwrap).collect();
-            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-            config.client_auth_cert_resolver = Arc::new(rustls::sign::SingleCertAndKey::from(
-                rustls::sign::CertifiedKey::from_der(chain, key, config.crypto_provider()).unwrap(),
-            ));
-        }
+        let config = client(&front, authority);
         let mut stream = front.tls_with(config, sni);
         write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").ok()?;
         let mut byte = [0];

@@ -331,3 +331,58 @@ fn large_bodies_go_both_ways_at_the_speed_of_the_slower_side() {
     let answer = read_answer(&mut stream);
     assert!(answer.body == block, "bytes changed");
 }
+
+#[test]
+fn answers_without_a_body_keep_the_connection_in_step() {
+    let backend = http_backend(|head, _| match head.split(' ').next().unwrap() {
+        "HEAD" => "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n".into(),
+        "DELETE" => "HTTP/1.1 204 No Content\r\n\r\n".into(),
+        _ => ok("body"),
+    });
+    let front = Front::start(&web(&[backend.address], ""));
+    let mut stream = front.tls("a.example");
+    for _ in 0..5 {
+        for (method, status) in [("HEAD", 200), ("DELETE", 204), ("GET", 200)] {
+            write!(stream, "{method} / HTTP/1.1\r\nHost: a.example\r\n\r\n").unwrap();
+            let head = read_head(&mut stream);
+            assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{method}: {head}");
+            match method {
+                "HEAD" => assert_eq!(length_of(&head), Some(1000)),
+                "GET" => {
+                    let mut body = [0; 4];
+                    stream.read_exact(&mut body).unwrap();
+                    assert_eq!(&body, b"body");
+                }
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(backend.connections.try_iter().count(), 1);
+}
+
+#[test]
+fn a_request_that_breaks_its_backend_is_not_fed_to_it_over_and_over() {
+    let poisoned = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let count = poisoned.clone();
+    let backend = backend(move |mut stream| {
+        let mut first = [0];
+        while matches!(stream.peek(&mut first), Ok(1)) {
+            if read_head(&mut stream).starts_with("GET /poison") {
+                count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                return;
+            }
+            let _ = stream.write_all(ok("x").as_bytes());
+        }
+    });
+    let front = Front::start(&web(&[backend.address], ""));
+    // Several connections wait for requests.
+    let mut clients: Vec<_> = (0..8).map(|_| front.tls("a.example")).collect();
+    for stream in &mut clients {
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").unwrap();
+    }
+    for stream in &mut clients {
+        assert_eq!(read_answer(stream).status, 200);
+    }
+    assert_eq!(front.get("/poison").status, 502);
+    assert!(poisoned.load(std::sync::atomic::Ordering::SeqCst) <= 2);
+}

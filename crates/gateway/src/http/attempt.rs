@@ -168,8 +168,10 @@ async fn at_backend(
     mut outbound: Outbound,
     client: SocketAddr,
 ) -> Result<Tried, Page> {
+    let mut lost_once = false;
     loop {
-        let waiting = waiting(connection, service, backend);
+        // A request that breaks connections is not fed one after the other.
+        let waiting = if lost_once { None } else { waiting(connection, service, backend) };
         let reused = waiting.is_some();
         let sender = match waiting {
             Some(sender) => sender,
@@ -193,7 +195,7 @@ async fn at_backend(
                 return Ok(Tried::Unreachable(Box::new(Outbound::of(*request, progress))));
             }
             Sent::Lost => match spare {
-                Some(spare) => outbound = spare,
+                Some(spare) => (outbound, lost_once) = (spare, true),
                 None => return Err(lost(connection, service, backend, &progress)),
             },
         }

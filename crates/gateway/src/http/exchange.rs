@@ -190,7 +190,12 @@ fn route(
     if !secure && !service.config.plain && !forwarded_challenge {
         return Err(redirect(request, host));
     }
-    if service.closed.is_some() != connection.closed {
+    let same = match (&service.closed, &connection.closed) {
+        (Some(asked), Some(shown)) => Arc::ptr_eq(asked, shown),
+        (None, None) => true,
+        _ => false,
+    };
+    if !same {
         return Err(Page::new(421, "This connection does not show what this host asks for."));
     }
     Ok(service.clone())

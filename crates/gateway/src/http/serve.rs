@@ -30,8 +30,8 @@ pub(crate) struct Connection {
     pub(crate) local: SocketAddr,
     /// The name of the TLS handshake; none on plain HTTP.
     pub(crate) sni: Option<String>,
-    /// Requests are for this service's hosts, whose clients have shown a certificate.
-    pub(crate) closed: bool,
+    /// The settings by which the client has shown a certificate, if it was asked for one.
+    pub(crate) closed: Option<Arc<rustls::ServerConfig>>,
     pub(crate) link: Arc<Link>,
 }
 
@@ -47,6 +47,9 @@ const H2_PONG: Duration = Duration::from_secs(15);
 
 /// Largest buffer of an HTTP/1 connection, bytes; what a response is read into at once.
 const H1_BUFFER: usize = 256 * 1024;
+
+/// Headers for which the library needs no allocation; it takes as many without being told.
+const HEADERS_INLINE: u32 = 100;
 
 /// Serves requests until the client or we have had enough.
 pub(crate) async fn serve(
@@ -85,8 +88,10 @@ async fn serve_h1(
     let service = service_fn(|request| answer(connection.clone(), request));
     let mut builder = http1::Builder::new();
     let limits = &config.limits;
+    if limits.headers > HEADERS_INLINE {
+        builder.max_headers(limits.headers as usize);
+    }
     builder
-        .max_headers(limits.headers as usize + 1)
         .max_buf_size(H1_BUFFER.max(limits.header_bytes as usize + 1024))
         // Clients that end their side after the request still get the response.
         .half_close(true);
