@@ -126,7 +126,8 @@ impl Front {
     }
 }
 
-/// Starts nginx in `ns` with these servers (`server { … }`), its files in `folder/www`.
+/// Starts nginx in `ns` with these servers (`server { … }`), its files in `folder/www`. It is one process, so
+/// that killing it leaves no worker that serves on.
 pub fn nginx(ns: &Namespace, folder: &Path, name: &str, servers: &str) -> Result<Proc> {
     let run = folder.join(name);
     std::fs::create_dir_all(run.join("tmp"))?;
@@ -136,7 +137,7 @@ pub fn nginx(ns: &Namespace, folder: &Path, name: &str, servers: &str) -> Result
         .map(|kind| format!("{kind}_temp_path {shown}/tmp/{kind};\n"))
         .collect();
     let config = format!(
-        "daemon off; pid {shown}/pid; error_log {shown}/error.log; worker_processes 1; user root;\n\
+        "daemon off; master_process off; pid {shown}/pid; error_log {shown}/error.log; user root;\n\
          events {{ worker_connections 4096; }}\n\
          http {{ access_log off; client_max_body_size 0; keepalive_requests 1000000; root {};\n{temporary}{servers} }}\n",
         folder.join("www").display()

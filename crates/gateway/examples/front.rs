@@ -51,7 +51,8 @@ fn load(certificates: &Certificates, pairs: &[Pair]) -> Result<(), String> {
 }
 
 fn say(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    // In one piece, or events that go to the same file would come between.
+    let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
 }
 
 async fn serve(path: &str) -> Result<(), String> {
