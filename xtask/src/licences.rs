@@ -5,6 +5,7 @@
 //! satisfiable from the allow list, no denied crate may appear, every package must come from an
 //! allowed registry.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -22,7 +23,9 @@ pub(crate) fn check() -> Result<Outcome> {
     println!("cargo-deny is not installed: deny.toml is checked against cargo metadata by our own code");
     let text = std::fs::read_to_string(workspace_root().join("deny.toml"))?;
     let policy = Policy::parse(&text)?;
-    let packages = packages()?;
+    let reached = reached()?;
+    let mut packages = packages()?;
+    packages.retain(|package| reached.contains(&(package.name.clone(), package.version.clone())));
     let mut findings = 0;
     for finding in packages.iter().filter_map(|package| policy.judge(package)) {
         println!("{finding}");
@@ -61,6 +64,33 @@ fn packages() -> Result<Vec<Package>> {
             source: text(&package["source"]),
         })
         .collect())
+}
+
+/// What a build of anything for any target reaches. `cargo metadata` and the lock file also have what
+/// only a weak feature names (`ring?/alloc` in rustls-webpki), which nothing builds.
+fn reached() -> Result<BTreeSet<(String, String)>> {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(program)
+        .current_dir(workspace_root())
+        .args(["tree", "--workspace", "--all-features", "--target", "all", "--edges", "all"])
+        .args(["--prefix", "none", "--format", "{p}"])
+        .output()
+        .context("cannot run cargo tree")?;
+    if !output.status.success() {
+        bail!("cargo tree: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let reached: BTreeSet<_> = String::from_utf8_lossy(&output.stdout).lines().filter_map(named).collect();
+    if reached.is_empty() {
+        bail!("cargo tree lists nothing");
+    }
+    Ok(reached)
+}
+
+/// Name and version at the front of a line such as `serde v1.0.1 (*)`.
+fn named(line: &str) -> Option<(String, String)> {
+    let mut words = line.split_whitespace();
+    let (name, version) = (words.next()?, words.next()?.strip_prefix('v')?);
+    Some((name.to_owned(), version.to_owned()))
 }
 
 struct Policy {
@@ -188,6 +218,15 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_of_the_tree_names_a_package() {
+        let of = |line| named(line).map(|(name, version)| format!("{name} {version}"));
+        assert_eq!(of("serde v1.0.1 (*)").as_deref(), Some("serde 1.0.1"));
+        assert_eq!(of("sinew-types v0.1.0 (/somewhere)").as_deref(), Some("sinew-types 0.1.0"));
+        assert_eq!(of(""), None);
+        assert_eq!(of("serde feature \"std\""), None);
+    }
 
     const ALLOWED: &[&str] = &["MIT", "ISC", "Apache-2.0 WITH LLVM-exception"];
 
