@@ -20,6 +20,7 @@
 //! | [`raw`] | packets that no kernel would make, put onto an interface as they are |
 //! | [`workload`] | nginx, curl, iperf3, ping, sshd: the programs that people run |
 //! | [`podman`] | containers on the machines, with our CNI plugin |
+//! | [`front`] | the public front on its own, with nginx behind it |
 //! | [`tenant`] | private networks, workloads in them, and the servers that tenants run |
 //!
 //! The labs need root. Where they cannot run they say so and pass, except in CI (`CI=true`),
@@ -27,6 +28,7 @@
 
 pub mod capture;
 pub mod cli;
+pub mod front;
 pub mod impair;
 pub mod interrupt;
 pub mod lab;

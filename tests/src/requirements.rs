@@ -16,6 +16,8 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     ("iperf3", "iperf3"),
     ("nginx", "nginx-light"),
     ("curl", "curl"),
+    ("openssl", "openssl"),
+    ("h2load", "nghttp2-client"),
     ("sshd", "openssh-server"),
     ("ssh", "openssh-client"),
     ("rsync", "rsync"),

@@ -257,8 +257,6 @@ pub enum Event {
         path: PathAddr,
         /// Our address there.
         addr: SocketAddr,
-        /// The path on which it sees it.
-        path: PathAddr,
     },
     /// Somebody completed the first handshake message with our own key, two machines take the
     /// session of one peer from each other, or a second identity claims a mesh address.

@@ -33,7 +33,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("discovery", &["types"]),
     ("store", &["types"]),
     ("dns", &["types"]),
-    ("gateway", &["types", "overlay"]),
+    ("gateway", &[]),
     ("control", &["types"]),
     // shell
     (

@@ -27,6 +27,7 @@ pub(crate) fn contact(node: NodeId, listeners: &[Listener]) -> Contact {
         host: at.ip().to_string(),
         port: at.port(),
         via,
+        path: None,
     };
     Contact { node: *node.as_bytes(), endpoints: found.into_iter().take(ENDPOINTS_MAX).map(uri).collect() }
 }

@@ -241,9 +241,9 @@ fn late_answers_are_answers() {
 fn a_path_that_must_not_rest_long_says_hello_as_often() {
     let mut liveness = Liveness::new(Rng::new([3; 32]), Instant::ZERO);
     liveness.set_rest(Duration::from_secs(2));
-    let (mut now, mut hellos) = (Instant::ZERO, Vec::new());
+    let mut hellos = Vec::new();
     while hellos.len() < 20 {
-        now = liveness.poll_timeout().expect("a hello").0;
+        let now = liveness.poll_timeout().expect("a hello").0;
         while liveness.poll(now) == Action::SendProbe {
             hellos.push(now);
             liveness.on_received(now);

@@ -1,0 +1,282 @@
+//! One TCP connection from its first byte: who it is, what it wants, who gets it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bytes::Bytes;
+use rustls::ServerConfig;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use crate::config::{self, Mode, Protocol};
+use crate::event::Refused;
+use crate::hello::{Alert, Hello, Refusal};
+use crate::http;
+use crate::limit::Place;
+use crate::net::Client;
+use crate::peek::{self, Peeked, Rewound};
+use crate::proxy;
+use crate::state::{Service, Shared, Snapshot};
+use crate::stream::{self, Opening};
+use crate::tls::ACME_TLS;
+
+/// A connection's place among those of its listener, given back when dropped.
+pub(crate) struct Seat(pub(crate) Arc<AtomicU32>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A connection that was just accepted.
+pub(crate) struct Arrival {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) thread: usize,
+    pub(crate) listener: config::Listener,
+    pub(crate) stream: std::net::TcpStream,
+    pub(crate) seat: Seat,
+}
+
+/// What is known of it once it has a place.
+struct Known {
+    shared: Arc<Shared>,
+    snapshot: Arc<Snapshot>,
+    thread: usize,
+    peer: SocketAddr,
+    local: SocketAddr,
+    /// Read already, after any `PROXY` header.
+    first: Bytes,
+    _seat: Seat,
+    _place: Place,
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn run(arrival: Arrival) {
+    let shared = arrival.shared.clone();
+    if let Err(Some(reason)) = welcome(arrival).await {
+        shared.counters.refuse(reason);
+    }
+}
+
+/// `Err(None)`: the connection broke before there was anything to tell.
+async fn welcome(arrival: Arrival) -> Result<(), Option<Refused>> {
+    let Arrival { shared, thread, listener, stream, seat } = arrival;
+    shared.counters.connections.fetch_add(1, Ordering::Relaxed);
+    let mut stream = TcpStream::from_std(stream).map_err(|_| None)?;
+    let _ = stream.set_nodelay(true);
+    let (mut peer, mut local) = ends(&stream).map_err(|_| Some(Refused::Gone))?;
+    let snapshot = shared.snapshot.load_full();
+    let mut first = Bytes::new();
+    if listener.proxy_protocol && snapshot.trusts(peer.ip()) {
+        let patience = snapshot.config.timeouts.handshake;
+        let header = timeout(patience, proxy_header(&mut stream)).await;
+        let (named, rest) = header.map_err(|_| Some(Refused::NoProxyHeader))??;
+        (peer, local) = named.unwrap_or((peer, local));
+        first = rest;
+    }
+    let max = snapshot.config.limits.connections_per_client;
+    let place = shared.clients.take(Client::of(peer.ip()), max).ok_or(Some(Refused::ClientFull))?;
+    let known = Known { shared, snapshot, thread, peer, local, first, _seat: seat, _place: place };
+    match listener.protocol {
+        Protocol::Https => secure(known, stream).await,
+        Protocol::Http => {
+            plain(known, stream).await;
+            Ok(())
+        }
+        Protocol::Tcp => {
+            let name = listener.service.unwrap_or_default();
+            let service = known.snapshot.services.get(name.as_str()).cloned().ok_or(None)?;
+            pass(known, stream, service, None).await.map_err(|(reason, _)| Some(reason))
+        }
+        Protocol::Udp => Err(None),
+    }
+}
+
+fn ends(stream: &TcpStream) -> io::Result<(SocketAddr, SocketAddr)> {
+    let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    Ok((canonical(stream.peer_addr()?), canonical(stream.local_addr()?)))
+}
+
+type Named = (Option<(SocketAddr, SocketAddr)>, Bytes);
+
+/// Reads a `PROXY` header: the addresses it names, and what came after it.
+async fn proxy_header(stream: &mut TcpStream) -> Result<Named, Option<Refused>> {
+    let mut bytes = Vec::with_capacity(256);
+    loop {
+        match proxy::read(&bytes) {
+            Ok(proxy::Reading::Header(length, named)) => {
+                return Ok((named, Bytes::from(bytes).slice(length..)));
+            }
+            Ok(proxy::Reading::More) => {}
+            Err(_) => return Err(Some(Refused::NoProxyHeader)),
+        }
+        if stream.read_buf(&mut bytes).await.map_err(|_| None)? == 0 {
+            return Err(Some(Refused::Gone));
+        }
+    }
+}
+
+async fn plain(known: Known, stream: TcpStream) {
+    let connection = http_connection(&known, None, None);
+    http::serve(Rewound::new(known.first.clone(), stream), connection, false).await;
+}
+
+fn http_connection(
+    known: &Known,
+    sni: Option<String>,
+    closed: Option<Arc<ServerConfig>>,
+) -> http::Connection {
+    http::Connection {
+        shared: known.shared.clone(),
+        thread: known.thread,
+        peer: known.peer,
+        local: known.local,
+        sni,
+        closed,
+        link: Arc::default(),
+    }
+}
+
+/// A place among the handshakes under way.
+struct Shaking(Arc<Shared>);
+
+impl Shaking {
+    fn begin(shared: &Arc<Shared>, max: u32) -> Option<Self> {
+        let before = shared.handshakes.fetch_add(1, Ordering::Relaxed);
+        let shaking = Self(shared.clone());
+        (before < max).then_some(shaking)
+    }
+}
+
+impl Drop for Shaking {
+    fn drop(&mut self) {
+        self.0.handshakes.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn secure(mut known: Known, mut stream: TcpStream) -> Result<(), Option<Refused>> {
+    let config = &known.snapshot.config;
+    let shaking =
+        Shaking::begin(&known.shared, config.limits.handshakes).ok_or(Some(Refused::HandshakesFull))?;
+    let patience = config.timeouts.handshake;
+    let first = std::mem::take(&mut known.first);
+    let peeked = timeout(patience, peek::hello(&mut stream, first)).await;
+    let peeked = peeked.map_err(|_| Some(Refused::HandshakeTimeout))?.map_err(|_| Some(Refused::Gone))?;
+    let (hello, bytes) = match peeked {
+        Peeked::Hello(hello, bytes) => (hello, bytes),
+        Peeked::Gone => return Err(Some(Refused::Gone)),
+        Peeked::Refused(refusal, bytes) => return Err(Some(refuse_hello(stream, refusal, &bytes).await)),
+    };
+    match destination(&known, &hello) {
+        Destination::Nowhere => {
+            alert(stream, Alert::UnrecognizedName).await;
+            Err(Some(Refused::UnknownName))
+        }
+        Destination::Through(service) => {
+            drop(shaking);
+            known.first = bytes;
+            match pass(known, stream, service, hello.host).await {
+                Ok(()) => Ok(()),
+                Err((reason, stream)) => {
+                    if let Some(stream) = stream {
+                        alert(stream, Alert::InternalError).await;
+                    }
+                    Err(Some(reason))
+                }
+            }
+        }
+        Destination::Here { settings, service } => {
+            let closed = service.and_then(|service| service.closed.clone());
+            let accepting = TlsAcceptor::from(settings).accept(Rewound::new(bytes, stream));
+            let accepted = timeout(patience, accepting).await.map_err(|_| Some(Refused::HandshakeTimeout))?;
+            let stream = accepted.map_err(|_| Some(Refused::Handshake))?;
+            drop(shaking);
+            let protocol = stream.get_ref().1.alpn_protocol();
+            if protocol == Some(ACME_TLS) {
+                // The proof was the handshake itself.
+                return Ok(());
+            }
+            let h2 = protocol == Some(b"h2");
+            let connection = http_connection(&known, hello.host, closed);
+            http::serve(stream, connection, h2).await;
+            Ok(())
+        }
+    }
+}
+
+enum Destination {
+    Nowhere,
+    Through(Arc<Service>),
+    Here { settings: Arc<ServerConfig>, service: Option<Arc<Service>> },
+}
+
+/// Who gets a connection with this hello.
+fn destination(known: &Known, hello: &Hello) -> Destination {
+    let Some(host) = &hello.host else { return Destination::Nowhere };
+    let shared = &known.shared;
+    if hello.offers(ACME_TLS) && shared.certificates.has_challenge(host) {
+        return Destination::Here { settings: shared.tls.challenge.clone(), service: None };
+    }
+    let Some(service) = known.snapshot.site(host).and_then(|site| site.first()) else {
+        return Destination::Nowhere;
+    };
+    match service.config.mode {
+        Mode::TlsPassthrough => Destination::Through(service.clone()),
+        Mode::Http if shared.certificates.get(host).is_some() => {
+            let settings = service.closed.as_ref().unwrap_or(&shared.tls.open).clone();
+            Destination::Here { settings, service: Some(service.clone()) }
+        }
+        _ => Destination::Nowhere,
+    }
+}
+
+async fn alert(mut stream: TcpStream, alert: Alert) {
+    let _ = stream.write_all(&alert.record()).await;
+    let _ = stream.shutdown().await;
+    // Unread bytes would make the kernel answer with a reset, which overtakes the alert.
+    let mut rest = [0; 1024];
+    let _ = timeout(std::time::Duration::from_millis(500), async {
+        while matches!(stream.read(&mut rest).await, Ok(length) if length > 0) {}
+    })
+    .await;
+}
+
+const PLAIN: &str = "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n\
+                     content-length: 66\r\n\r\n400 Bad Request: this port speaks TLS; use https:// to reach it.\r\n";
+
+async fn refuse_hello(mut stream: TcpStream, refusal: Refusal, bytes: &[u8]) -> Refused {
+    if let Some(said) = refusal.alert() {
+        alert(stream, said).await;
+        return Refused::BadHello;
+    }
+    let methods: [&[u8]; 5] = [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"OPTIONS "];
+    if methods.iter().any(|method| bytes.starts_with(method)) {
+        let _ = stream.write_all(PLAIN.as_bytes()).await;
+        let _ = stream.shutdown().await;
+        return Refused::PlainHttp;
+    }
+    Refused::BadHello
+}
+
+/// Hands the connection to a backend as it is.
+async fn pass(
+    known: Known,
+    stream: TcpStream,
+    service: Arc<Service>,
+    host: Option<String>,
+) -> Result<(), (Refused, Option<TcpStream>)> {
+    let opening = Opening {
+        shared: &known.shared,
+        snapshot: &known.snapshot,
+        service: &service,
+        peer: known.peer,
+        local: known.local,
+        host,
+    };
+    stream::pass(opening, stream, known.first.clone()).await
+}

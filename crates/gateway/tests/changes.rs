@@ -1,0 +1,313 @@
+//! Backends that die and come back, configurations and certificates that change under load, streams
+//! and datagrams that go through.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::time::{Duration, Instant};
+
+use common::*;
+use sinew_gateway::config::Protocol;
+
+const CHECK: &str = "check = { path = '/health', interval = 0.2, retry = 0.05, timeout = 0.3 }";
+
+/// Answers every request at `address` with `name` until told to stop.
+struct Mortal {
+    address: SocketAddr,
+    stop: std::sync::mpsc::Sender<()>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Mortal {
+    fn start(address: SocketAddr, name: &'static str) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.set_reuse_address(true).unwrap();
+        socket.bind(&address.into()).unwrap();
+        socket.listen(64).unwrap();
+        let listener: TcpListener = socket.into();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                if stopped.try_recv().is_ok() {
+                    return;
+                }
+                let mut stream = stream;
+                std::thread::spawn(move || {
+                    read_head(&mut stream);
+                    let close = format!(
+                        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{name}",
+                        name.len()
+                    );
+                    let _ = stream.write_all(close.as_bytes());
+                });
+            }
+        });
+        Self { address, stop, thread }
+    }
+
+    fn kill(self) -> SocketAddr {
+        self.stop.send(()).unwrap();
+        drop(connect(self.address));
+        self.thread.join().unwrap();
+        self.address
+    }
+}
+
+fn condition(front: &Front, number: usize) -> sinew_gateway::Condition {
+    front.gateway.status().services[0].backends[number].condition
+}
+
+#[test]
+fn a_dead_backend_is_left_out_within_three_seconds_and_comes_back() {
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let (first, second) = (Mortal::start(any, "first"), Mortal::start(any, "second"));
+    let front = Front::start(&web(&[first.address, second.address], "check = {}"));
+    let answers: std::collections::BTreeSet<_> = (0..10).map(|_| front.get("/").text()).collect();
+    assert_eq!(answers.len(), 2);
+    let address = first.kill();
+    let start = Instant::now();
+    wait("it is left out", || {
+        // Clients do not notice meanwhile.
+        assert_eq!(front.get("/").text(), "second");
+        condition(&front, 0) == sinew_gateway::Condition::Down
+    });
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    let _again = Mortal::start(address, "first");
+    wait("it is back", || condition(&front, 0) == sinew_gateway::Condition::Well);
+    wait("it serves", || front.get("/").text() == "first");
+}
+
+#[test]
+fn the_only_backend_down_is_503_at_once() {
+    let front = Front::start(&web(&[nobody()], CHECK));
+    wait("it is down", || condition(&front, 0) == sinew_gateway::Condition::Down);
+    let start = Instant::now();
+    let answer = front.get("/");
+    assert_eq!(answer.status, 503);
+    assert!(answer.header("retry-after").is_some() && start.elapsed() < Duration::from_secs(1));
+}
+
+#[test]
+fn without_a_check_failures_eject_and_the_next_requests_do_not_try() {
+    let good = named("good");
+    let front = Front::start(&web(&[nobody(), good.address], ""));
+    for _ in 0..20 {
+        assert_eq!(front.get("/").text(), "good", "a request that finds nobody goes elsewhere");
+    }
+    assert_eq!(condition(&front, 0), sinew_gateway::Condition::Ejected);
+}
+
+#[test]
+fn a_draining_backend_gets_nothing_new() {
+    let (first, second) = (named("first"), named("second"));
+    let text = web(&[first.address, second.address], "");
+    let front = Front::start(&text);
+    let drained = format!("target = '{}', drain = true", first.address);
+    let text = text.replace(&format!("target = '{}'", first.address), &drained);
+    front.gateway.apply(parse(&text)).unwrap();
+    assert!((0..10).all(|_| front.get("/").text() == "second"));
+}
+
+#[test]
+fn a_cookie_keeps_a_client_at_its_backend() {
+    let (first, second) = (named("first"), named("second"));
+    let front = Front::start(&web(&[first.address, second.address], "balance = 'sticky-cookie'"));
+    let answer = front.get("/");
+    let cookie = answer.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    for _ in 0..10 {
+        let head = format!("GET / HTTP/1.1\r\nHost: a.example\r\nCookie: x=1; {cookie}\r\n\r\n");
+        let again = front.ask("a.example", &head);
+        assert_eq!(again.text(), answer.text());
+        assert!(again.header("set-cookie").is_none());
+    }
+}
+
+#[test]
+fn a_change_drops_nothing_that_is_under_way() {
+    let slow = backend(|mut stream| {
+        read_head(&mut stream);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+        let mut go = [0; 1];
+        // The second half comes when the test has sent a second connection.
+        let _ = stream.set_read_timeout(Some(Duration::from_millis(500)));
+        let _ = stream.read(&mut go);
+        let _ = stream.write_all(b"world");
+    });
+    let front = Front::start(&web(&[slow.address], ""));
+    let mut under_way = front.tls("a.example");
+    under_way.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").unwrap();
+    read_head(&mut under_way);
+    let mut kept = front.tls("a.example");
+    kept.conn.complete_io(&mut kept.sock).unwrap();
+
+    let other = named("other");
+    let fresh = front.authority.certificate(HOSTS);
+    front.gateway.certificates().set(HOSTS, &fresh);
+    front.gateway.apply(parse(&web(&[other.address], ""))).unwrap();
+
+    let mut body = [0; 10];
+    under_way.read_exact(&mut body).unwrap();
+    assert_eq!(&body, b"helloworld");
+    kept.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").unwrap();
+    assert_eq!(read_answer(&mut kept).text(), "other", "an old connection, the new configuration");
+    let mut new = front.tls("a.example");
+    new.conn.complete_io(&mut new.sock).unwrap();
+    assert_eq!(new.conn.peer_certificates().unwrap(), fresh.chain());
+}
+
+#[test]
+fn a_wrong_configuration_changes_nothing() {
+    let good = named("good");
+    let front = Front::start(&web(&[good.address], ""));
+    let error = front.gateway.apply(parse(&web(&[], ""))).unwrap_err();
+    assert!(error.to_string().contains("backends"), "{error}");
+    assert_eq!(front.get("/").text(), "good");
+}
+
+#[test]
+fn shutdown_lets_requests_finish() {
+    let slow = backend(|mut stream| {
+        read_head(&mut stream);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n");
+        let _ = stream.set_read_timeout(Some(Duration::from_millis(400)));
+        let _ = stream.read(&mut [0]);
+        let _ = stream.write_all(b"done");
+    });
+    let front = Front::start(&web(&[slow.address], ""));
+    let mut stream = front.tls("a.example");
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").unwrap();
+    read_head(&mut stream);
+    let Front { gateway, .. } = front;
+    let ending = std::thread::spawn(move || gateway.shutdown(DEADLINE));
+    let mut body = [0; 4];
+    stream.read_exact(&mut body).unwrap();
+    assert_eq!(&body, b"done");
+    assert!(closed(&mut stream));
+    drop(stream);
+    assert!(ending.join().unwrap(), "all had finished");
+}
+
+/// TLS that the front cannot read: the backend is a front of its own.
+#[test]
+fn passed_through_tls_ends_at_the_backend_and_tells_it_the_client() {
+    let behind = named("behind");
+    let inner_text =
+        web(&[behind.address], "").replace("[[services]]", "trusted_proxies = ['127.0.0.0/8']\n[[services]]");
+    let listener = "[[listeners]]\naddress = '127.0.0.3:0'\nprotocol = 'https'\nproxy_protocol = true\n";
+    let inner = Front::start(&format!("{inner_text}{listener}"));
+    let proxied =
+        inner.gateway.addresses().into_iter().find(|(listener, _)| listener.proxy_protocol).unwrap().1;
+    for version in ["v1", "v2"] {
+        let text = web(&[proxied], &format!("proxy_header = '{version}'"))
+            .replace("'http'\nhosts", "'tls-passthrough'\nhosts");
+        let outer = Front::start(&text);
+        // A client that trusts only the inner authority.
+        let mut stream = outer.tls_with(inner.authority.client(&[b"http/1.1"]), "a.example");
+        let local = stream.sock.local_addr().unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").unwrap();
+        assert_eq!(read_answer(&mut stream).text(), "behind");
+        drop(stream);
+        wait("the inner event", || {
+            inner.heard.requests.lock().unwrap().iter().any(|event| event.client == local)
+        });
+        wait("the outer event", || outer.heard.streams.lock().unwrap().len() == 1);
+        let event = outer.heard.streams.lock().unwrap()[0].clone();
+        assert!(event.host.as_deref() == Some("a.example") && event.tx_bytes > 500, "{event:?}");
+    }
+}
+
+#[test]
+fn a_client_without_the_header_cannot_pretend_to_be_a_proxy() {
+    let behind = named("x");
+    let text = web(&[behind.address], "");
+    let listener = "[[listeners]]\naddress = '127.0.0.3:0'\nprotocol = 'https'\nproxy_protocol = true\n";
+    let front = Front::start(&format!("{text}{listener}"));
+    let at = front.gateway.addresses().into_iter().find(|(listener, _)| listener.proxy_protocol).unwrap().1;
+    let mut stream = connect(at);
+    stream.write_all(b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n").unwrap();
+    assert!(closed(&mut stream), "it is not trusted, so this is no TLS");
+    wait("it is counted", || front.refused("bad_hello") == 1);
+}
+
+#[test]
+fn bad_hellos_get_their_alert() {
+    let front = Front::start(&web(&[nobody()], "[timeouts]\nhandshake = 0.3"));
+    let ask = |bytes: &[u8]| {
+        let mut stream = connect(front.at(Protocol::Https));
+        stream.write_all(bytes).unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        answer
+    };
+    assert_eq!(ask(&[22, 3, 1, 0x40, 0, 1, 1, 0, 0]), [21, 3, 1, 0, 2, 2, 50], "too long");
+    assert_eq!(ask(&[22, 3, 1, 0x50, 0]), [21, 3, 1, 0, 2, 2, 22], "record overflow");
+    assert_eq!(ask(&[23, 3, 1, 0, 1, 0]), [21, 3, 1, 0, 2, 2, 10], "unexpected");
+    assert!(ask(b"GET / HTTP/1.1\r\n\r\n").starts_with(b"HTTP/1.1 400 "));
+    assert_eq!(ask(&[22, 3, 1]), [0u8; 0], "in time");
+    wait("it is counted", || front.refused("handshake_timeout") == 1);
+}
+
+#[test]
+fn a_tcp_port_leads_to_its_service() {
+    let backend = backend(|mut stream| {
+        let mut all = Vec::new();
+        let _ = stream.read_to_end(&mut all);
+        all.reverse();
+        let _ = stream.write_all(&all);
+    });
+    let text = format!(
+        "[[services]]\nname = 'port'\nmode = 'tcp'\nbackends = [{{ target = '{}' }}]\n[[listeners]]\naddress = '127.0.0.4:0'\nprotocol = 'tcp'\nservice = 'port'",
+        backend.address
+    );
+    let front = Front::start(&text);
+    let mut stream = connect(front.at(Protocol::Tcp));
+    stream.write_all(b"stressed").unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut all = String::new();
+    stream.read_to_string(&mut all).unwrap();
+    assert_eq!(all, "desserts");
+}
+
+#[test]
+fn a_udp_port_keeps_clients_apart_and_gives_an_unproven_one_little() {
+    let backend = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let to = backend.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 2000];
+        while let Ok((length, from)) = backend.recv_from(&mut buffer) {
+            let large = buffer.starts_with(b"large");
+            let answer = if large { vec![b'x'; 1000] } else { buffer[..length].to_vec() };
+            let _ = backend.send_to(&answer, from);
+        }
+    });
+    let text = format!(
+        "[[services]]\nname = 'port'\nmode = 'udp'\nbackends = [{{ target = '{to}' }}]\n[[listeners]]\naddress = '127.0.0.4:0'\nprotocol = 'udp'\nservice = 'port'\n[timeouts]\nudp = 0.5"
+    );
+    let front = Front::start(&text);
+    let at = front.at(Protocol::Udp);
+    let client = || {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(at).unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        socket
+    };
+    let (ann, bob) = (client(), client());
+    let mut buffer = [0; 2000];
+    for round in 0..5u8 {
+        ann.send(&[1, round]).unwrap();
+        bob.send(&[2, round]).unwrap();
+        assert_eq!((ann.recv(&mut buffer).unwrap(), buffer[0], buffer[1]), (2, 1, round));
+        assert_eq!((bob.recv(&mut buffer).unwrap(), buffer[0], buffer[1]), (2, 2, round));
+    }
+    let forger = client();
+    forger.send(b"large").unwrap();
+    wait("the large answer is held back", || front.refused("amplification") == 1);
+    ann.send(b"large").unwrap();
+    assert_eq!(ann.recv(&mut buffer).unwrap(), 1000, "whoever answers may have more");
+    wait("flows end", || front.gateway.status().services[0].active == 0);
+    assert_eq!(front.heard.streams.lock().unwrap().len(), 3);
+}
