@@ -25,6 +25,8 @@ struct Machine {
 
 fn machine(lab: &Lab, host: &str) -> Result<Machine> {
     let guest = Namespace::create(&format!("{}-vm", lab.ns(host).name()))?;
+    // Persistent, as management software makes it: `socat` gives up when its device goes down for a move.
+    lab.ns(host).ip(&["tuntap", "add", "tap0", "mode", "tap"])?;
     let half = |ns: &Namespace, device: &str, own: &str, other: &str| -> Result<Proc> {
         let path = |name: &str| lab.dir().join(name).display().to_string();
         let mut command = ns.command("socat");
@@ -112,6 +114,7 @@ fn a_virtual_machine_is_a_workload_like_any_other() {
         ensure!(!machine.fetches(&servers[0]), "detached, and still connected");
         lab.ns("a").ip(&["link", "show", "tap0"]).context("the device is not given back")?;
         drop(machine);
+        lab.ns("a").ip(&["link", "del", "tap0"])?;
         wait::until("the host is as it was", SOON, || lab.ns("a").snapshot().is_ok_and(|now| now == before))?;
         let twice = lab.cli("a").run(&["workload", "attach", "x", "--network", "shop", "--tap", "tap9"])?;
         ensure!(twice.code == Some(1) && twice.text().contains("tap9"), "{}", twice.text());

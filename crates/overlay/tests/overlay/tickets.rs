@@ -385,8 +385,8 @@ fn who_came_and_was_revoked_leaves_its_number_and_not_its_use() {
 
 /// The name in a member's document, as `at` sees it.
 fn name_of(world: &World, at: NodeId, network: NetworkId, node: NodeId) -> Option<String> {
-    let state = world.overlay(at).state(&network).unwrap();
-    state.member(&node).unwrap().name.as_ref().map(ToString::to_string)
+    let state = world.overlay(at).state(&network).expect("the network");
+    state.member(&node).expect("a member").name.as_ref().map(ToString::to_string)
 }
 
 #[test]
