@@ -247,6 +247,7 @@ fn a_path_that_must_not_rest_long_says_hello_as_often() {
         while liveness.poll(now) == Action::SendProbe {
             hellos.push(now);
             liveness.on_received(now);
+            liveness.on_answered(now);
         }
     }
     let gaps = hellos.windows(2).map(|two| two[1].since(two[0]));
