@@ -2,7 +2,7 @@
 //!
 //! What is checked here depends on the document alone: shape, size, keys, signature, and which fields a
 //! kind may have. Whether its author may say so depends on the other documents and is
-//! [`judge`](crate::judge)'s question; so is whether it still counts.
+//! [`judge`](crate::judge())'s question; so is whether it still counts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What the documents of a network amount to: the outcome of [`judge`](crate::judge).
+//! What the documents of a network amount to: the outcome of [`judge`](crate::judge()).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
