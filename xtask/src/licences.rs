@@ -3,7 +3,8 @@
 //! `cargo deny` does it where it is installed. It cannot always be had, so the same `deny.toml`
 //! is otherwise checked here against `cargo metadata`: every licence expression must be
 //! satisfiable from the allow list, no denied crate may appear, every package must come from an
-//! allowed registry.
+//! allowed registry. Only packages that are built for the targets of `[graph]` count, as with
+//! `cargo deny`: metadata also lists what a dependency would take under features nobody asked for.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -23,9 +24,9 @@ pub(crate) fn check() -> Result<Outcome> {
     println!("cargo-deny is not installed: deny.toml is checked against cargo metadata by our own code");
     let text = std::fs::read_to_string(workspace_root().join("deny.toml"))?;
     let policy = Policy::parse(&text)?;
-    let reached = reached()?;
+    let built = built(&policy.targets)?;
     let mut packages = packages()?;
-    packages.retain(|package| reached.contains(&(package.name.clone(), package.version.clone())));
+    packages.retain(|package| built.contains(&format!("{} v{}", package.name, package.version)));
     let mut findings = 0;
     for finding in packages.iter().filter_map(|package| policy.judge(package)) {
         println!("{finding}");
@@ -42,17 +43,39 @@ struct Package {
     source: Option<String>,
 }
 
-fn packages() -> Result<Vec<Package>> {
+/// Output of a cargo command that only looks.
+fn ask(args: &[&str]) -> Result<Vec<u8>> {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(program)
-        .current_dir(workspace_root())
-        .args(["metadata", "--format-version", "1", "--all-features"])
-        .output()
-        .context("cannot run cargo metadata")?;
+    let output = Command::new(program).current_dir(workspace_root()).args(args).output();
+    let output = output.with_context(|| format!("cannot run cargo {}", args[0]))?;
     if !output.status.success() {
-        bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+        bail!("cargo {}: {}", args[0], String::from_utf8_lossy(&output.stderr));
     }
-    let json: Value = serde_json::from_slice(&output.stdout)?;
+    Ok(output.stdout)
+}
+
+/// Every package that is built for one of `targets`, as "name vVERSION".
+fn built(targets: &[String]) -> Result<BTreeSet<String>> {
+    let mut built = BTreeSet::new();
+    for target in targets {
+        let tree = ["tree", "--workspace", "--all-features", "--prefix", "none", "--target", target];
+        let text = String::from_utf8(ask(&tree)?)?;
+        // Behind name and version stand a folder or marks.
+        let named = text.lines().filter_map(|line| {
+            let mut words = line.split(' ');
+            Some(format!("{} {}", words.next()?, words.next()?))
+        });
+        built.extend(named);
+    }
+    if built.is_empty() {
+        bail!("cargo tree lists nothing for the targets of `[graph]` in deny.toml");
+    }
+    Ok(built)
+}
+
+fn packages() -> Result<Vec<Package>> {
+    let json: Value =
+        serde_json::from_slice(&ask(&["metadata", "--format-version", "1", "--all-features"])?)?;
     let list = json["packages"].as_array().context("cargo metadata lists packages")?;
     let text = |value: &Value| value.as_str().map(str::to_owned);
     Ok(list
@@ -66,39 +89,13 @@ fn packages() -> Result<Vec<Package>> {
         .collect())
 }
 
-/// What a build of anything for any target reaches. `cargo metadata` and the lock file also have what
-/// only a weak feature names (`ring?/alloc` in rustls-webpki), which nothing builds.
-fn reached() -> Result<BTreeSet<(String, String)>> {
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(program)
-        .current_dir(workspace_root())
-        .args(["tree", "--workspace", "--all-features", "--target", "all", "--edges", "all"])
-        .args(["--prefix", "none", "--format", "{p}"])
-        .output()
-        .context("cannot run cargo tree")?;
-    if !output.status.success() {
-        bail!("cargo tree: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    let reached: BTreeSet<_> = String::from_utf8_lossy(&output.stdout).lines().filter_map(named).collect();
-    if reached.is_empty() {
-        bail!("cargo tree lists nothing");
-    }
-    Ok(reached)
-}
-
-/// Name and version at the front of a line such as `serde v1.0.1 (*)`.
-fn named(line: &str) -> Option<(String, String)> {
-    let mut words = line.split_whitespace();
-    let (name, version) = (words.next()?, words.next()?.strip_prefix('v')?);
-    Some((name.to_owned(), version.to_owned()))
-}
-
 struct Policy {
     allow: Vec<String>,
     /// Crate and the licences allowed for it alone.
     exceptions: Vec<(String, Vec<String>)>,
     deny: Vec<String>,
     registries: Vec<String>,
+    targets: Vec<String>,
 }
 
 impl Policy {
@@ -121,6 +118,7 @@ impl Policy {
             exceptions: named(licenses.get("exceptions")),
             deny: named(bans.get("deny")).into_iter().map(|(name, _)| name).collect(),
             registries: strings(sources.get("allow-registry")),
+            targets: strings(section("graph")?.get("targets")),
         })
     }
 
@@ -218,15 +216,6 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_of_the_tree_names_a_package() {
-        let of = |line| named(line).map(|(name, version)| format!("{name} {version}"));
-        assert_eq!(of("serde v1.0.1 (*)").as_deref(), Some("serde 1.0.1"));
-        assert_eq!(of("sinew-types v0.1.0 (/somewhere)").as_deref(), Some("sinew-types 0.1.0"));
-        assert_eq!(of(""), None);
-        assert_eq!(of("serde feature \"std\""), None);
-    }
 
     const ALLOWED: &[&str] = &["MIT", "ISC", "Apache-2.0 WITH LLVM-exception"];
 
