@@ -80,7 +80,7 @@ impl Host {
         Instant::from_micros(now.as_micros().wrapping_add(self.clock_us))
     }
 
-    /// As [`Host::local`], for those who look at its node.
+    /// As `Host::local`, for those who look at its node.
     pub const fn clock(&self, now: Instant) -> Instant {
         self.local(now)
     }
