@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn each_kind_of_violation_is_found() {
         let policy = Policy::parse(
-            "[licenses]\nallow = [\"MIT\"]\nexceptions = [{ crate = \"odd\", allow = [\"ODD\"] }]\n\
+            "[graph]\ntargets = []\n[licenses]\nallow = [\"MIT\"]\nexceptions = [{ crate = \"odd\", allow = [\"ODD\"] }]\n\
              [bans]\ndeny = [{ crate = \"evil\" }]\n[sources]\nallow-registry = [\"https://good\"]\n",
         )
         .unwrap();
