@@ -12,6 +12,7 @@ mod networks;
 mod peers;
 mod policy;
 mod probe;
+mod publish;
 mod reach;
 mod routes;
 mod sessions;
@@ -36,6 +37,12 @@ pub use policy::{
     PolicyWarning, Rule, Selector, Service,
 };
 pub use probe::{PingProbe, PingRequest, PingSummary, Trace, TraceHop, TraceRequest};
+pub use publish::{
+    Answer, AnswerHost, AnswerState, DnsToSet, Expose, ExposeBackend, Exposed, Publication,
+    PublicationBackend, PublicationState, Publications, PublishAccess, PublishBalance, PublishCheck,
+    PublishForwardAuth, PublishMode, PublishProtocol, PublishProxyHeader, PublishRate, PublishUser, Settings,
+    Unexpose, Unexposed,
+};
 pub use reach::{
     Candidate, CandidateState, CarrierCheck, FamilyCheck, Nat, Netcheck, Reason, Reflected, Why, WhyRequest,
 };

@@ -69,6 +69,12 @@ pub const WORKLOADS_DETACH: &str = "/v1/workloads/detach";
 pub const WORKLOADS_LEASE_TERMS: &str = "/v1/workloads/lease/terms";
 /// POST [`LeaseRenewal`](crate::api::LeaseRenewal) → [`Leased`](crate::api::Leased).
 pub const WORKLOADS_LEASE: &str = "/v1/workloads/lease";
+/// GET → [`Publications`](crate::api::Publications).
+pub const PUBLICATIONS: &str = "/v1/publications";
+/// POST [`Expose`](crate::api::Expose) → [`Exposed`](crate::api::Exposed).
+pub const PUBLICATIONS_EXPOSE: &str = "/v1/publications/expose";
+/// POST [`Unexpose`](crate::api::Unexpose) → [`Unexposed`](crate::api::Unexposed).
+pub const PUBLICATIONS_UNEXPOSE: &str = "/v1/publications/unexpose";
 /// POST [`DnsQuery`](crate::api::DnsQuery) → [`DnsAnswer`](crate::api::DnsAnswer).
 pub const DNS_QUERY: &str = "/v1/dns/query";
 /// GET → [`DnsRecords`](crate::api::DnsRecords); `?network=` for one only.
