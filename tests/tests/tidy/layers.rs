@@ -22,6 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("forwarding", &["types", "wire"]),
     ("overlay", &["types", "wire"]),
     ("path", &["types", "wire"]),
+    ("registry", &["types"]),
     // composition
     ("node", &["types", "wire", "noise", "session", "routing", "forwarding", "overlay", "path"]),
     ("sim", &["types", "wire", "node"]),
@@ -48,6 +49,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "helper",
             "discovery",
             "gateway",
+            "registry",
             "store",
             "dns",
             "control",
