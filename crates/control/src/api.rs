@@ -5,6 +5,7 @@
 //! addresses IPv6 text.
 
 mod config;
+mod gateway;
 mod graph;
 mod hex;
 mod names;
@@ -20,6 +21,11 @@ mod status;
 mod workloads;
 
 pub use config::{LoadedConfig, Reload};
+pub use gateway::{
+    BackendProbe, GatewayBackend, GatewayCertificate, GatewayCertificates, GatewayDomain, GatewayDrain,
+    GatewayDrained, GatewayListener, GatewayLog, GatewayLogQuery, GatewayName, GatewayNames, GatewayPort,
+    GatewayProbe, GatewayProbed, GatewayService, GatewayStatus, GatewayTransfer,
+};
 pub use graph::{Graph, GraphLink, GraphNode, LinkKind};
 pub use hex::Hex;
 pub use names::{

@@ -19,6 +19,7 @@ pub(crate) enum Command {
     Network(NetworkCommand),
     Workload(WorkloadCommand),
     Dns(DnsCommand),
+    Gateway(GatewayCommand),
 }
 
 /// Requests about the node itself.
@@ -83,6 +84,37 @@ pub(crate) enum DnsCommand {
     Query(api::DnsQuery, Reply<api::DnsAnswer>),
     Records(api::DnsRecordsQuery, Reply<api::DnsRecords>),
     Status(Reply<api::DnsStatus>),
+}
+
+/// Requests about the public gateway.
+pub(crate) enum GatewayCommand {
+    List(Reply<api::GatewayStatus>),
+    Probe(api::GatewayProbe, Reply<api::GatewayProbed>),
+    Log(api::GatewayLogQuery, Reply<api::GatewayLog>),
+    Drain(api::GatewayDrain, Reply<api::GatewayDrained>),
+    Certificates(Reply<api::GatewayCertificates>),
+    Names(Reply<api::GatewayNames>),
+    Transfer(api::GatewayTransfer, Reply<api::GatewayNames>),
+}
+
+impl GatewayCommand {
+    /// Answers that it is not carried out.
+    pub(crate) fn refuse(self, error: ApiError) {
+        match self {
+            Self::List(reply) => drop(reply.send(Err(error))),
+            Self::Probe(_, reply) => drop(reply.send(Err(error))),
+            Self::Log(_, reply) => drop(reply.send(Err(error))),
+            Self::Drain(_, reply) => drop(reply.send(Err(error))),
+            Self::Certificates(reply) => drop(reply.send(Err(error))),
+            Self::Names(reply) | Self::Transfer(_, reply) => drop(reply.send(Err(error))),
+        }
+    }
+}
+
+impl From<GatewayCommand> for Command {
+    fn from(command: GatewayCommand) -> Self {
+        Self::Gateway(command)
+    }
 }
 
 impl From<NodeCommand> for Command {

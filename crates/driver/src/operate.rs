@@ -66,6 +66,16 @@ impl Operations {
         }
     }
 
+    /// The configuration in force, as far as it can be without a restart.
+    pub(crate) const fn config(&self) -> &config::Config {
+        &self.config.config
+    }
+
+    /// How long clients of the gateway may take to finish.
+    pub(crate) fn gateway_grace(&self) -> Duration {
+        Duration::from_secs(self.config.config.gateway.as_ref().map_or(0, |gateway| gateway.grace.into()))
+    }
+
     /// What this node listens on.
     pub(crate) fn listeners(&self) -> &[Listener] {
         &self.listeners

@@ -30,6 +30,7 @@ use crate::attach;
 use crate::confine::confine;
 use crate::dialling::{Dialling, own_endpoints};
 use crate::error::RunError;
+use crate::gateway::{self, Sockets};
 use crate::host_resolver::{self, HostAsks, Wanted};
 use crate::interfaces::Interfaces;
 use crate::names::Names;
@@ -89,7 +90,8 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     let (control, guard) = socket::unix_listener(&config.control.socket, SOCKET_MODE, group)?;
     let (door, door_guard) =
         socket::unix_listener(&attach_socket(&config.control.socket), SOCKET_MODE, group)?;
-    let address = identity.node_id().address();
+    let own = identity.node_id();
+    let address = own.address();
     let mut tun = match config.tun.enabled {
         true => Some(open_tun(config, &udp, address).await?),
         false => None,
@@ -118,6 +120,8 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     let dialling = Dialling::new(config.proxy.http.clone());
     let socket = config.control.socket.clone();
     let ended = crate::workloads::ended_meanwhile(&socket);
+    let public = config.gateway.as_ref().map(|gateway| Sockets::bind(gateway).map(Arc::new));
+    let public = config.gateway.clone().zip(public.transpose().map_err(RunError::Gateway)?);
     let asks = host_asks(config, tun.as_ref().map(|(device, _)| device), address, host_names.is_some());
     let gaps = confine(&file)?;
     // Threads of their own, which must have given up as much: from here on.
@@ -126,7 +130,14 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     if let Some((udp, tcp)) = host_names {
         names.serve_host(udp, tcp, asks);
     }
-    let tenants = Tenants::new(helper, persist, names, Surroundings { offloads, mtu, socket, ended });
+    let mut kept = kept;
+    let mut tenants = Tenants::new(helper, persist, names, Surroundings { offloads, mtu, socket, ended });
+    if let Some((config, sockets)) = public {
+        let (internal, kept) = (vec![dns.domain.clone()], std::mem::take(&mut kept.gateway));
+        let (_desk, brought) = mpsc::channel(gateway::WAITING);
+        let start = gateway::Start { config, internal, own, sockets, brought, kept };
+        tenants.serve_public(start).map_err(RunError::Gateway)?;
+    }
     let operations = Operations::new(file, listeners, summary, offload, key, gaps);
     let interfaces = Interfaces::new(tun.map(|(device, _)| device));
     let mut shell = Shell::new(node, (udp, connections), interfaces, requests, operations, tenants, dialling);

@@ -3,15 +3,19 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use sinew_control::ApiError;
 use sinew_control::api::Listener;
+use sinew_control::config::Config;
 use sinew_helper::Helper;
 use sinew_node::overlay::Event;
 use sinew_node::{Node, Offloads};
 use sinew_types::{Instant, InterfaceId, NetworkId};
 use tokio::sync::mpsc;
 
-use crate::command::{DnsCommand, NetworkCommand, WorkloadCommand};
+use crate::command::{DnsCommand, GatewayCommand, NetworkCommand, WorkloadCommand};
+use crate::gateway::{self, Public};
 use crate::interfaces::Interfaces;
 use crate::names::Names;
 use crate::networks::Networks;
@@ -25,6 +29,8 @@ pub(crate) enum Finished {
     Stored(u64),
     /// Whoever waits for a join has waited long enough.
     JoinPatience(NetworkId),
+    /// The public gateway has let its clients finish.
+    Drained,
 }
 
 /// What the node's own device was found to be.
@@ -42,6 +48,8 @@ pub(crate) struct Tenants {
     workloads: Workloads,
     names: Names,
     persist: Persist,
+    gateway: Option<Public>,
+    reports: mpsc::UnboundedSender<Finished>,
     finished: mpsc::UnboundedReceiver<Finished>,
 }
 
@@ -49,8 +57,43 @@ impl Tenants {
     pub(crate) fn new(helper: Helper, persist: Persist, names: Names, around: Surroundings) -> Self {
         let (reports, finished) = mpsc::unbounded_channel();
         let networks = Networks::new(reports.clone());
-        let workloads = Workloads::new(Arc::new(helper), reports, around);
-        Self { networks, workloads, names, persist, finished }
+        let workloads = Workloads::new(Arc::new(helper), reports.clone(), around);
+        Self { networks, workloads, names, persist, gateway: None, reports, finished }
+    }
+
+    /// This node is a public gateway from here on.
+    ///
+    /// # Errors
+    /// Why it cannot be one, for people.
+    pub(crate) fn serve_public(&mut self, start: gateway::Start) -> Result<(), String> {
+        self.gateway = Some(Public::start(start, self.persist.clone())?);
+        Ok(())
+    }
+
+    pub(crate) fn on_gateway_command(&self, command: GatewayCommand) {
+        match &self.gateway {
+            Some(gateway) => gateway.handle(command),
+            None => command.refuse(ApiError::no_gateway()),
+        }
+    }
+
+    /// The configuration was read again.
+    pub(crate) fn on_reload(&self, config: &Config) {
+        if let (Some(gateway), Some(config)) = (&self.gateway, &config.gateway) {
+            gateway.reload(config.clone());
+        }
+    }
+
+    /// Whether the end has to wait for the gateway's clients: then [`Finished::Drained`] comes.
+    pub(crate) fn drain(&self, grace: Duration) -> bool {
+        let Some(gateway) = &self.gateway else { return false };
+        let (ended, reports) = (gateway.drain(grace), self.reports.clone());
+        tokio::spawn(async move {
+            // An error means that it has ended already.
+            let _ = ended.await;
+            let _ = reports.send(Finished::Drained);
+        });
+        true
     }
 
     /// Where the loop hears of what has ended.
@@ -100,6 +143,8 @@ impl Tenants {
         match finished {
             Finished::Stored(token) => node.with_overlay(now, |overlay, now| overlay.stored(token, now)),
             Finished::JoinPatience(network) => self.networks.on_patience(node, network, now),
+            // The loop ends by it.
+            Finished::Drained => {}
             Finished::Workload(finished) => {
                 let (workloads, mut parts) = self.parts(node, interfaces);
                 workloads.on_finished(&mut parts, *finished, now);

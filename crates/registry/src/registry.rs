@@ -195,6 +195,11 @@ impl Registry {
         })
     }
 
+    /// Whether anything is known of a network's services, living or withdrawn a short while ago.
+    pub fn knows(&self, network: &NetworkId) -> bool {
+        self.seen.keys().any(|key| key.network == *network)
+    }
+
     /// Names that somebody holds, by label.
     pub fn names(&self) -> impl Iterator<Item = (&str, &Holding)> {
         self.names.iter().map(|(label, holding)| (label.as_str(), holding))

@@ -118,6 +118,7 @@ fn gateway_scalars(gateway: Option<&Gateway>) -> Vec<(&'static str, Option<Strin
         ("gateway.publish.per_network", of(&|gateway| Some(gateway.per_network.to_string()))),
         ("gateway.publish.reserved", of(&|gateway| list(&gateway.reserved))),
         ("gateway.proxies", of(&|gateway| list(&gateway.proxies))),
+        ("gateway.proxy_protocol", of(&|gateway| Some(gateway.proxy_protocol.to_string()))),
         ("gateway.resolvers", of(&|gateway| addrs(&gateway.resolvers))),
         ("gateway.log", of(&|gateway| Some(gateway.log.to_string()))),
         ("gateway.grace", of(&|gateway| Some(gateway.grace.to_string()))),

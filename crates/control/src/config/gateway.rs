@@ -53,6 +53,8 @@ pub struct Gateway {
     pub reserved: Vec<String>,
     /// Proxies in front: their word about clients counts.
     pub proxies: Vec<String>,
+    /// They begin their connections with a `PROXY` header.
+    pub proxy_protocol: bool,
     /// Who is asked for TXT records; nobody listed: the host's own resolvers.
     pub resolvers: Vec<SocketAddr>,
     /// Where requests are noted.
@@ -153,6 +155,7 @@ pub(super) fn gateway(
         ),
         reserved: reserved(raw.publish.reserved, problems),
         proxies: proxies(raw.proxies, problems),
+        proxy_protocol: raw.proxy_protocol,
         resolvers: match &raw.resolvers {
             Some(texts) => name_servers(Some(texts), "gateway.resolvers", problems),
             None => Vec::new(),

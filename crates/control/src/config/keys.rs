@@ -80,6 +80,7 @@ pub(super) const KEYS: &[Key] = &[
     key("gateway.publish.per_network", "a number from 1 to 1000", Effect::Live),
     key("gateway.publish.reserved", "a list of labels, such as [\"billing\"]", Effect::Live),
     key("gateway.proxies", "a list of addresses and ranges, such as [\"10.0.0.0/8\"]", Effect::Live),
+    key("gateway.proxy_protocol", BOOL, Effect::Live),
     key("gateway.resolvers", "a list of name servers, such as [\"192.0.2.53\"]", Effect::Live),
     key(
         "gateway.log",

@@ -141,6 +141,7 @@ pub(super) struct Gateway {
     pub(super) certificates: Vec<CertificateFiles>,
     pub(super) publish: Publish,
     pub(super) proxies: Vec<String>,
+    pub(super) proxy_protocol: bool,
     pub(super) resolvers: Option<Vec<String>>,
     pub(super) log: Option<String>,
     pub(super) grace: Option<i64>,
