@@ -18,6 +18,7 @@ pub(crate) enum Command {
     Node(NodeCommand),
     Network(NetworkCommand),
     Workload(WorkloadCommand),
+    Publication(PublicationCommand),
     Dns(DnsCommand),
     Gateway(GatewayCommand),
 }
@@ -79,6 +80,13 @@ pub(crate) enum WorkloadCommand {
     Lease(api::LeaseRenewal, Reply<api::Leased>),
 }
 
+/// Requests about services that gateways offer.
+pub(crate) enum PublicationCommand {
+    List(Reply<api::Publications>),
+    Expose(api::Expose, Reply<api::Exposed>),
+    Unexpose(api::Unexpose, Reply<api::Unexposed>),
+}
+
 /// Requests about names.
 pub(crate) enum DnsCommand {
     Query(api::DnsQuery, Reply<api::DnsAnswer>),
@@ -132,6 +140,12 @@ impl From<NetworkCommand> for Command {
 impl From<WorkloadCommand> for Command {
     fn from(command: WorkloadCommand) -> Self {
         Self::Workload(command)
+    }
+}
+
+impl From<PublicationCommand> for Command {
+    fn from(command: PublicationCommand) -> Self {
+        Self::Publication(command)
     }
 }
 

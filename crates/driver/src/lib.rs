@@ -19,6 +19,7 @@ mod networks;
 mod offload;
 mod operate;
 mod persist;
+mod publications;
 mod reach;
 mod selftest;
 mod setup;

@@ -198,6 +198,11 @@ impl Operations {
         target::resolve(text, known.into_iter().chain([(status.node, Some(status.name.as_str()))]))
     }
 
+    /// The gateway that people mean: as any node, or a whole id that nobody has told of yet.
+    pub(crate) fn gateway(&self, node: &Node, text: &str, now: Instant) -> Result<NodeId, ApiError> {
+        self.target(node, text, now).or_else(|error| text.parse().map_err(|_| error))
+    }
+
     fn request(&mut self) -> u64 {
         self.next_request += 1;
         self.next_request

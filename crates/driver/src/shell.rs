@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant as TokioInstant;
 use tracing::{debug, info, warn};
 
-use crate::command::{Command, NodeCommand};
+use crate::command::{Command, NodeCommand, PublicationCommand};
 use crate::dialling::{Dialling, Resolved};
 use crate::interfaces::Interfaces;
 use crate::operate::Operations;
@@ -279,6 +279,15 @@ impl Shell {
             Command::Workload(command) => {
                 self.tenants.on_workload_command(node, &mut self.interfaces, command, now);
             }
+            Command::Publication(command) => {
+                let via = match &command {
+                    PublicationCommand::Expose(expose, _) => {
+                        Some(self.operations.gateway(node, &expose.via, now))
+                    }
+                    _ => None,
+                };
+                self.tenants.on_publication_command(node, command, via, now);
+            }
             Command::Dns(command) => self.tenants.on_dns_command(command),
             Command::Gateway(command) => self.tenants.on_gateway_command(command),
             Command::Node(command) => {
@@ -312,6 +321,7 @@ impl Shell {
                 break;
             }
         }
+        self.tenants.settle(&mut self.node);
         self.interfaces.write_all(&mut self.node);
         self.operations.forget_gone();
     }

@@ -11,15 +11,16 @@ use sinew_control::config::Config;
 use sinew_helper::Helper;
 use sinew_node::overlay::Event;
 use sinew_node::{Node, Offloads};
-use sinew_types::{Instant, InterfaceId, NetworkId};
+use sinew_types::{Instant, InterfaceId, NetworkId, NodeId};
 use tokio::sync::mpsc;
 
-use crate::command::{DnsCommand, GatewayCommand, NetworkCommand, WorkloadCommand};
+use crate::command::{DnsCommand, GatewayCommand, NetworkCommand, PublicationCommand, WorkloadCommand};
 use crate::gateway::{self, Public};
 use crate::interfaces::Interfaces;
 use crate::names::Names;
 use crate::networks::Networks;
 use crate::persist::{Kept, Persist};
+use crate::publications::Publications;
 use crate::workloads::{self, Parts, Workloads};
 
 /// How something ended that the loop began and left to others: as many reports as it began.
@@ -50,15 +51,34 @@ pub(crate) struct Tenants {
     persist: Persist,
     gateway: Option<Public>,
     reports: mpsc::UnboundedSender<Finished>,
+    publications: Publications,
+    /// What is published, or where its workloads are, may be different.
+    published_stale: bool,
     finished: mpsc::UnboundedReceiver<Finished>,
 }
 
 impl Tenants {
-    pub(crate) fn new(helper: Helper, persist: Persist, names: Names, around: Surroundings) -> Self {
+    pub(crate) fn new(
+        helper: Arc<Helper>,
+        persist: Persist,
+        names: Names,
+        publications: Publications,
+        around: Surroundings,
+    ) -> Self {
         let (reports, finished) = mpsc::unbounded_channel();
         let networks = Networks::new(reports.clone());
-        let workloads = Workloads::new(Arc::new(helper), reports.clone(), around);
-        Self { networks, workloads, names, persist, gateway: None, reports, finished }
+        let workloads = Workloads::new(helper, reports.clone(), around);
+        Self {
+            networks,
+            workloads,
+            names,
+            persist,
+            gateway: None,
+            reports,
+            publications,
+            published_stale: true,
+            finished,
+        }
     }
 
     /// This node is a public gateway from here on.
@@ -127,6 +147,27 @@ impl Tenants {
     ) {
         let (workloads, mut parts) = self.parts(node, interfaces);
         workloads.handle(&mut parts, command, now);
+        self.published_stale = true;
+    }
+
+    /// `via`: the gateway that the command means, if it names one.
+    pub(crate) fn on_publication_command(
+        &mut self,
+        node: &mut Node,
+        command: PublicationCommand,
+        via: Option<Result<NodeId, ApiError>>,
+        now: Instant,
+    ) {
+        self.publications.handle(node, command, via, now);
+        self.published_stale = true;
+    }
+
+    /// Brings what is published in line with what is known. Once in a turn of the loop, after its events.
+    pub(crate) fn settle(&mut self, node: &mut Node) {
+        if std::mem::take(&mut self.published_stale) {
+            let workloads = &self.workloads;
+            self.publications.refresh(node, |network, address| workloads.namespace_of(network, address));
+        }
     }
 
     pub(crate) fn on_dns_command(&self, command: DnsCommand) {
@@ -148,6 +189,7 @@ impl Tenants {
             Finished::Workload(finished) => {
                 let (workloads, mut parts) = self.parts(node, interfaces);
                 workloads.on_finished(&mut parts, *finished, now);
+                self.published_stale = true;
             }
         }
     }
@@ -169,8 +211,13 @@ impl Tenants {
                 let (workloads, mut parts) = self.parts(node, interfaces);
                 workloads.leave(&mut parts, &network, now);
                 self.names.publish(node);
+                self.published_stale = true;
             }
-            Event::Changed => self.names.publish(node),
+            Event::Changed => {
+                self.names.publish(node);
+                self.published_stale = true;
+            }
+            Event::Published(_) => self.published_stale = true,
             Event::JoinDone { network, result } => self.networks.on_joined(node, network, result),
             Event::Readdressed { network, placed } => {
                 let (workloads, mut parts) = self.parts(node, interfaces);
@@ -193,6 +240,7 @@ impl Tenants {
     ) {
         let (workloads, mut parts) = self.parts(node, interfaces);
         workloads.on_lost(&mut parts, id, now);
+        self.published_stale = true;
     }
 
     fn parts<'a>(

@@ -33,7 +33,7 @@ mod limit;
 mod net;
 mod peek;
 pub mod proxy;
-mod relay;
+pub mod relay;
 mod route;
 mod state;
 mod stream;

@@ -23,6 +23,7 @@
 pub mod clock;
 pub mod confine;
 pub mod fdpass;
+pub mod keepalive;
 pub mod kernel;
 pub mod keyfile;
 pub mod net;

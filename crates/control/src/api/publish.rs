@@ -6,6 +6,9 @@
 //! those that it does not know, for they may narrow who comes in); and what the gateway answers
 //! ([`Answer`]).
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 /// How a service is reached from outside.
@@ -239,6 +242,74 @@ pub struct Expose {
     pub dry_run: bool,
 }
 
+impl Expose {
+    /// Whether the parts fit together; both the command and the daemon ask, before anything is signed.
+    ///
+    /// # Errors
+    /// What does not, for people.
+    pub fn check(&self) -> Result<(), String> {
+        let by_name = self.mode.is_by_name();
+        if by_name && self.hosts.is_empty() {
+            return Err("modes http and tls-passthrough need a --name or a --host".to_owned());
+        }
+        if !by_name && !self.hosts.is_empty() {
+            return Err("modes tcp and udp have a port of their own: leave --name and --host out".to_owned());
+        }
+        let asked = self.backends.iter().filter(|backend| backend.weight == 0).count();
+        if asked != usize::from(self.settings.access.forward.is_some()) {
+            return Err("one backend of weight 0 goes with access.forward, and only with it".to_owned());
+        }
+        if self.backends.iter().any(|backend| backend.weight > 1000 || backend.port == 0) {
+            return Err("a backend has a port from 1 on and a weight of at most 1000".to_owned());
+        }
+        self.settings.check(self.mode)
+    }
+}
+
+impl Settings {
+    fn check(&self, mode: PublishMode) -> Result<(), String> {
+        let http = mode == PublishMode::Http;
+        let only_http = [
+            ("paths", !self.paths.is_empty()),
+            ("plain", self.plain),
+            ("protocol", self.protocol.is_some()),
+            ("check.path", self.check.as_ref().is_some_and(|check| check.path.is_some())),
+            ("access.basic", !self.access.basic.is_empty()),
+            ("access.forward", self.access.forward.is_some()),
+            ("access.client_ca", self.access.client_ca.is_some()),
+            ("body_max", self.body_max.is_some()),
+            ("balance sticky-cookie", self.balance == Some(PublishBalance::StickyCookie)),
+        ];
+        if let Some((what, _)) = only_http.into_iter().find(|(_, given)| *given && !http) {
+            return Err(format!("{what} is for mode http, where the gateway reads requests"));
+        }
+        if self.port.is_some() && mode.is_by_name() {
+            return Err("a public port is for modes tcp and udp".to_owned());
+        }
+        if self.proxy_header.is_some() && mode == PublishMode::Udp {
+            return Err("a PROXY header is for streams, not for mode udp".to_owned());
+        }
+        let check = self.check.as_ref().and_then(|check| check.path.as_ref());
+        let forward = self.access.forward.as_ref().map(|forward| &forward.path);
+        if let Some(path) = self.paths.iter().chain(check).chain(forward).find(|path| !path.starts_with('/'))
+        {
+            return Err(format!("the path `{path}` does not begin with /"));
+        }
+        let ranges = self.access.allow.iter().chain(&self.access.deny);
+        match ranges.into_iter().find(|text| !is_range(text)) {
+            Some(text) => Err(format!("`{text}` is no address and no range such as 192.0.2.0/24")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn is_range(text: &str) -> bool {
+    let (address, len) = text.split_once('/').map_or((text, None), |(address, len)| (address, Some(len)));
+    let Ok(address) = address.parse::<IpAddr>() else { return false };
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    len.is_none_or(|len| len.parse::<u8>().is_ok_and(|len| len <= most))
+}
+
 /// What became of an [`Expose`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Exposed {
@@ -283,6 +354,10 @@ pub struct Unexposed {
 pub struct Publications {
     /// By network and name.
     pub services: Vec<Publication>,
+    /// Requests at this node's service port since the daemon started, by outcome: `ok`, `not_published`,
+    /// `not_here`, `refused`, `timed_out`, `busy`, `malformed`, `silent`, `crowded`, and streams `cut`.
+    #[serde(default)]
+    pub requests: BTreeMap<String, u64>,
 }
 
 /// How a service stands.
@@ -325,6 +400,9 @@ impl PublicationState {
 pub struct Publication {
     /// Its id, 32 hexadecimal digits.
     pub id: String,
+    /// Number of the statement in force; rises with each.
+    #[serde(default)]
+    pub seq: u64,
     /// What the author calls it.
     pub name: String,
     /// Its network's name here.

@@ -12,7 +12,8 @@ use sinew_control::paths;
 
 use super::{DOCUMENTS_MAX, Loop, act, ask};
 use crate::command::{
-    Command, DnsCommand, GatewayCommand as G, NetworkCommand as N, Reply, WorkloadCommand as W,
+    Command, DnsCommand, GatewayCommand as G, NetworkCommand as N, PublicationCommand as P, Reply,
+    WorkloadCommand as W,
 };
 
 /// All of them.
@@ -36,6 +37,9 @@ pub(super) fn router() -> Router<Loop> {
         .route(paths::WORKLOADS_DETACH, acts(W::Detach))
         .route(paths::WORKLOADS_LEASE_TERMS, acts(W::Terms))
         .route(paths::WORKLOADS_LEASE, acts(W::Lease))
+        .route(paths::PUBLICATIONS, reads(P::List))
+        .route(paths::PUBLICATIONS_EXPOSE, acts(P::Expose))
+        .route(paths::PUBLICATIONS_UNEXPOSE, acts(P::Unexpose))
         .route(paths::DNS_QUERY, acts(DnsCommand::Query))
         .route(paths::DNS_RECORDS, get(records))
         .route(paths::DNS_STATUS, reads(DnsCommand::Status))
