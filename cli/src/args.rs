@@ -1,6 +1,7 @@
 //! The command line; help, manual pages and shell completions all come from here.
 
 mod network;
+mod publish;
 mod workload;
 
 use std::path::PathBuf;
@@ -12,6 +13,10 @@ use clap_complete::Shell;
 pub(crate) use network::{
     AdminRevokeArgs, AdminVerb, CreateArgs, DocumentsVerb, GrantArgs, JoinArgs, NetworkInviteArgs,
     NetworkVerb, OwnerArgs, PolicyVerb, Range, Scope,
+};
+pub(crate) use publish::{
+    AccessArgs, ApplyArgs, Balance, ExposeArgs, ExposeCommand, ExposeVerb, FrontArgs, Mode as PublishMode,
+    ProxyHeader, UnexposeArgs,
 };
 pub(crate) use workload::{AttachArgs, DnsVerb, OnNetwork, PlaceArgs, RunArgs, WorkloadVerb};
 
@@ -103,6 +108,19 @@ pub(crate) enum Verb {
     /// Programs, containers and machines on private networks
     #[command(subcommand)]
     Workload(WorkloadVerb),
+    /// Publish a workload's port through a gateway, or list what is published
+    ///
+    /// People outside the mesh reach exactly this port of this workload, through this one gateway. Exit code
+    /// 0: served; 2: the gateway waits for something, such as a TXT record, which is printed; 3: the gateway
+    /// does not answer, it is tried again; 5: refused.
+    Expose(Box<ExposeCommand>),
+    /// Take a published service back; its connections end at once
+    Unexpose(UnexposeArgs),
+    /// Publish what a file says, and say what that changes
+    ///
+    /// Applied twice it changes nothing the second time. Exit code as of `expose`, the gravest of all
+    /// services; with --dry-run 2 if anything would change.
+    Apply(ApplyArgs),
     /// Names of workloads and nodes
     #[command(subcommand)]
     Dns(DnsVerb),

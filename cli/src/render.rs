@@ -2,6 +2,7 @@
 
 pub(crate) mod graph;
 pub(crate) mod network;
+pub(crate) mod publish;
 mod reach;
 mod status;
 mod svg;

@@ -8,6 +8,7 @@ mod lists;
 mod network;
 mod peers;
 mod ping;
+mod publish;
 mod reach;
 mod status;
 mod trace;
@@ -15,6 +16,7 @@ mod wait;
 mod workload;
 
 pub(crate) use network::TestResult;
+pub(crate) use publish::Applied;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -52,6 +54,9 @@ pub(crate) async fn run(args: Args, out: Out) -> Result<u8, ApiError> {
         Verb::Completions { shell } => generate::completions(shell),
         Verb::Man { dir } => generate::man(&dir),
         Verb::Network(verb) => network::run(&client, out, verb).await,
+        Verb::Expose(command) => publish::expose(&client, out, *command).await,
+        Verb::Unexpose(args) => publish::unexpose(&client, out, args).await,
+        Verb::Apply(args) => publish::apply(&client, out, args).await,
         Verb::Dns(verb) => dns::run(&client, out, verb).await,
     };
     exit.map(Exit::code)

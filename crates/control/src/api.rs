@@ -5,6 +5,7 @@
 //! addresses IPv6 text.
 
 mod config;
+mod gateway;
 mod graph;
 mod hex;
 mod names;
@@ -12,6 +13,7 @@ mod networks;
 mod peers;
 mod policy;
 mod probe;
+mod publish;
 mod reach;
 mod routes;
 mod sessions;
@@ -19,6 +21,11 @@ mod status;
 mod workloads;
 
 pub use config::{LoadedConfig, Reload};
+pub use gateway::{
+    BackendProbe, GatewayBackend, GatewayCertificate, GatewayCertificates, GatewayDomain, GatewayDrain,
+    GatewayDrained, GatewayListener, GatewayLog, GatewayLogQuery, GatewayName, GatewayNames, GatewayPort,
+    GatewayProbe, GatewayProbed, GatewayService, GatewayStatus, GatewayTransfer,
+};
 pub use graph::{Graph, GraphLink, GraphNode, LinkKind};
 pub use hex::Hex;
 pub use names::{
@@ -36,6 +43,12 @@ pub use policy::{
     PolicyWarning, Rule, Selector, Service,
 };
 pub use probe::{PingProbe, PingRequest, PingSummary, Trace, TraceHop, TraceRequest};
+pub use publish::{
+    Answer, AnswerHost, AnswerState, DnsToSet, Expose, ExposeBackend, Exposed, Publication,
+    PublicationBackend, PublicationState, Publications, PublishAccess, PublishBalance, PublishCheck,
+    PublishForwardAuth, PublishMode, PublishProtocol, PublishProxyHeader, PublishRate, PublishUser, Settings,
+    Unexpose, Unexposed,
+};
 pub use reach::{
     Candidate, CandidateState, CarrierCheck, FamilyCheck, Nat, Netcheck, Reason, Reflected, Why, WhyRequest,
 };

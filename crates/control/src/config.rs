@@ -12,6 +12,7 @@ mod check;
 mod diagnose;
 mod diff;
 mod edit;
+mod gateway;
 mod inbound;
 mod keys;
 mod schema;
@@ -24,6 +25,7 @@ use sinew_types::{Class, NodeId, PeerUri};
 pub use diagnose::{ConfigError, Diagnostic};
 pub use diff::{Change, Effect, diff};
 pub use edit::{EditError, add_peer, remove_peer, save};
+pub use gateway::{AccessLog, CertificateFiles, Gateway, PublishAccept};
 pub use inbound::{Inbound, InboundRule, Service};
 
 /// Everything the daemon is told; defaults filled in.
@@ -51,6 +53,8 @@ pub struct Config {
     pub control: Control,
     /// Names.
     pub dns: Dns,
+    /// Present: this node is a public gateway.
+    pub gateway: Option<Gateway>,
 }
 
 /// `[node]`.

@@ -117,6 +117,18 @@ impl ApiError {
         Self::new("unknown_name", Exit::Unknown, format!("no record for `{name}`"), hint)
     }
 
+    /// Nothing of that name is published through this gateway.
+    pub fn unknown_service(service: &str) -> Self {
+        let hint = "`sinew gateway ls` and `sinew gateway name ls` list what there is";
+        Self::new("unknown_service", Exit::Unknown, format!("nothing here is called `{service}`"), hint)
+    }
+
+    /// This node serves nothing to people outside.
+    pub fn no_gateway() -> Self {
+        let hint = "add a [gateway] section to its configuration and restart it";
+        Self::new("no_gateway", Exit::Usage, "this node is no gateway", hint)
+    }
+
     /// Several networks fit.
     pub fn ambiguous_network(network: &str, candidates: &str) -> Self {
         let message = format!("`{network}` fits several networks");

@@ -17,6 +17,7 @@ pub mod doctor;
 mod error;
 pub mod paths;
 pub mod policy_file;
+pub mod publish_file;
 pub mod resolv;
 pub mod secrets;
 pub mod target;

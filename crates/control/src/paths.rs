@@ -69,9 +69,29 @@ pub const WORKLOADS_DETACH: &str = "/v1/workloads/detach";
 pub const WORKLOADS_LEASE_TERMS: &str = "/v1/workloads/lease/terms";
 /// POST [`LeaseRenewal`](crate::api::LeaseRenewal) → [`Leased`](crate::api::Leased).
 pub const WORKLOADS_LEASE: &str = "/v1/workloads/lease";
+/// GET → [`Publications`](crate::api::Publications).
+pub const PUBLICATIONS: &str = "/v1/publications";
+/// POST [`Expose`](crate::api::Expose) → [`Exposed`](crate::api::Exposed).
+pub const PUBLICATIONS_EXPOSE: &str = "/v1/publications/expose";
+/// POST [`Unexpose`](crate::api::Unexpose) → [`Unexposed`](crate::api::Unexposed).
+pub const PUBLICATIONS_UNEXPOSE: &str = "/v1/publications/unexpose";
 /// POST [`DnsQuery`](crate::api::DnsQuery) → [`DnsAnswer`](crate::api::DnsAnswer).
 pub const DNS_QUERY: &str = "/v1/dns/query";
 /// GET → [`DnsRecords`](crate::api::DnsRecords); `?network=` for one only.
 pub const DNS_RECORDS: &str = "/v1/dns/records";
 /// GET → [`DnsStatus`](crate::api::DnsStatus).
 pub const DNS_STATUS: &str = "/v1/dns/status";
+/// GET → [`GatewayStatus`](crate::api::GatewayStatus).
+pub const GATEWAY: &str = "/v1/gateway";
+/// POST [`GatewayProbe`](crate::api::GatewayProbe) → [`GatewayProbed`](crate::api::GatewayProbed).
+pub const GATEWAY_PROBE: &str = "/v1/gateway/probe";
+/// POST [`GatewayLogQuery`](crate::api::GatewayLogQuery) → [`GatewayLog`](crate::api::GatewayLog).
+pub const GATEWAY_LOG: &str = "/v1/gateway/log";
+/// POST [`GatewayDrain`](crate::api::GatewayDrain) → [`GatewayDrained`](crate::api::GatewayDrained).
+pub const GATEWAY_DRAIN: &str = "/v1/gateway/drain";
+/// GET → [`GatewayCertificates`](crate::api::GatewayCertificates).
+pub const GATEWAY_CERTIFICATES: &str = "/v1/gateway/certificates";
+/// GET → [`GatewayNames`](crate::api::GatewayNames).
+pub const GATEWAY_NAMES: &str = "/v1/gateway/names";
+/// POST [`GatewayTransfer`](crate::api::GatewayTransfer) → [`GatewayNames`](crate::api::GatewayNames).
+pub const GATEWAY_TRANSFER: &str = "/v1/gateway/names/transfer";

@@ -16,7 +16,7 @@
 //!   exist for him: same code, same section, same lifetime, forwards and backwards.
 //! * The private module `answer` is a pure function of the two; `message` puts it into bytes;
 //!   `server` owns the sockets, on a thread of its own, so that no question ever delays a packet.
-//! * `upstream` hands on what is not ours, bounded in number and time.
+//! * `upstream` hands on what is not ours, bounded in number and time; [`TxtClient`] asks the same way.
 //! * [`resolved`] points the host's systemd-resolved here for our domain alone.
 //!
 //! Only our domain and the reverse names of our ranges are claimed; they are never handed on.
@@ -30,6 +30,7 @@ mod reverse;
 mod scope;
 mod server;
 mod stats;
+mod txt;
 mod upstream;
 mod zones;
 
@@ -37,6 +38,7 @@ pub use explain::{Explanation, RecordText};
 pub use scope::Scope;
 pub use server::{Dns, DnsStatus, ServerHandle, ServerStatus};
 pub use stats::Counts;
+pub use txt::{Txt, TxtClient};
 pub use upstream::{Rule, Servers, Upstream};
 pub use zones::{
     BadName, DOMAIN_DEFAULT, Host, KEY_TTL, NEGATIVE_TTL, NetworkZone, Prefix, RECORD_TTL, Service, Zones,

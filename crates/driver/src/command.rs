@@ -18,7 +18,9 @@ pub(crate) enum Command {
     Node(NodeCommand),
     Network(NetworkCommand),
     Workload(WorkloadCommand),
+    Publication(PublicationCommand),
     Dns(DnsCommand),
+    Gateway(GatewayCommand),
 }
 
 /// Requests about the node itself.
@@ -78,11 +80,49 @@ pub(crate) enum WorkloadCommand {
     Lease(api::LeaseRenewal, Reply<api::Leased>),
 }
 
+/// Requests about services that gateways offer.
+pub(crate) enum PublicationCommand {
+    List(Reply<api::Publications>),
+    Expose(api::Expose, Reply<api::Exposed>),
+    Unexpose(api::Unexpose, Reply<api::Unexposed>),
+}
+
 /// Requests about names.
 pub(crate) enum DnsCommand {
     Query(api::DnsQuery, Reply<api::DnsAnswer>),
     Records(api::DnsRecordsQuery, Reply<api::DnsRecords>),
     Status(Reply<api::DnsStatus>),
+}
+
+/// Requests about the public gateway.
+pub(crate) enum GatewayCommand {
+    List(Reply<api::GatewayStatus>),
+    Probe(api::GatewayProbe, Reply<api::GatewayProbed>),
+    Log(api::GatewayLogQuery, Reply<api::GatewayLog>),
+    Drain(api::GatewayDrain, Reply<api::GatewayDrained>),
+    Certificates(Reply<api::GatewayCertificates>),
+    Names(Reply<api::GatewayNames>),
+    Transfer(api::GatewayTransfer, Reply<api::GatewayNames>),
+}
+
+impl GatewayCommand {
+    /// Answers that it is not carried out.
+    pub(crate) fn refuse(self, error: ApiError) {
+        match self {
+            Self::List(reply) => drop(reply.send(Err(error))),
+            Self::Probe(_, reply) => drop(reply.send(Err(error))),
+            Self::Log(_, reply) => drop(reply.send(Err(error))),
+            Self::Drain(_, reply) => drop(reply.send(Err(error))),
+            Self::Certificates(reply) => drop(reply.send(Err(error))),
+            Self::Names(reply) | Self::Transfer(_, reply) => drop(reply.send(Err(error))),
+        }
+    }
+}
+
+impl From<GatewayCommand> for Command {
+    fn from(command: GatewayCommand) -> Self {
+        Self::Gateway(command)
+    }
 }
 
 impl From<NodeCommand> for Command {
@@ -100,6 +140,12 @@ impl From<NetworkCommand> for Command {
 impl From<WorkloadCommand> for Command {
     fn from(command: WorkloadCommand) -> Self {
         Self::Workload(command)
+    }
+}
+
+impl From<PublicationCommand> for Command {
+    fn from(command: PublicationCommand) -> Self {
+        Self::Publication(command)
     }
 }
 

@@ -9,7 +9,7 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use sinew_control::config::ConfigFile;
+use sinew_control::config::{AccessLog, ConfigFile};
 use sinew_platform::confine::{self, ConfineError, Fence, Gap};
 use tracing::info;
 
@@ -53,6 +53,13 @@ fn fence(file: &ConfigFile) -> Fence {
         read.push(own)
     } else {
         write.push(own)
+    }
+    if let Some(gateway) = &file.config.gateway {
+        read.extend(crate::gateway::folders(&gateway.certificates));
+        if let AccessLog::File(path) = &gateway.log {
+            // Its configuration is refused if others have files there.
+            write.push(folder(path));
+        }
     }
     Fence { read, write, local_services: false }
 }

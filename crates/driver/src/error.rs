@@ -41,6 +41,9 @@ pub enum RunError {
     /// The name server.
     #[error("no name server can be started: {0}")]
     Names(String),
+    /// The public gateway.
+    #[error("the gateway cannot start: {0}")]
+    Gateway(String),
     /// No random bytes.
     #[error("no random bytes from the system: {0}")]
     Random(#[from] getrandom::Error),

@@ -66,6 +66,16 @@ impl Operations {
         }
     }
 
+    /// The configuration in force, as far as it can be without a restart.
+    pub(crate) const fn config(&self) -> &config::Config {
+        &self.config.config
+    }
+
+    /// How long clients of the gateway may take to finish.
+    pub(crate) fn gateway_grace(&self) -> Duration {
+        Duration::from_secs(self.config.config.gateway.as_ref().map_or(0, |gateway| gateway.grace.into()))
+    }
+
     /// What this node listens on.
     pub(crate) fn listeners(&self) -> &[Listener] {
         &self.listeners
@@ -186,6 +196,11 @@ impl Operations {
         let name = |id: &NodeId| self.names.get(id).map(String::as_str);
         let known: Vec<_> = routes.chain(peers).map(|id| (id, name(&id))).collect();
         target::resolve(text, known.into_iter().chain([(status.node, Some(status.name.as_str()))]))
+    }
+
+    /// The gateway that people mean: as any node, or a whole id that nobody has told of yet.
+    pub(crate) fn gateway(&self, node: &Node, text: &str, now: Instant) -> Result<NodeId, ApiError> {
+        self.target(node, text, now).or_else(|error| text.parse().map_err(|_| error))
     }
 
     fn request(&mut self) -> u64 {

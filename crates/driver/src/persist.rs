@@ -1,6 +1,7 @@
 //! What must survive a restart, on its way to the disk: the loop hands it over and goes on.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use sinew_store::{Batch, Entry, QUEUE_DEFAULT, Store, StoreError, Table, Writer};
 use sinew_types::NetworkId;
@@ -11,9 +12,10 @@ use crate::workloads::Record;
 /// File inside the state folder.
 const FILE: &str = "state.redb";
 
-/// The way to the store.
+/// The way to the store; whoever has a copy may write.
+#[derive(Clone)]
 pub(crate) struct Persist {
-    writer: Writer,
+    writer: Arc<Writer>,
 }
 
 /// What an earlier run left.
@@ -23,6 +25,7 @@ pub(crate) struct Kept {
     pub(crate) documents: Vec<Entry>,
     pub(crate) workloads: Vec<Record>,
     pub(crate) journal: Vec<Entry>,
+    pub(crate) gateway: Vec<Entry>,
 }
 
 impl Persist {
@@ -34,9 +37,10 @@ impl Persist {
             networks: store.all(Table::Networks)?,
             documents: store.all(Table::Documents)?,
             journal: store.all(Table::Journal)?,
+            gateway: store.all(Table::Gateway)?,
             workloads: workloads.iter().filter_map(|(_, bytes)| Record::from_bytes(bytes)).collect(),
         };
-        Ok((Self { writer: Writer::start(store, QUEUE_DEFAULT)? }, kept))
+        Ok((Self { writer: Arc::new(Writer::start(store, QUEUE_DEFAULT)?) }, kept))
     }
 
     /// Keeps a workload; `then` hears whether it is on the disk.
@@ -83,7 +87,7 @@ impl Persist {
     /// it, since what a peer was told must not be forgotten. `then` hears, on the writer's thread,
     /// whether it is on the disk.
     pub(crate) fn submit(&self, batch: Batch, then: impl FnOnce(bool) + Send + 'static) {
-        let done = move |result: Result<(), std::sync::Arc<StoreError>>| {
+        let done = move |result: Result<(), Arc<StoreError>>| {
             if let Err(error) = &result {
                 error!(%error, "state not stored");
             }

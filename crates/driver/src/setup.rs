@@ -24,23 +24,30 @@ use sinew_platform::{clock, socket};
 use sinew_tun::{Tun as _, TunConfig, TunDevice};
 use sinew_types::{CarrierKind, Identity, MeshAddr};
 use tokio::sync::mpsc;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::attach;
 use crate::confine::confine;
 use crate::dialling::{Dialling, own_endpoints};
 use crate::error::RunError;
+use crate::gateway::{self, Sockets};
 use crate::host_resolver::{self, HostAsks, Wanted};
+use crate::ingress::Ingress;
 use crate::interfaces::Interfaces;
 use crate::names::Names;
 use crate::offload::InUse;
 use crate::operate::{Operations, peer_config};
 use crate::persist::Persist;
+use crate::publications::Publications;
 use crate::shell::Shell;
 use crate::signals::Signals;
 use crate::tenants::{Surroundings, Tenants};
 use crate::{api, command::Command};
 
+/// Streams of gateways at most, whatever the system allows.
+const STREAMS_MAX: usize = 16_384;
+/// Descriptors for everything else.
+const KEPT_DESCRIPTORS: usize = 1024;
 /// Where names are asked for.
 const DNS_PORT: u16 = 53;
 /// Routers kept in the routing table (ROUTING §4.6).
@@ -89,7 +96,8 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     let (control, guard) = socket::unix_listener(&config.control.socket, SOCKET_MODE, group)?;
     let (door, door_guard) =
         socket::unix_listener(&attach_socket(&config.control.socket), SOCKET_MODE, group)?;
-    let address = identity.node_id().address();
+    let own = identity.node_id();
+    let address = own.address();
     let mut tun = match config.tun.enabled {
         true => Some(open_tun(config, &udp, address).await?),
         false => None,
@@ -114,11 +122,15 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
         tokio::spawn(async { drop(api::serve(control, commands).await) }),
     ];
     let host_names = bind_names(config, address);
+    let service_port = bind_service_port(config, address);
     let (state_dir, dns) = (config.node.state_dir.clone(), config.dns.clone());
     let dialling = Dialling::new(config.proxy.http.clone());
     let socket = config.control.socket.clone();
     let ended = crate::workloads::ended_meanwhile(&socket);
+    let public = config.gateway.as_ref().map(|gateway| Sockets::bind(gateway).map(Arc::new));
+    let public = config.gateway.clone().zip(public.transpose().map_err(RunError::Gateway)?);
     let asks = host_asks(config, tun.as_ref().map(|(device, _)| device), address, host_names.is_some());
+    let streams = most_streams(privilege::raise_descriptors());
     let gaps = confine(&file)?;
     // Threads of their own, which must have given up as much: from here on.
     let (persist, kept) = Persist::open(&state_dir)?;
@@ -126,7 +138,20 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     if let Some((udp, tcp)) = host_names {
         names.serve_host(udp, tcp, asks);
     }
-    let tenants = Tenants::new(helper, persist, names, Surroundings { offloads, mtu, socket, ended });
+    let mut kept = kept;
+    let helper = Arc::new(helper);
+    let (desk, brought) = mpsc::channel(gateway::WAITING);
+    let desk = public.is_some().then_some(desk);
+    let is_gateway = desk.is_some();
+    let ingress = Ingress::start(service_port, Arc::clone(&helper), desk, address, streams)?;
+    let publications = Publications::new(ingress, is_gateway);
+    let around = Surroundings { offloads, mtu, socket, ended };
+    let mut tenants = Tenants::new(helper, persist, names, publications, around);
+    if let Some((config, sockets)) = public {
+        let (internal, kept) = (vec![dns.domain.clone()], std::mem::take(&mut kept.gateway));
+        let start = gateway::Start { config, internal, own, sockets, brought, kept };
+        tenants.serve_public(start).map_err(RunError::Gateway)?;
+    }
     let operations = Operations::new(file, listeners, summary, offload, key, gaps);
     let interfaces = Interfaces::new(tun.map(|(device, _)| device));
     let mut shell = Shell::new(node, (udp, connections), interfaces, requests, operations, tenants, dialling);
@@ -154,6 +179,23 @@ fn bind_names(config: &config::Config, address: MeshAddr) -> Option<(UdpSocket, 
     let at = SocketAddr::new(IpAddr::V6(address.to_ipv6()), DNS_PORT);
     let bound = UdpSocket::bind(at).and_then(|udp| Ok((udp, TcpListener::bind(at)?)));
     bound.inspect_err(|error| info!(%error, "no name server for the host at {at}")).ok()
+}
+
+/// Where gateways come in. Somebody else may have the port; only publishing needs it.
+fn bind_service_port(config: &config::Config, address: MeshAddr) -> Option<TcpListener> {
+    if !config.tun.enabled {
+        return None;
+    }
+    let at = SocketAddr::new(IpAddr::V6(address.to_ipv6()), sinew_wire::ingress::PORT);
+    let bound = TcpListener::bind(at);
+    bound.inspect_err(|error| warn!(%error, "no service port at {at}: nothing can be published")).ok()
+}
+
+/// How many streams of gateways may be open: each takes two descriptors, and a pipe while it is busy. The
+/// rest of the daemon keeps as many as it had before.
+fn most_streams(descriptors: u64) -> usize {
+    let free = usize::try_from(descriptors).unwrap_or(usize::MAX).saturating_sub(KEPT_DESCRIPTORS);
+    (free / 3).clamp(16, STREAMS_MAX)
 }
 
 /// Has the host's resolver ask us, where it can and we have `sockets` to be asked on.

@@ -19,14 +19,14 @@ use tokio::sync::mpsc;
 use tokio::time::Instant as TokioInstant;
 use tracing::{debug, info, warn};
 
-use crate::command::Command;
+use crate::command::{Command, NodeCommand, PublicationCommand};
 use crate::dialling::{Dialling, Resolved};
 use crate::interfaces::Interfaces;
 use crate::operate::Operations;
 use crate::persist::Kept;
 use crate::signals::Signals;
 use crate::socket_queue::{CONGESTION_EXPERIENCED, SocketQueue};
-use crate::tenants::Tenants;
+use crate::tenants::{Finished, Tenants};
 use crate::wait::{Alarm, Rota, Sources, Wake};
 
 /// Bytes read from the TUN in one turn: a few super-packets, some 100 µs of work, so that whatever
@@ -61,6 +61,8 @@ pub(crate) struct Shell {
     pub(crate) operations: Operations,
     tenants: Tenants,
     dialling: Dialling,
+    /// A signal has asked for the end, and clients of the gateway may still finish.
+    stopping: bool,
     /// How long datagrams wait in the sockets, one for each of `udp`.
     waiting: Vec<SocketQueue>,
     /// The stream that was sent to last, while it is nearly full, and since when.
@@ -93,6 +95,7 @@ impl Shell {
             tenants,
             operations,
             dialling,
+            stopping: false,
             waiting: udp_queues,
             congested: None,
             rota: Rota::default(),
@@ -113,6 +116,7 @@ impl Shell {
                 Wake::Alarm => {}
                 Wake::Timer => self.node.handle_timeout(clock::boottime()),
                 Wake::Command(command) => self.on_command(command),
+                Wake::Finished(Finished::Drained) => return Ok(()),
                 Wake::Finished(finished) => {
                     let now = clock::boottime();
                     self.tenants.on_finished(&mut self.node, &mut self.interfaces, finished, now);
@@ -123,8 +127,12 @@ impl Shell {
                 }
                 Wake::Reload => self.on_reload_signal(),
                 Wake::Stop(signal) => {
-                    info!(signal, "stopping");
-                    return Ok(());
+                    let grace = self.operations.gateway_grace();
+                    if std::mem::replace(&mut self.stopping, true) || !self.tenants.drain(grace) {
+                        info!(signal, "stopping");
+                        return Ok(());
+                    }
+                    info!(signal, ?grace, "the gateway's clients may finish; another signal ends it at once");
                 }
             }
         }
@@ -271,13 +279,31 @@ impl Shell {
             Command::Workload(command) => {
                 self.tenants.on_workload_command(node, &mut self.interfaces, command, now);
             }
+            Command::Publication(command) => {
+                let via = match &command {
+                    PublicationCommand::Expose(expose, _) => {
+                        Some(self.operations.gateway(node, &expose.via, now))
+                    }
+                    _ => None,
+                };
+                self.tenants.on_publication_command(node, command, via, now);
+            }
             Command::Dns(command) => self.tenants.on_dns_command(command),
-            Command::Node(command) => self.operations.handle(node, command, now),
+            Command::Gateway(command) => self.tenants.on_gateway_command(command),
+            Command::Node(command) => {
+                let reload = matches!(command, NodeCommand::Reload(_));
+                self.operations.handle(node, command, now);
+                if reload {
+                    self.tenants.on_reload(self.operations.config());
+                }
+            }
         }
     }
 
     fn on_reload_signal(&mut self) {
-        match self.operations.reload(&mut self.node, clock::boottime()) {
+        let reloaded = self.operations.reload(&mut self.node, clock::boottime());
+        self.tenants.on_reload(self.operations.config());
+        match reloaded {
             Ok(reload) => info!(changes = reload.changes.len(), "configuration reloaded"),
             Err(error) => warn!(%error, "configuration not reloaded; the running one stays"),
         }
@@ -295,6 +321,7 @@ impl Shell {
                 break;
             }
         }
+        self.tenants.settle(&mut self.node);
         self.interfaces.write_all(&mut self.node);
         self.operations.forget_gone();
     }

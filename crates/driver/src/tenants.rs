@@ -3,19 +3,24 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use sinew_control::ApiError;
 use sinew_control::api::Listener;
+use sinew_control::config::Config;
 use sinew_helper::Helper;
 use sinew_node::overlay::Event;
 use sinew_node::{Node, Offloads};
-use sinew_types::{Instant, InterfaceId, NetworkId};
+use sinew_types::{Instant, InterfaceId, NetworkId, NodeId};
 use tokio::sync::mpsc;
 
-use crate::command::{DnsCommand, NetworkCommand, WorkloadCommand};
+use crate::command::{DnsCommand, GatewayCommand, NetworkCommand, PublicationCommand, WorkloadCommand};
+use crate::gateway::{self, Public};
 use crate::interfaces::Interfaces;
 use crate::names::Names;
 use crate::networks::{self, Networks};
 use crate::persist::{Kept, Persist};
+use crate::publications::Publications;
 use crate::workloads::{self, Parts, Workloads};
 
 /// How something ended that the loop began and left to others: as many reports as it began.
@@ -25,6 +30,8 @@ pub(crate) enum Finished {
     Stored(u64),
     /// Whoever waits for a join has waited long enough.
     JoinPatience(NetworkId),
+    /// The public gateway has let its clients finish.
+    Drained,
 }
 
 /// What the node's own device was found to be.
@@ -42,15 +49,71 @@ pub(crate) struct Tenants {
     workloads: Workloads,
     names: Names,
     persist: Persist,
+    gateway: Option<Public>,
+    reports: mpsc::UnboundedSender<Finished>,
+    publications: Publications,
+    /// What is published, or where its workloads are, may be different.
+    published_stale: bool,
     finished: mpsc::UnboundedReceiver<Finished>,
 }
 
 impl Tenants {
-    pub(crate) fn new(helper: Helper, persist: Persist, names: Names, around: Surroundings) -> Self {
+    pub(crate) fn new(
+        helper: Arc<Helper>,
+        persist: Persist,
+        names: Names,
+        publications: Publications,
+        around: Surroundings,
+    ) -> Self {
         let (reports, finished) = mpsc::unbounded_channel();
         let networks = Networks::new(reports.clone());
-        let workloads = Workloads::new(Arc::new(helper), reports, around);
-        Self { networks, workloads, names, persist, finished }
+        let workloads = Workloads::new(helper, reports.clone(), around);
+        Self {
+            networks,
+            workloads,
+            names,
+            persist,
+            gateway: None,
+            reports,
+            publications,
+            published_stale: true,
+            finished,
+        }
+    }
+
+    /// This node is a public gateway from here on.
+    ///
+    /// # Errors
+    /// Why it cannot be one, for people.
+    pub(crate) fn serve_public(&mut self, start: gateway::Start) -> Result<(), String> {
+        self.gateway = Some(Public::start(start, self.persist.clone())?);
+        Ok(())
+    }
+
+    pub(crate) fn on_gateway_command(&self, command: GatewayCommand) {
+        match &self.gateway {
+            Some(gateway) => gateway.handle(command),
+            None => command.refuse(ApiError::no_gateway()),
+        }
+    }
+
+    /// The configuration was read again.
+    pub(crate) fn on_reload(&self, config: &Config) {
+        if let (Some(gateway), Some(config)) = (&self.gateway, &config.gateway) {
+            gateway.reload(config.clone());
+        }
+    }
+
+    /// Whether the end has to wait for the gateway's clients: then [`Finished::Drained`] comes.
+    pub(crate) fn drain(&self, grace: Duration) -> bool {
+        let Some(gateway) = &self.gateway else { return false };
+        let (ended, reports) = (gateway.drain(grace), self.reports.clone());
+        tokio::spawn(async move {
+            // An error means that it has ended already.
+            let _ = ended.await;
+            let _ = reports.send(Finished::Drained);
+        });
+        true
     }
 
     /// Where the loop hears of what has ended.
@@ -85,6 +148,27 @@ impl Tenants {
     ) {
         let (workloads, mut parts) = self.parts(node, interfaces);
         workloads.handle(&mut parts, command, now);
+        self.published_stale = true;
+    }
+
+    /// `via`: the gateway that the command means, if it names one.
+    pub(crate) fn on_publication_command(
+        &mut self,
+        node: &mut Node,
+        command: PublicationCommand,
+        via: Option<Result<NodeId, ApiError>>,
+        now: Instant,
+    ) {
+        self.publications.handle(node, command, via, now);
+        self.published_stale = true;
+    }
+
+    /// Brings what is published in line with what is known. Once in a turn of the loop, after its events.
+    pub(crate) fn settle(&mut self, node: &mut Node) {
+        if std::mem::take(&mut self.published_stale) {
+            let workloads = &self.workloads;
+            self.publications.refresh(node, |network, address| workloads.namespace_of(network, address));
+        }
     }
 
     pub(crate) fn on_dns_command(&self, command: DnsCommand) {
@@ -101,9 +185,12 @@ impl Tenants {
         match finished {
             Finished::Stored(token) => node.with_overlay(now, |overlay, now| overlay.stored(token, now)),
             Finished::JoinPatience(network) => self.networks.on_patience(node, network, now),
+            // The loop ends by it.
+            Finished::Drained => {}
             Finished::Workload(finished) => {
                 let (workloads, mut parts) = self.parts(node, interfaces);
                 workloads.on_finished(&mut parts, *finished, now);
+                self.published_stale = true;
             }
         }
     }
@@ -125,8 +212,13 @@ impl Tenants {
                 let (workloads, mut parts) = self.parts(node, interfaces);
                 workloads.leave(&mut parts, &network, now);
                 self.names.publish(node);
+                self.published_stale = true;
             }
-            Event::Changed => self.names.publish(node),
+            Event::Changed => {
+                self.names.publish(node);
+                self.published_stale = true;
+            }
+            Event::Published(_) => self.published_stale = true,
             Event::JoinDone { network, result } => self.networks.on_joined(node, network, result),
             Event::Readdressed { network, placed } => {
                 let (workloads, mut parts) = self.parts(node, interfaces);
@@ -149,6 +241,7 @@ impl Tenants {
     ) {
         let (workloads, mut parts) = self.parts(node, interfaces);
         workloads.on_lost(&mut parts, id, now);
+        self.published_stale = true;
     }
 
     fn parts<'a>(

@@ -13,14 +13,14 @@ mod meanwhile;
 mod record;
 
 use std::collections::BTreeMap;
-use std::net::{TcpListener, UdpSocket};
+use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use sinew_control::ApiError;
 use sinew_control::api::{self, AttachAnswer, AttachRequest, Detach, Detached};
-use sinew_helper::{Attached, Helper, HelperError, Why};
+use sinew_helper::{Attached, Helper, HelperError, Id, Why};
 use sinew_node::{Interface, Node, Offloads, overlay};
 use sinew_platform::{clock, process};
 use sinew_tun::{Tun as _, TunDevice};
@@ -489,6 +489,18 @@ impl Workloads {
     }
 
     // --- small things ---
+
+    /// The helper's name of the namespace in which the workload with an address of a network runs. A virtual
+    /// machine has one, and its programs are not in it.
+    pub(crate) fn namespace_of(&self, network: &NetworkId, address: IpAddr) -> Option<Id> {
+        let up = self.running.values().filter(|running| !running.pending && !running.broken);
+        up.map(|running| &running.record).filter(|record| record.tap.is_none()).find_map(|record| {
+            let at = record.interfaces.iter().position(|interface| {
+                interface.network_id().as_ref() == Some(network) && interface.addresses().contains(&address)
+            })?;
+            record.helper_id(at)
+        })
+    }
 
     /// The attachment that a name, id or tag means.
     pub(crate) fn find(&self, text: &str) -> Result<String, ApiError> {

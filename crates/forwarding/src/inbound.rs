@@ -105,6 +105,8 @@ impl InboundPolicy {
 #[derive(Debug)]
 pub struct Inbound {
     policy: InboundPolicy,
+    /// What this node opens besides, as long as it has a service to offer there. Few.
+    services: Vec<Rule>,
     flows: Conntrack,
     fragments: Fragments,
     /// Until when TCP segments in mid-stream make their flow known.
@@ -122,6 +124,7 @@ impl Inbound {
         Self {
             pick_up_until: now + PICK_UP,
             policy,
+            services: Vec::new(),
             flows: Conntrack::new(seed, CAPACITY),
             fragments: Fragments::default(),
         }
@@ -130,6 +133,17 @@ impl Inbound {
     /// Changes the policy; flows that are open stay so.
     pub fn set_policy(&mut self, policy: InboundPolicy) {
         self.policy = policy;
+    }
+
+    /// Changes what is open besides the policy. What came in by a rule that is gone passes no more, in
+    /// the middle of a flow too: none of it was tracked.
+    pub fn set_services(&mut self, services: Vec<Rule>) {
+        self.services = services;
+    }
+
+    fn admits(&self, protocol: u8, local_port: u16, remote: IpAddr) -> bool {
+        self.policy.admits(protocol, local_port, remote)
+            || self.services.iter().any(|rule| rule.admits(protocol, local_port, remote))
     }
 
     /// How many flows are remembered.
@@ -144,7 +158,7 @@ impl Inbound {
         }
         let Some(id) = outbound_id(packet, info) else { return };
         // Replies of an open service need no flow: the rule admits the other direction as it is.
-        if !self.policy.admits(id.protocol, id.local_port, id.remote) {
+        if !self.admits(id.protocol, id.local_port, id.remote) {
             self.flows.outbound(id, Sign::of(info), UNJUDGED, now);
         }
     }
@@ -170,10 +184,11 @@ impl Inbound {
             self.icmp_open(packet, l4, info, now)
         } else {
             let (remote_port, local_port) = info.ports.unwrap_or_default();
-            if now < self.pick_up_until && Sign::is_mid_stream(info) {
+            let by_rule = self.admits(info.protocol, local_port, info.src);
+            if !by_rule && now < self.pick_up_until && Sign::is_mid_stream(info) {
                 self.flows.outbound(inbound_id(info, local_port, remote_port), Sign::Data, UNJUDGED, now);
             }
-            self.policy.admits(info.protocol, local_port, info.src)
+            by_rule
                 || self.flows.inbound(
                     inbound_id(info, local_port, remote_port),
                     Sign::of(info),
@@ -214,7 +229,7 @@ impl Inbound {
             return false;
         }
         outbound_id(quote, &quoted).is_some_and(|id| {
-            self.flows.contains(&id, now) || self.policy.admits(id.protocol, id.local_port, id.remote)
+            self.flows.contains(&id, now) || self.admits(id.protocol, id.local_port, id.remote)
         })
     }
 }

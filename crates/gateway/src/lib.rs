@@ -33,7 +33,7 @@ mod limit;
 mod net;
 mod peek;
 pub mod proxy;
-mod relay;
+pub mod relay;
 mod route;
 mod state;
 mod stream;
@@ -46,5 +46,5 @@ pub use event::{BackendEvent, JsonLog, Observer, Refused, RequestEvent, StreamEv
 pub use gateway::{BackendStatus, Bind, Gateway, Options, OwnBind, ServiceStatus, StartError, Status};
 pub use http::framing;
 pub use net::{BadPrefix, Prefix};
-pub use state::ConfigError;
+pub use state::{ConfigError, check};
 pub use tls::{ACME_TLS, Certificate, CertificateError, Certificates};

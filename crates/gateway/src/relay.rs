@@ -32,16 +32,16 @@ thread_local! {
 
 /// How many bytes went which way; read while the relay runs.
 #[derive(Debug, Default)]
-pub(crate) struct Moved {
+pub struct Moved {
     /// From the client to the backend.
-    pub(crate) up: AtomicU64,
+    pub up: AtomicU64,
     /// From the backend to the client.
-    pub(crate) down: AtomicU64,
+    pub down: AtomicU64,
 }
 
 /// How a relay ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub enum End {
     /// Both directions were ended by their senders.
     Closed,
     /// One side broke off.
@@ -52,7 +52,7 @@ pub(crate) enum End {
 
 impl End {
     /// The word in logs.
-    pub(crate) fn word(self) -> &'static str {
+    pub const fn word(self) -> &'static str {
         match self {
             Self::Closed => "closed",
             Self::Broken => "broken",
@@ -89,6 +89,17 @@ pub(crate) async fn tcp(
         Stream::Tcp(backend) => watch(splice::both(&client, &backend, moved), idle, moved).await,
         Stream::Other(backend) => run(client, backend, idle, moved).await,
     }
+}
+
+/// Joins two TCP connections until both directions have ended, or nothing has moved for `idle`. For
+/// others who carry what the front's backends are sent.
+pub async fn join(
+    client: &tokio::net::TcpStream,
+    backend: &tokio::net::TcpStream,
+    idle: Duration,
+    moved: &Moved,
+) -> End {
+    watch(splice::both(client, backend, moved), idle, moved).await
 }
 
 /// Ends `pair` when nothing has moved for `idle`. The counts are looked at when the time is up, so

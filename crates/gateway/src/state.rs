@@ -77,6 +77,15 @@ pub(crate) struct Snapshot {
 #[error("{}", .0.join("; "))]
 pub struct ConfigError(pub Vec<String>);
 
+/// Judges a configuration without running it, so that who puts it together from the wishes of many learns
+/// whose is wrong.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn check(config: Config) -> Result<(), ConfigError> {
+    Snapshot::build(config, &Snapshot::default(), &Certificates::new(), 1).map(|_| ())
+}
+
 impl Snapshot {
     /// Checks `config` and makes its tables, with the state of `before`.
     pub(crate) fn build(

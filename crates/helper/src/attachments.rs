@@ -10,7 +10,7 @@ use std::path::Path;
 
 use sinew_platform::netns;
 
-use crate::codec::{Attach, IDS_IN_ONE_REPLY, Id, Reply, Request, Why};
+use crate::codec::{Attach, IDS_IN_ONE_REPLY, Id, Reply, Request, SocketKind, Why};
 use crate::failure::Failure;
 use crate::inside::{self, Built, Former};
 use crate::pins::{self, Pins};
@@ -70,6 +70,7 @@ impl Attachments {
             Request::Reattach(attach) => self.reattach(&attach),
             Request::Detach(id) => self.detach(&id),
             Request::List(after) => self.list(after.as_ref()),
+            Request::Socket(id, kind) => self.socket(&id, kind),
         };
         result.unwrap_or_else(|Failure { why, text }| (Reply::Refused { why, text }, Vec::new()))
     }
@@ -159,6 +160,13 @@ impl Attachments {
         self.origins.remove(id);
         self.pins.remove(id)?;
         Ok((Reply::Done, Vec::new()))
+    }
+
+    /// Only where a workload is attached; the host itself the daemon reaches without us.
+    fn socket(&self, id: &Id, kind: SocketKind) -> Result<Answer, Failure> {
+        let namespace = self.pins.open(id)?;
+        let socket = enter(namespace.as_fd(), || inside::socket(kind))?;
+        Ok((Reply::Socket, vec![socket]))
     }
 
     fn list(&self, after: Option<&Id>) -> Result<Answer, Failure> {

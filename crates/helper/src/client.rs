@@ -13,7 +13,7 @@ use sinew_platform::seqpacket::{AsyncSeqpacket, Received, Seqpacket};
 use thiserror::Error;
 use tokio::sync::Mutex;
 
-use crate::codec::{Attach, Id, MAX_MESSAGE, Reply, Request, Why};
+use crate::codec::{Attach, Id, MAX_MESSAGE, Reply, Request, SocketKind, Why};
 use crate::serve::Arguments;
 
 /// How long the helper may take to undo what it did, milliseconds.
@@ -222,6 +222,17 @@ impl Helper {
                 }
                 other => return Err(unexpected(other)),
             }
+        }
+    }
+
+    /// A socket inside a workload's namespace, neither bound nor connected. Non-blocking.
+    ///
+    /// # Errors
+    /// [`HelperError`]; [`Why::Unknown`] if there is no such namespace any more.
+    pub async fn socket(&self, id: &Id, kind: SocketKind) -> Result<OwnedFd, HelperError> {
+        match self.ask(&Request::Socket(id.clone(), kind), None).await? {
+            (Reply::Socket, mut descriptors) if descriptors.len() == 1 => Ok(descriptors.remove(0)),
+            other => Err(unexpected(other)),
         }
     }
 

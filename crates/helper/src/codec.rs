@@ -90,6 +90,17 @@ pub(crate) enum Request {
     Detach(Id),
     /// Pinned namespaces, in order, after this one.
     List(Option<Id>),
+    /// Make a socket in the pinned namespace.
+    Socket(Id, SocketKind),
+}
+
+/// A socket that is neither bound nor connected: what the daemon reaches a workload's own ports by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketKind {
+    /// UDP instead of TCP.
+    pub datagrams: bool,
+    /// IPv6 instead of IPv4.
+    pub ipv6: bool,
 }
 
 /// An answer.
@@ -101,6 +112,8 @@ pub(crate) enum Reply {
     Namespace,
     /// The device comes along, then UDP and TCP sockets for each resolver address.
     Attached { ifindex: u32, interface: String },
+    /// A socket, which comes along.
+    Socket,
     /// Pinned namespaces; whether there are more.
     Ids { ids: Vec<Id>, more: bool },
     /// Not done, and nothing changed.
@@ -143,12 +156,17 @@ impl Request {
             Self::Reattach(_) => 3,
             Self::Detach(_) => 4,
             Self::List(_) => 5,
+            Self::Socket(..) => 6,
         };
         let mut out = Writer::new(verb, request);
         match self {
             Self::NewNamespace(id) | Self::Detach(id) => out.text(id.as_str()),
             Self::Attach(attach) | Self::Reattach(attach) => out.attach(attach),
             Self::List(after) => out.text(after.as_ref().map_or("", Id::as_str)),
+            Self::Socket(id, kind) => {
+                out.text(id.as_str());
+                out.0.extend([u8::from(kind.datagrams), u8::from(kind.ipv6)]);
+            }
         }
         let bytes = out.0;
         match Self::decode(&bytes, self.descriptors().start().to_owned()) {
@@ -169,6 +187,10 @@ impl Request {
                 "" => None,
                 text => Some(Id::new(text).ok_or(Malformed)?),
             }),
+            6 => {
+                let id = input.id()?;
+                Self::Socket(id, SocketKind { datagrams: input.flag()?, ipv6: input.flag()? })
+            }
             _ => return Err(Malformed),
         };
         input.end()?;
@@ -195,10 +217,11 @@ impl Reply {
             Self::Attached { .. } => 2,
             Self::Ids { .. } => 3,
             Self::Refused { .. } => 4,
+            Self::Socket => 5,
         };
         let mut out = Writer::new(outcome, request);
         match self {
-            Self::Done | Self::Namespace => {}
+            Self::Done | Self::Namespace | Self::Socket => {}
             Self::Attached { ifindex, interface } => {
                 out.0.extend(ifindex.to_le_bytes());
                 out.text(interface);
@@ -239,6 +262,7 @@ impl Reply {
                 let text = String::from_utf8_lossy(input.take(len)?).into_owned();
                 Self::Refused { why, text }
             }
+            5 => Self::Socket,
             _ => return Err(Malformed),
         };
         input.end()?;
@@ -328,6 +352,14 @@ impl<'a> Reader<'a> {
 
     fn byte(&mut self) -> Parsed<u8> {
         self.array().map(|[byte]| byte)
+    }
+
+    fn flag(&mut self) -> Parsed<bool> {
+        match self.byte()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Malformed),
+        }
     }
 
     fn text(&mut self, max: usize) -> Parsed<&'a str> {

@@ -19,7 +19,7 @@ use sinew_platform::net::{Link, LinkKind, Net, NetError};
 use sinew_tun::inside::Raw;
 use socket2::{Domain, Socket, Type};
 
-use crate::codec::{Attach, Id, Why};
+use crate::codec::{Attach, Id, SocketKind, Why};
 use crate::failure::Failure;
 use crate::rules::first_of;
 
@@ -173,6 +173,17 @@ fn dns_sockets(ip: IpAddr) -> Result<[OwnedFd; 2], Failure> {
     };
     let failed = |kind| move |error| Failure::step(format_args!("answer DNS at {address} ({kind})"), error);
     Ok([bind(Type::DGRAM).map_err(failed("UDP"))?, bind(Type::STREAM).map_err(failed("TCP"))?])
+}
+
+/// A socket of the calling thread's namespace, which it stays in wherever it is passed to.
+pub(crate) fn socket(kind: SocketKind) -> Result<OwnedFd, Failure> {
+    let domain = if kind.ipv6 { Domain::IPV6 } else { Domain::IPV4 };
+    let make = || -> std::io::Result<OwnedFd> {
+        let socket = Socket::new(domain, if kind.datagrams { Type::DGRAM } else { Type::STREAM }, None)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket.into())
+    };
+    make().map_err(|error| Failure::step("make a socket", error))
 }
 
 /// Moves the TAP device of a virtual machine from the calling thread's namespace to `to`, marked.

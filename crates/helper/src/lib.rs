@@ -31,7 +31,7 @@ mod rules;
 mod serve;
 
 pub use client::{Attached, Connection, DnsSockets, Helper, HelperError};
-pub use codec::{Attach, Id, Prefix, Why};
+pub use codec::{Attach, Id, Prefix, SocketKind, Why};
 pub use serve::{End, run, serve};
 
 #[cfg(test)]

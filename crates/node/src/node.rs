@@ -340,6 +340,11 @@ impl Node {
         self.worker.set_policy(policy);
     }
 
+    /// What is open at this node's own address besides, while it offers a service there.
+    pub fn set_services(&mut self, services: Vec<sinew_forwarding::Rule>) {
+        self.worker.set_services(services);
+    }
+
     // --- outputs ---
 
     /// The next send: control first, so that a full link never delays what keeps it alive.

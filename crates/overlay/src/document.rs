@@ -16,6 +16,8 @@ pub use sinew_wire::sync::DocumentId;
 pub const NO_GRANT: DocumentId = [0; 32];
 /// Longest lease of a moving workload, seconds.
 pub const LEASE_MAX: u64 = 600;
+/// Longest life of a PUBLISH, seconds.
+pub const PUBLISH_LIFE: u64 = 7 * 86_400;
 /// Longest body.
 pub(crate) const DOCUMENT_ROOM: usize = DOCUMENT_MAX - DOCUMENT_HEADER_LEN - 64;
 /// Most keys that are remembered as tested.
@@ -73,7 +75,7 @@ pub struct Signed {
     pub author: NodeId,
     /// The subject, where it has to be a key.
     pub subject: Option<NodeId>,
-    /// ATTACH: the host.
+    /// ATTACH: the host. PUBLISH: the gateway.
     pub host: Option<NodeId>,
     /// As it travels.
     pub bytes: Arc<[u8]>,
@@ -179,6 +181,9 @@ impl Unverified {
             }
             carrier = Some(host);
         }
+        if let Some(Body::Publish(publish)) = &body {
+            carrier = Some(keys.node(&publish.gateway).ok_or(Flaw::BadKey)?);
+        }
         Ok(Signed { document, body, id, author, subject, host: carrier, bytes })
     }
 }
@@ -186,7 +191,7 @@ impl Unverified {
 /// Longest document of a kind: what one author may have of a kind is counted in documents.
 const fn longest(kind: u8) -> usize {
     match kind {
-        kind::POLICY | kind::HEAD => DOCUMENT_MAX,
+        kind::POLICY | kind::HEAD | kind::PUBLISH => DOCUMENT_MAX,
         kind::MEMBER | kind::WORKLOAD | kind::INVITE => 2048,
         kind::NET | kind::GRANT | kind::REVOKE | kind::ATTACH => 1024,
         _ => 4096,
@@ -198,7 +203,7 @@ fn check_fields(document: &Document, body: Option<&Body>) -> Result<(), Flaw> {
     let owner = document.author == document.network;
     let granted = document.grant != NO_GRANT;
     let whole = document.subject == document.network;
-    let lease = || document.expires > document.issued && document.expires - document.issued <= LEASE_MAX;
+    let within = |most| document.expires > document.issued && document.expires - document.issued <= most;
     let ok = match body {
         Some(Body::Net(_)) => owner && !granted && whole && document.expires == 0,
         Some(Body::Grant(grant)) => owner && !granted && grant.numbers.0 <= grant.numbers.1,
@@ -207,7 +212,10 @@ fn check_fields(document: &Document, body: Option<&Body>) -> Result<(), Flaw> {
         Some(Body::Revoke(_)) => owner != granted && document.expires == 0,
         Some(Body::Member(_) | Body::Invite(_)) => owner != granted,
         Some(Body::Workload(workload)) => !granted && (workload.keyed || is_place(&document.subject)),
-        Some(Body::Attach(_)) => !granted && document.author == document.subject && lease(),
+        Some(Body::Attach(_)) => !granted && document.author == document.subject && within(LEASE_MAX),
+        Some(Body::Publish(_)) => {
+            !(owner && granted) && is_service(&document.subject) && within(PUBLISH_LIFE)
+        }
         None => true,
     };
     if ok { Ok(()) } else { Err(Flaw::BadField) }
@@ -223,6 +231,22 @@ pub(crate) fn place_subject(host: u32) -> [u8; 32] {
 
 fn is_place(subject: &[u8; 32]) -> bool {
     subject[..28] == [0; 28] && subject[28..] != [0; 4]
+}
+
+/// The subject of a PUBLISH: its service's id behind 16 zeros.
+pub(crate) fn service_subject(service: [u8; 16]) -> [u8; 32] {
+    let mut subject = [0; 32];
+    subject[16..].copy_from_slice(&service);
+    subject
+}
+
+/// The service that a PUBLISH is about.
+pub(crate) fn service_of(subject: &[u8; 32]) -> [u8; 16] {
+    subject.last_chunk().copied().unwrap_or_default()
+}
+
+fn is_service(subject: &[u8; 32]) -> bool {
+    subject[..16] == [0; 16] && subject[16..] != [0; 16]
 }
 
 /// What an author is about to sign.
@@ -272,6 +296,7 @@ impl Draft {
         };
         let host = match &self.body {
             Body::Attach(attach) => NodeId::parse(&attach.host).ok(),
+            Body::Publish(publish) => NodeId::parse(&publish.gateway).ok(),
             _ => None,
         };
         let id = id_of(&document);

@@ -139,6 +139,9 @@ pub enum Event {
         /// Who.
         node: NodeId,
     },
+    /// What is published in the network, by whom, or where its workloads are, may have changed:
+    /// [`Overlay::ingress`](crate::Overlay::ingress) and [`Overlay::published`](crate::Overlay::published).
+    Published(NetworkId),
     /// This node's subnet changed, so the workload has other addresses now.
     Readdressed {
         /// In which network.

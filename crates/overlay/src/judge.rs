@@ -10,6 +10,7 @@
 //! states, and NET is the owner's alone, so the owner can always outbid an admin.
 
 mod members;
+mod publications;
 mod rights;
 mod workloads;
 
@@ -31,6 +32,8 @@ pub const MEMBERS_MAX: usize = 4096;
 pub(crate) const GRANTS_MAX: usize = 64;
 /// Most workloads of one member.
 pub const WORKLOADS_MAX: usize = 256;
+/// Most services of one author, those that were taken back a while ago included.
+pub const PUBLICATIONS_MAX: usize = 128;
 /// Most bytes of one network.
 pub(crate) const BYTES_MAX: usize = 8 << 20;
 /// Most documents whose authors are not known to have a right.
@@ -79,6 +82,7 @@ pub fn judge(set: &DocumentSet, network: &NetworkId, clock: Clock) -> State {
         judge.policy();
         judge.head();
         judge.workloads();
+        judge.publications();
         judge.others();
         let surplus = judge.quotas();
         if surplus.is_empty() {
@@ -140,6 +144,7 @@ impl<'a> Judge<'a> {
             policy: None,
             workloads: BTreeMap::new(),
             names: BTreeMap::new(),
+            publications: BTreeMap::new(),
             head: None,
             floor,
             at: now,
@@ -351,6 +356,7 @@ const fn limit(kind: u8) -> usize {
         kind::MEMBER | kind::REVOKE => MEMBERS_MAX,
         kind::WORKLOAD => WORKLOADS_MAX,
         kind::INVITE => INVITES_MAX,
+        kind::PUBLISH => PUBLICATIONS_MAX,
         _ => OTHERS_MAX,
     }
 }

@@ -27,6 +27,7 @@
 //! | `network invite`, `admit`, `approve`, `revoke`, `policy set` | [`Overlay::invite`], [`Overlay::admit`], [`Overlay::approve`], [`Overlay::revoke`], [`Overlay::set_policy`] |
 //! | what only the owner's key may: grants, the next era | [`Owner`] on [`Overlay::export`], then [`Overlay::import`] |
 //! | a workload comes or goes | [`Overlay::place`], [`Overlay::placed`], [`Overlay::remove`] |
+//! | `expose`, `unexpose` | [`Overlay::expose`], [`Overlay::unexpose`]; then what [`Event::Published`] says |
 //! | a moving workload | [`Overlay::offer_lease`] on the new host, [`Lease::attach`] where its key is, [`Overlay::attach_lease`] |
 //! | a session stands, or ended | [`Overlay::peer_up`] with the association's binding, [`Overlay::peer_down`] |
 //! | a message of class 1, of class 2 (tags 8 to 13) | [`Overlay::handle_documents`], [`Overlay::handle_request`] |
@@ -51,8 +52,10 @@
 
 mod admin;
 mod binding;
+mod claims;
 mod document;
 mod event;
+mod exposure;
 mod join;
 mod judge;
 mod memory;
@@ -73,12 +76,15 @@ mod sync;
 mod view;
 mod workload;
 
+pub use claims::{Claim, ClaimBackend, ClaimError, Claimed, Claims, Idle};
 pub use document::{
-    DocumentId, Draft, Flaw, KeyRing, LEASE_MAX, Lease, NO_GRANT, Signed, Unverified, network_of,
+    DocumentId, Draft, Flaw, KeyRing, LEASE_MAX, Lease, NO_GRANT, PUBLISH_LIFE, Signed, Unverified,
+    network_of,
 };
 pub use event::WorkloadSpec;
 pub use event::{AdmitSpec, Change, Event, InviteSpec, Placed, Revoked, Send, StoredNetwork, TicketKind};
-pub use judge::{Clock, MEMBERS_MAX, STALE_AFTER, WORKLOADS_MAX, judge};
+pub use exposure::{BackendSpec, ExposureStatus, Ingress, IngressPort, PublicationSpec, service_id};
+pub use judge::{Clock, MEMBERS_MAX, PUBLICATIONS_MAX, STALE_AFTER, WORKLOADS_MAX, judge};
 pub use names::NameRecord;
 pub use overlay::{Counts, Overlay};
 pub use owner::{AdminRevoked, Founding, Owner, found};
@@ -89,8 +95,8 @@ pub use policy::{
 };
 pub use refusal::{Refusal, RefusalKind};
 pub use set::{DocumentSet, Inserted, SlotKey};
-pub use sinew_wire::document::{Grant, Range4, Service, Subnet4};
+pub use sinew_wire::document::{Grant, PublishMode, PublishedBackend, Range4, Service, Subnet4};
 pub use sinew_wire::ticket::{Contact, Ticket, TicketError, TicketMode};
 pub use snapshot::{NetworkView, Place, Places, Slot, Snapshot, WorkloadKey};
-pub use state::{Admin, Authority, Fate, Fault, HeadState, Member, Standing, State, Workload};
+pub use state::{Admin, Authority, Fate, Fault, HeadState, Member, Publication, Standing, State, Workload};
 pub use status::{Health, MemberStatus, NetworkStatus, TicketStatus, WorkloadStatus};

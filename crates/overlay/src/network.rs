@@ -222,7 +222,7 @@ impl Network {
     }
 
     /// A hash of everything that decides who may speak.
-    fn rights_digest(&self) -> u64 {
+    pub(crate) fn rights_digest(&self) -> u64 {
         let mut hasher = FxHasher::default();
         let state = &self.state;
         state.era.hash(&mut hasher);

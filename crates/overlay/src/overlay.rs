@@ -208,6 +208,7 @@ impl Overlay {
             ready: false,
             last_number: 0,
             intents: Vec::new(),
+            exposures: Vec::new(),
             ticket: zeroize::Zeroizing::new(Vec::new()),
             contacts: Vec::new(),
         };
@@ -335,12 +336,21 @@ impl Overlay {
     pub(crate) fn judge(&mut self, network: &NetworkId, now: Instant) {
         let clock = self.clock(now);
         let Some(state) = self.networks.get_mut(network) else { return };
-        let head = state.meta.head;
+        let (head, published) = (state.meta.head, state.published_digest());
         let mut outcome = state.judge(&self.own, clock, now);
         if self.resign_workloads(network, now)
             && let Some(state) = self.networks.get_mut(network)
         {
             outcome.then(state.judge(&self.own, clock, now));
+        }
+        // Behind workloads: what is published names them.
+        if self.resign_exposures(network, now)
+            && let Some(state) = self.networks.get_mut(network)
+        {
+            outcome.then(state.judge(&self.own, clock, now));
+        }
+        if self.networks.get(network).is_some_and(|state| state.published_digest() != published) {
+            self.events.push_back(Event::Published(*network));
         }
         let Outcome { news, mut changes, faults, changed, retry } = outcome;
         if let Some(state) = self.networks.get_mut(network) {

@@ -167,6 +167,12 @@ refusals! {
     /// A document that is none.
     #[says("document {index}: {reason}")]
     BadDocument { index: usize, reason: &'static str } = Usage, "bad_document";
+    /// No such service of this node.
+    #[says("this node publishes no service `{name}` in `{network}` (`sinew expose ls` lists them)")]
+    UnknownService { network: Label, name: String } = Unknown, "unknown_service";
+    /// A publication that cannot be meant.
+    #[says("this cannot be published: {reason}")]
+    BadPublication { reason: &'static str } = Usage, "bad_publication";
     /// A lease out of bounds.
     #[says("a lease runs for 1 to 600 seconds, not {seconds}")]
     BadLease { seconds: u64 } = Usage, "bad_lease";

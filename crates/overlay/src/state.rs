@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use sinew_types::{Label, NodeId};
-use sinew_wire::document::{Grant, Invite, InviteMode, PolicySpec, Service};
+use sinew_wire::document::{Grant, Invite, InviteMode, PolicySpec, PublishMode, PublishedBackend, Service};
 
 use crate::document::{DocumentId, Signed};
 use crate::plan::{Plan, Subnets};
@@ -163,6 +163,39 @@ impl Workload {
     }
 }
 
+/// A service that is published, or was taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// Who says so.
+    pub author: NodeId,
+    /// Its id, unique with its author.
+    pub service: [u8; 16],
+    /// The gateway that is meant.
+    pub gateway: NodeId,
+    /// How it is reached.
+    pub mode: PublishMode,
+    /// Host names, rising.
+    pub hosts: Vec<String>,
+    /// Who serves it.
+    pub backends: Vec<PublishedBackend>,
+    /// For the gateway.
+    pub settings: Vec<u8>,
+    /// A hash of the key by which a lost name is got back.
+    pub recovery: Option<[u8; 32]>,
+    /// It was taken back.
+    pub removed: bool,
+    /// The document.
+    pub id: DocumentId,
+    /// Its number.
+    pub seq: u64,
+    /// Its generation.
+    pub generation: u32,
+    /// When it was signed, seconds since 1970.
+    pub issued: u64,
+    /// Until when.
+    pub expires: u64,
+}
+
 /// A ticket in force or expired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticket {
@@ -280,6 +313,8 @@ pub struct State {
     pub workloads: BTreeMap<(NodeId, [u8; 32]), Workload>,
     /// Who has a name.
     pub names: BTreeMap<Label, (NodeId, [u8; 32])>,
+    /// Services by author and subject, those taken back included.
+    pub publications: BTreeMap<(NodeId, [u8; 32]), Publication>,
     /// The newest HEAD.
     pub head: Option<HeadState>,
     /// The newest word of the owner, seconds since 1970.
@@ -320,6 +355,14 @@ impl State {
     /// The workload that has a name.
     pub fn named(&self, name: &Label) -> Option<&Workload> {
         self.workloads.get(self.names.get(name)?)
+    }
+
+    /// The workload of `home` that bears a name, whether or not the name is its own in the network. Of two
+    /// that one member calls the same, the lower subject.
+    pub fn workload(&self, home: &[u8; 32], name: &Label) -> Option<&Workload> {
+        let home = self.members.keys().find(|node| node.as_bytes() == home)?;
+        let own = self.workloads.range((*home, [0; 32])..=(*home, [0xff; 32]));
+        own.map(|(_, workload)| workload).find(|workload| workload.name == *name)
     }
 
     /// The member in whose subnet an address lies.

@@ -6,15 +6,18 @@
 use std::fmt;
 
 use sinew_types::{Label, NodeId};
-use sinew_wire::document::Service;
+use sinew_wire::document::{PublishMode, Service};
 use sinew_wire::ticket::Contact;
 use zeroize::Zeroizing;
 
 use crate::document::DocumentId;
 use crate::event::WorkloadSpec;
+use crate::exposure::{BackendSpec, Exposure, PublicationSpec};
 use crate::snapshot::Slot;
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+/// The version without published services at the end.
+const WITHOUT_EXPOSURES: u8 = 2;
 /// The version without contacts at the end.
 const WITHOUT_CONTACTS: u8 = 1;
 
@@ -53,6 +56,8 @@ pub(crate) struct Meta {
     /// Where the ticket said that members are: after a restart perhaps the only ones that this node
     /// knows how to reach.
     pub(crate) contacts: Vec<Contact>,
+    /// Services that this node was told to publish.
+    pub(crate) exposures: Vec<Exposure>,
 }
 
 impl fmt::Debug for Meta {
@@ -140,6 +145,8 @@ impl Meta {
             out.bytes(&contact.node).u64(contact.endpoints.len() as u64);
             contact.endpoints.iter().for_each(|uri| _ = out.long(uri.to_string().as_bytes()));
         }
+        out.u64(self.exposures.len() as u64);
+        self.exposures.iter().for_each(|exposure| exposure.write(&mut out));
         out.0
     }
 
@@ -147,7 +154,7 @@ impl Meta {
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let mut r = In(bytes);
         let [version] = r.array()?;
-        if !matches!(version, VERSION | WITHOUT_CONTACTS) {
+        if !(WITHOUT_CONTACTS..=VERSION).contains(&version) {
             return None;
         }
         let (name, slot, floor) = (r.label()?, u32::try_from(r.u64()?).ok()?, r.u64()?);
@@ -155,8 +162,21 @@ impl Meta {
         let (ready, last_number) = (r.u64()? != 0, r.u16()?);
         let ticket = Zeroizing::new(r.long()?.to_vec());
         let intents = r.list(Intent::read)?;
-        let contacts = if version == VERSION { r.list(contact)? } else { Vec::new() };
-        let meta = Self { name, slot, floor, head, required, ready, last_number, intents, ticket, contacts };
+        let contacts = if version > WITHOUT_CONTACTS { r.list(contact)? } else { Vec::new() };
+        let exposures = if version > WITHOUT_EXPOSURES { r.list(Exposure::read)? } else { Vec::new() };
+        let meta = Self {
+            name,
+            slot,
+            floor,
+            head,
+            required,
+            ready,
+            last_number,
+            intents,
+            ticket,
+            contacts,
+            exposures,
+        };
         r.0.is_empty().then_some(meta)
     }
 }
@@ -165,6 +185,41 @@ fn contact(r: &mut In<'_>) -> Option<Contact> {
     let node = r.array()?;
     let endpoints = r.list(|r| core::str::from_utf8(r.long()?).ok()?.parse().ok())?;
     Some(Contact { node, endpoints })
+}
+
+impl Exposure {
+    fn write(&self, out: &mut Out) {
+        let spec = &self.spec;
+        out.long(spec.name.as_str().as_bytes()).bytes(spec.gateway.as_bytes()).bytes(&[spec.mode as u8]);
+        out.u64(spec.hosts.len() as u64);
+        spec.hosts.iter().for_each(|host| _ = out.long(host.as_bytes()));
+        out.u64(spec.backends.len() as u64);
+        for backend in &spec.backends {
+            out.bytes(backend.home.as_bytes()).long(backend.workload.as_str().as_bytes());
+            out.u64(u64::from(backend.port)).u64(u64::from(backend.weight));
+        }
+        out.long(&spec.settings).u64(u64::from(spec.recovery.is_some()));
+        if let Some(recovery) = &spec.recovery {
+            out.bytes(recovery);
+        }
+        out.bytes(&self.document).u64(u64::from(self.generation)).u64(self.seq);
+    }
+
+    fn read(r: &mut In<'_>) -> Option<Self> {
+        let (name, gateway, [mode]) = (r.label()?, NodeId::parse(&r.array()?).ok()?, r.array()?);
+        let modes = [PublishMode::Http, PublishMode::TlsPassthrough, PublishMode::Tcp, PublishMode::Udp];
+        let mode = modes.into_iter().find(|known| *known as u8 == mode)?;
+        let hosts = r.list(|r| core::str::from_utf8(r.long()?).ok().map(str::to_owned))?;
+        let backends = r.list(|r| {
+            let (home, workload) = (NodeId::parse(&r.array()?).ok()?, r.label()?);
+            Some(BackendSpec { home, workload, port: r.u16()?, weight: r.u16()? })
+        })?;
+        let settings = r.long()?.to_vec();
+        let recovery = if r.u64()? != 0 { Some(r.array()?) } else { None };
+        let spec = PublicationSpec { name, gateway, mode, hosts, backends, settings, recovery };
+        let (document, generation, seq) = (r.array()?, u32::try_from(r.u64()?).ok()?, r.u64()?);
+        Some(Self { spec, document, generation, seq })
+    }
 }
 
 impl Intent {
@@ -235,17 +290,37 @@ mod tests {
             intents: vec![intent(spec), intent(bare)],
             ticket: Zeroizing::new(vec![1, 2, 3]),
             contacts: Vec::new(),
+            exposures: Vec::new(),
         };
-        // As an earlier version wrote it: without the count of contacts.
+        // As earlier versions wrote it: without the counts at the end.
         let mut earlier = meta.emit();
-        earlier.truncate(earlier.len() - 8);
-        earlier[0] = WITHOUT_CONTACTS;
-        assert_eq!(Meta::parse(&earlier), Some(meta.clone()));
+        for version in [WITHOUT_EXPOSURES, WITHOUT_CONTACTS] {
+            earlier.truncate(earlier.len() - 8);
+            earlier[0] = version;
+            assert_eq!(Meta::parse(&earlier), Some(meta.clone()));
+        }
         let node = Identity::from_seed([2; 32]).node_id();
         let endpoints =
             ["10.0.0.1:7463", "[fd00::1]:7463"].map(|at| format!("sinew://{node}@{at}").parse().unwrap());
         let contact = Contact { node: *node.as_bytes(), endpoints: endpoints.to_vec() };
-        let meta = Meta { contacts: vec![contact], ..meta };
+        let spec = PublicationSpec {
+            name: label("app"),
+            gateway: node,
+            mode: PublishMode::TlsPassthrough,
+            hosts: vec!["app".into(), "app.example.org".into()],
+            backends: vec![BackendSpec { home: node, workload: label("web"), port: 80, weight: 2 }],
+            settings: b"{}".to_vec(),
+            recovery: Some([3; 32]),
+        };
+        let exposure = Exposure { spec, document: [5; 32], generation: 6, seq: 7 };
+        let bare = PublicationSpec {
+            recovery: None,
+            mode: PublishMode::Udp,
+            hosts: vec![],
+            ..exposure.spec.clone()
+        };
+        let bare = Exposure { spec: bare, ..exposure.clone() };
+        let meta = Meta { contacts: vec![contact], exposures: vec![exposure, bare], ..meta };
         let bytes = meta.emit();
         assert_eq!(Meta::parse(&bytes), Some(meta));
         for len in 0..bytes.len() {

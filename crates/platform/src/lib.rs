@@ -1,6 +1,7 @@
 //! The host's edge: what a node needs from the machine it runs on besides sockets and TUN.
 //!
-//! * [`keyfile`], [`secretfile`]: secrets in files that only their owner can read.
+//! * [`keyfile`], [`secretfile`]: secrets in files that only their owner can read; [`private`]: such
+//!   files that change.
 //! * [`net`]: addresses and routes, each change with its undo; news of the underlay; repair of
 //!   what a killed run left.
 //! * [`confine`]: what a process gives up for good once it is set up.
@@ -22,10 +23,12 @@
 pub mod clock;
 pub mod confine;
 pub mod fdpass;
+pub mod keepalive;
 pub mod kernel;
 pub mod keyfile;
 pub mod net;
 pub mod netns;
+pub mod private;
 mod private_file;
 pub mod privilege;
 pub mod process;

@@ -83,6 +83,24 @@ pub fn harden() -> io::Result<()> {
     Ok(())
 }
 
+/// Lets this process have as many descriptors as its hard limit says, and tells how many that are; where it
+/// cannot be told, as few as any system gives.
+pub fn raise_descriptors() -> u64 {
+    const LEAST: u64 = 1024;
+    let mut limit = libc::rlimit { rlim_cur: LEAST, rlim_max: LEAST };
+    // SAFETY: `limit` is a valid rlimit to write to that lives through the call.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
+        return LEAST;
+    }
+    let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
+    // SAFETY: `raised` is a valid rlimit that lives through the call.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) } == 0 {
+        raised.rlim_cur
+    } else {
+        limit.rlim_cur
+    }
+}
+
 /// Closes every descriptor but standard input, output and error. The first thing a process does
 /// that was started by a bigger one: whatever owns a descriptor here afterwards owns nothing.
 pub fn close_inherited() {

@@ -1,8 +1,9 @@
 //! What a node must remember across restarts and power cuts: its networks, their signed
-//! documents, its workloads, and a journal of changes that a next start may have to undo.
+//! documents, its workloads, what it has promised as a gateway, and a journal of changes that a next
+//! start may have to undo.
 //!
 //! Keys and values are bytes: what they mean is decided by those who own them. One file, one
-//! process, four [`Table`]s. Writes are [`Batch`]es: a batch is in the file as a whole or not at
+//! process, five [`Table`]s. Writes are [`Batch`]es: a batch is in the file as a whole or not at
 //! all, and [`Store::commit`] returns only when it would survive a power cut. The data-plane loop
 //! must never wait for a disk, so in the daemon a [`Writer`] commits on a thread of its own and
 //! tells by a callback when it is done; reading is for the start.

@@ -1,4 +1,4 @@
-//! The store: one redb file with four tables and a mark of whose it is.
+//! The store: one redb file with five tables and a mark of whose it is.
 //!
 //! redb commits with checksums on a copy-on-write tree: a commit that was cut short leaves the
 //! one before. The whole file is verified when it is opened (it has at most some MB), because
@@ -37,11 +37,14 @@ pub enum Table {
     Workloads,
     /// By name: changes to the host that a next start may have to undo.
     Journal,
+    /// By a letter and what it is about: what a public gateway has promised to whom.
+    Gateway,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Networks, Self::Documents, Self::Workloads, Self::Journal];
+    pub const ALL: [Self; 5] =
+        [Self::Networks, Self::Documents, Self::Workloads, Self::Journal, Self::Gateway];
 
     const fn definition(self) -> Definition {
         TableDefinition::new(match self {
@@ -49,6 +52,7 @@ impl Table {
             Self::Documents => "documents",
             Self::Workloads => "workloads",
             Self::Journal => "journal",
+            Self::Gateway => "gateway",
         })
     }
 }
@@ -100,7 +104,11 @@ impl Store {
     pub fn prefix(&self, table: Table, prefix: &[u8]) -> Result<Vec<Entry>, StoreError> {
         let read = || -> Result<Vec<Entry>, redb::Error> {
             let transaction = self.database.begin_read()?;
-            let table = transaction.open_table(table.definition())?;
+            let table = match transaction.open_table(table.definition()) {
+                // A table that is younger than the file is made by the first write to it.
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                table => table?,
+            };
             let mut found = Vec::new();
             for entry in table.range(prefix..)? {
                 let (key, value) = entry?;

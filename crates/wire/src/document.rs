@@ -8,11 +8,14 @@
 
 mod body;
 mod policy;
+mod publish;
 mod tlv;
 
 pub use body::{Attach, Body, Grant, Head, Invite, InviteMode, Member, Net, Range4, Revocation, Revoke};
 pub use body::{Service, Subnet4, Workload};
+pub(crate) use body::{put_label, read_label};
 pub use policy::{PolicySpec, ProtocolSpec, RuleSpec, SelectorSpec};
+pub use publish::{BACKENDS_MAX, HOSTS_MAX, Publish, PublishMode, PublishedBackend, SETTINGS_MAX, is_host};
 
 use sinew_types::Signature;
 
@@ -48,7 +51,7 @@ pub mod kind {
     pub const HEAD: u8 = 7;
     /// What the holder of a ticket may ask for.
     pub const INVITE: u8 = 8;
-    /// A service of a gateway; stored and passed on.
+    /// A service that a gateway is to offer to people outside.
     pub const PUBLISH: u8 = 9;
     /// Where a moving workload is.
     pub const ATTACH: u8 = 10;

@@ -4,7 +4,7 @@
 //! `emit` (the only spelling of that value). Layers above never index into bytes that came from
 //! outside. Integers of our own formats are little-endian; IP, TCP, UDP and ICMP keep network
 //! order. The numbers and layouts are those of protocol A2 (handshakes), A4 (records),
-//! A5 (control) and A7 (documents of private networks).
+//! A5 (control), A7 (documents of private networks) and A11 (publishing).
 //!
 //! Reserved fields in clear headers must be zero, since nothing vouches for them and a packet
 //! has one shape or none; reserved fields inside sealed handshake payloads are ignored, so that
@@ -18,6 +18,7 @@ pub mod error;
 pub mod frag;
 pub mod handshake;
 pub mod icmp;
+pub mod ingress;
 pub mod ip;
 pub mod probe;
 pub mod punch;

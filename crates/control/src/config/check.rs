@@ -9,7 +9,7 @@ use super::diagnose::{ConfigError, Problems};
 use super::schema::{self, WordOrList, WordOrNumber};
 use super::{
     Accept, Config, ConfigFile, Control, Dns, Forward, Inbound, Listen, Mesh, Mtu, Node, Offload, Peer,
-    Proxy, Reach, Switch, Tls, Tun,
+    Proxy, Reach, Switch, Tls, Tun, gateway,
 };
 use crate::DEFAULT_SOCKET;
 
@@ -38,10 +38,13 @@ pub(super) fn config(path: &Path, text: &str) -> Result<Config, ConfigError> {
         }
     };
     later_versions(&root, &mut problems);
+    let listen = listen(root.listen, &mut problems);
+    let has_tun = root.tun.enabled.unwrap_or(true);
+    let gateway = root.gateway.map(|raw| gateway::gateway(raw, &listen, has_tun, &mut problems));
     let config = Config {
         node: node(root.node, &mut problems),
         mesh: mesh(root.mesh, &mut problems),
-        listen: listen(root.listen, &mut problems),
+        listen,
         tls: tls(root.tls, &mut problems),
         proxy: proxy(root.proxy, &mut problems),
         reach: Reach { direct: root.reach.direct.unwrap_or(true) },
@@ -50,6 +53,7 @@ pub(super) fn config(path: &Path, text: &str) -> Result<Config, ConfigError> {
         offload: offload(root.offload, &mut problems),
         control: control(root.control, &mut problems),
         dns: dns(root.dns, &mut problems),
+        gateway,
     };
     problems.finish(config)
 }
@@ -106,7 +110,6 @@ fn later_versions(root: &schema::Root, problems: &mut Problems<'_>) {
             !root.discovery.directory.is_empty(),
         ),
         ("discovery.publish", "the public directory", "set it to false", root.discovery.publish),
-        ("gateway", "the gateway", "remove the section", root.gateway.is_some()),
     ];
     for (path, what, remedy, _) in asked.into_iter().filter(|(.., asked)| *asked) {
         problems.add(path, format!("{what} is not in this version"), remedy);
@@ -152,7 +155,12 @@ fn mesh(raw: schema::Mesh, problems: &mut Problems<'_>) -> Mesh {
     Mesh { secret_file, accept }
 }
 
-fn file_path(key: &str, value: Option<String>, default: &str, problems: &mut Problems<'_>) -> PathBuf {
+pub(super) fn file_path(
+    key: &str,
+    value: Option<String>,
+    default: &str,
+    problems: &mut Problems<'_>,
+) -> PathBuf {
     if value.as_deref() == Some("") {
         problems.bad_value(key, "the path is empty");
     }
@@ -216,7 +224,7 @@ fn proxy(raw: schema::Proxy, problems: &mut Problems<'_>) -> Proxy {
     Proxy { http }
 }
 
-fn sockets(key: &str, texts: &[String], problems: &mut Problems<'_>) -> Vec<SocketAddr> {
+pub(super) fn sockets(key: &str, texts: &[String], problems: &mut Problems<'_>) -> Vec<SocketAddr> {
     let mut taken: Vec<(usize, SocketAddr)> = Vec::new();
     for (i, text) in texts.iter().enumerate() {
         let path = format!("{key}[{i}]");
@@ -249,7 +257,7 @@ fn sockets(key: &str, texts: &[String], problems: &mut Problems<'_>) -> Vec<Sock
 
 /// Whether the kernel would refuse the second of two sockets. Port 0 is a new port each time, and
 /// IPv6 sockets are v6-only.
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+pub(super) fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port()
         && a.port() != 0
         && a.is_ipv4() == b.is_ipv4()
@@ -394,7 +402,7 @@ fn dns(raw: schema::Dns, problems: &mut Problems<'_>) -> Dns {
 
 const DOMAIN_REMEDY: &str = "write labels of a-z, 0-9 and hyphens with dots between them";
 
-fn is_label(label: &str) -> bool {
+pub(super) fn is_label(label: &str) -> bool {
     let inner = label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     (1..=63).contains(&label.len()) && inner && !label.starts_with('-') && !label.ends_with('-')
 }
@@ -428,7 +436,11 @@ fn forward(raw: &[schema::Forward], ours: &str, problems: &mut Problems<'_>) -> 
     rules
 }
 
-fn name_servers(texts: Option<&[String]>, path: &str, problems: &mut Problems<'_>) -> Vec<SocketAddr> {
+pub(super) fn name_servers(
+    texts: Option<&[String]>,
+    path: &str,
+    problems: &mut Problems<'_>,
+) -> Vec<SocketAddr> {
     let Some(texts) = texts else {
         problems.bad_value(path, "a [[dns.forward]] without servers");
         return Vec::new();

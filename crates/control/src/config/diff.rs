@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Config, Forward, Inbound, Mtu, Peer, Switch, keys};
+use super::{Config, Forward, Gateway, Inbound, Mtu, Peer, Switch, keys};
 
 /// What a change does to a running node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,12 +61,13 @@ fn change(key: &'static str, old: Option<String>, new: Option<String>) -> Change
 
 /// All values but the peers, as text.
 fn scalars(config: &Config) -> Vec<(&'static str, Option<String>)> {
-    let Config { node, mesh, listen, tls, proxy, reach, peers: _, tun, offload, control, dns } = config;
+    let Config { node, mesh, listen, tls, proxy, reach, peers: _, tun, offload, control, dns, gateway } =
+        config;
     let path = |path: &std::path::Path| Some(path.display().to_string());
     let list = |addrs: &[std::net::SocketAddr]| {
         Some(addrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
     };
-    vec![
+    let mut all = vec![
         ("node.key_file", path(&node.key_file)),
         ("node.name", node.name.clone()),
         ("node.state_dir", path(&node.state_dir)),
@@ -93,6 +94,34 @@ fn scalars(config: &Config) -> Vec<(&'static str, Option<String>)> {
         ("dns.domain", Some(dns.domain.clone())),
         ("dns.forward", forward(&dns.forward)),
         ("control.socket", path(&control.socket)),
+    ];
+    all.extend(gateway_scalars(gateway.as_ref()));
+    all
+}
+
+fn gateway_scalars(gateway: Option<&Gateway>) -> Vec<(&'static str, Option<String>)> {
+    let list = |items: &[String]| Some(items.join(", ")).filter(|text| !text.is_empty());
+    let addrs =
+        |addrs: &[std::net::SocketAddr]| list(&addrs.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let range = |range: Option<(u16, u16)>| range.map(|(first, last)| format!("{first}-{last}"));
+    let of = |value: &dyn Fn(&Gateway) -> Option<String>| gateway.and_then(value);
+    let files =
+        |gateway: &Gateway| list(&gateway.certificates.iter().map(ToString::to_string).collect::<Vec<_>>());
+    vec![
+        ("gateway.domain", of(&|gateway| gateway.domain.clone())),
+        ("gateway.https", of(&|gateway| addrs(&gateway.https))),
+        ("gateway.http", of(&|gateway| addrs(&gateway.http))),
+        ("gateway.tcp_ports", of(&|gateway| range(gateway.tcp_ports))),
+        ("gateway.udp_ports", of(&|gateway| range(gateway.udp_ports))),
+        ("gateway.certificates.certificate", of(&files)),
+        ("gateway.publish.accept", of(&|gateway| Some(gateway.accept.to_string()))),
+        ("gateway.publish.per_network", of(&|gateway| Some(gateway.per_network.to_string()))),
+        ("gateway.publish.reserved", of(&|gateway| list(&gateway.reserved))),
+        ("gateway.proxies", of(&|gateway| list(&gateway.proxies))),
+        ("gateway.proxy_protocol", of(&|gateway| Some(gateway.proxy_protocol.to_string()))),
+        ("gateway.resolvers", of(&|gateway| addrs(&gateway.resolvers))),
+        ("gateway.log", of(&|gateway| Some(gateway.log.to_string()))),
+        ("gateway.grace", of(&|gateway| Some(gateway.grace.to_string()))),
     ]
 }
 

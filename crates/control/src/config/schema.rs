@@ -130,7 +130,6 @@ pub(super) struct Forward {
     pub(super) servers: Option<Vec<String>>,
 }
 
-/// Known so that its keys are checked; the section as a whole is refused.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Gateway {
@@ -139,7 +138,29 @@ pub(super) struct Gateway {
     pub(super) http: Vec<String>,
     pub(super) tcp_ports: Option<String>,
     pub(super) udp_ports: Option<String>,
+    pub(super) certificates: Vec<CertificateFiles>,
+    pub(super) publish: Publish,
+    pub(super) proxies: Vec<String>,
+    pub(super) proxy_protocol: bool,
+    pub(super) resolvers: Option<Vec<String>>,
+    pub(super) log: Option<String>,
+    pub(super) grace: Option<i64>,
     pub(super) acme: Option<Acme>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct CertificateFiles {
+    pub(super) certificate: Option<String>,
+    pub(super) key: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Publish {
+    pub(super) accept: Option<WordOrList>,
+    pub(super) per_network: Option<i64>,
+    pub(super) reserved: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

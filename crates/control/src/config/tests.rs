@@ -57,6 +57,13 @@ fn every_value_of_the_manual_is_taken() {
     assert_eq!(config.offload, switches);
     let forward: Vec<_> = config.dns.forward.iter().map(ToString::to_string).collect();
     assert_eq!(forward, ["corp.example to 10.0.0.53:53, [fd00::53]:5353", "secret.corp.example to nobody"]);
+    let gateway = config.gateway.unwrap();
+    assert_eq!(gateway.domain.as_deref(), Some("gw1.example.org"));
+    assert_eq!((gateway.https.len(), gateway.tcp_ports), (2, Some((20_000, 20_999))));
+    assert_eq!(gateway.accept, PublishAccept::Networks(vec![sinew_types::NetworkId::new(node(1))]));
+    assert_eq!((gateway.per_network, gateway.grace), (3, 5));
+    assert_eq!(gateway.log, AccessLog::File("/var/log/sinew/access.log".into()));
+    assert_eq!(gateway.resolvers, ["192.0.2.53:53".parse().unwrap()]);
     let Inbound::Rules(rules) = config.tun.inbound else { panic!("rules were read as something else") };
     let texts: Vec<_> = rules.iter().map(ToString::to_string).collect();
     assert_eq!(texts, [format!("tcp/22 from {}", node(2)), "tcp/80".into(), "udp/53".into(), "icmp".into()]);
@@ -124,6 +131,19 @@ servers = ["10.0.0.53", "[fd00::53]:5353"]
 [[dns.forward]]
 domain = "secret.corp.example"
 servers = []
+
+[gateway]
+domain = "GW1.example.org."
+https = ["0.0.0.0:8443", "[::]:8443"]
+http = ["0.0.0.0:80"]
+tcp_ports = "20000-20999"
+udp_ports = "20000-20999"
+certificates = [{ certificate = "/etc/sinew/tls/gw.pem", key = "/etc/sinew/tls/gw.key" }]
+publish = { accept = ["ID"], per_network = 3, reserved = ["billing"] }
+proxies = ["10.0.0.0/8", "2001:db8::1"]
+resolvers = ["192.0.2.53"]
+log = "/var/log/sinew/access.log"
+grace = 5
 "#;
 
 /// Each mistake of `mistakes.txt`: a file's text, then `=> ` and what people see. The expected lines
@@ -240,3 +260,25 @@ fn each_change_is_told_with_its_effect() {
 }
 
 mod editing;
+
+#[test]
+fn changes_of_the_gateway_say_whether_they_need_a_restart() {
+    let old = good("[gateway]\ndomain = \"gw.test\"\nhttps = [\"0.0.0.0:443\"]");
+    let new = good(
+        "[gateway]\ndomain = \"gw2.test\"\nhttps = [\"0.0.0.0:443\"]\ngrace = 1\n\
+         certificates = [{ certificate = \"/a\", key = \"/b\" }]\npublish = { accept = [] }",
+    );
+    let changes: Vec<_> = diff(&old, &new).into_iter().map(|change| (change.key, change.effect)).collect();
+    let row = |key: &str, effect| (key.to_owned(), effect);
+    assert_eq!(
+        changes,
+        [
+            row("gateway.domain", Effect::Restart),
+            row("gateway.certificates.certificate", Effect::Live),
+            row("gateway.publish.accept", Effect::Live),
+            row("gateway.grace", Effect::Live),
+        ]
+    );
+    let gone = diff(&old, &good(""));
+    assert!(gone.iter().any(|change| change.key == "gateway.https" && change.effect == Effect::Restart));
+}

@@ -11,7 +11,10 @@ use sinew_control::api::DnsRecordsQuery;
 use sinew_control::paths;
 
 use super::{DOCUMENTS_MAX, Loop, act, ask};
-use crate::command::{Command, DnsCommand, NetworkCommand as N, Reply, WorkloadCommand as W};
+use crate::command::{
+    Command, DnsCommand, GatewayCommand as G, NetworkCommand as N, PublicationCommand as P, Reply,
+    WorkloadCommand as W,
+};
 
 /// All of them.
 pub(super) fn router() -> Router<Loop> {
@@ -34,9 +37,19 @@ pub(super) fn router() -> Router<Loop> {
         .route(paths::WORKLOADS_DETACH, acts(W::Detach))
         .route(paths::WORKLOADS_LEASE_TERMS, acts(W::Terms))
         .route(paths::WORKLOADS_LEASE, acts(W::Lease))
+        .route(paths::PUBLICATIONS, reads(P::List))
+        .route(paths::PUBLICATIONS_EXPOSE, acts(P::Expose))
+        .route(paths::PUBLICATIONS_UNEXPOSE, acts(P::Unexpose))
         .route(paths::DNS_QUERY, acts(DnsCommand::Query))
         .route(paths::DNS_RECORDS, get(records))
         .route(paths::DNS_STATUS, reads(DnsCommand::Status))
+        .route(paths::GATEWAY, reads(G::List))
+        .route(paths::GATEWAY_PROBE, acts(G::Probe))
+        .route(paths::GATEWAY_LOG, acts(G::Log))
+        .route(paths::GATEWAY_DRAIN, acts(G::Drain))
+        .route(paths::GATEWAY_CERTIFICATES, reads(G::Certificates))
+        .route(paths::GATEWAY_NAMES, reads(G::Names))
+        .route(paths::GATEWAY_TRANSFER, acts(G::Transfer))
 }
 
 /// A resource that is only read.

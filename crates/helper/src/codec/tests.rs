@@ -25,6 +25,8 @@ fn requests() -> Vec<Request> {
         Request::Detach(id("x.Y_z-9")),
         Request::List(None),
         Request::List(Some(id("a"))),
+        Request::Socket(id("a"), SocketKind { datagrams: false, ipv6: true }),
+        Request::Socket(id("a"), SocketKind { datagrams: true, ipv6: false }),
     ]
 }
 
@@ -44,6 +46,7 @@ fn every_reply_comes_out_as_it_went_in() {
     for reply in [
         Reply::Done,
         Reply::Namespace,
+        Reply::Socket,
         Reply::Attached { ifindex: 70_000, interface: "sinew0".to_owned() },
         Reply::Ids { ids: vec![id("a"), id("b")], more: true },
         Reply::Refused { why: Why::Failed, text: "cannot bring up sinew0: no".to_owned() },

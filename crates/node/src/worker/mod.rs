@@ -211,6 +211,10 @@ impl Worker {
         self.inbound.set_policy(policy);
     }
 
+    pub(crate) fn set_services(&mut self, services: Vec<sinew_forwarding::Rule>) {
+        self.inbound.set_services(services);
+    }
+
     /// Drops what is kept for a closed session.
     pub(crate) fn forget(&mut self, session: &MeshAddr) {
         self.lanes.forget(session);

@@ -107,8 +107,14 @@ impl Judge<'_> {
                 (self.state.admins.get(&signed.author).map_or(0, |admin| admin.grant.scopes), self.state.era)
             }
         };
-        let scope = if revoke.target == kind::POLICY { Grant::POLICY } else { Grant::REVOKE };
-        let target = matches!(revoke.target, kind::MEMBER | kind::POLICY | kind::WORKLOAD | kind::INVITE);
+        let scope = match revoke.target {
+            kind::POLICY | kind::PUBLISH => Grant::POLICY,
+            _ => Grant::REVOKE,
+        };
+        let target = matches!(
+            revoke.target,
+            kind::MEMBER | kind::POLICY | kind::WORKLOAD | kind::INVITE | kind::PUBLISH
+        );
         if signed.era() > era {
             Fate::Idle("above the era")
         } else if !target || scopes & scope == 0 {

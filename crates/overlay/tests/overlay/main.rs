@@ -3,6 +3,7 @@
 
 mod attacks;
 mod properties;
+mod publishing;
 mod spread;
 mod tickets;
 mod world;

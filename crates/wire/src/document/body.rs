@@ -6,6 +6,7 @@ use sinew_types::{Label, Signature};
 
 use super::kind;
 use super::policy::PolicySpec;
+use super::publish::Publish;
 use super::tlv::{Builder, Fields};
 use crate::Malformed;
 use crate::codec::{Put, Reader};
@@ -204,15 +205,17 @@ pub enum Body {
     Head(Head),
     /// Kind 8.
     Invite(Invite),
+    /// Kind 9.
+    Publish(Publish),
     /// Kind 10.
     Attach(Attach),
 }
 
-pub(super) fn put_label(out: &mut Vec<u8>, label: &Label) {
+pub(crate) fn put_label(out: &mut Vec<u8>, label: &Label) {
     out.u8(label.as_str().len() as u8).bytes(label.as_str().as_bytes());
 }
 
-pub(super) fn read_label(r: &mut Reader<'_>) -> Result<Label, Malformed> {
+pub(crate) fn read_label(r: &mut Reader<'_>) -> Result<Label, Malformed> {
     let len = usize::from(r.u8()?);
     label(r.bytes(len)?)
 }
@@ -227,7 +230,7 @@ fn label_bytes(label: &Label) -> Vec<u8> {
 }
 
 /// Reads a whole value with `read`.
-fn whole<'a, T>(
+pub(super) fn whole<'a, T>(
     value: &'a [u8],
     read: impl FnOnce(&mut Reader<'a>) -> Result<T, Malformed>,
 ) -> Result<T, Malformed> {
@@ -237,7 +240,7 @@ fn whole<'a, T>(
 }
 
 /// A set as a list: strictly rising, so that it has one spelling.
-fn rising<T: Ord>(
+pub(super) fn rising<T: Ord>(
     value: &[u8],
     most: usize,
     read: impl Fn(&mut Reader<'_>) -> Result<T, Malformed>,
@@ -326,6 +329,7 @@ impl Body {
             kind::WORKLOAD => Self::Workload(Workload::read(&mut f)?),
             kind::HEAD => Self::Head(Head::read(&mut f)?),
             kind::INVITE => Self::Invite(Invite::read(&mut f)?),
+            kind::PUBLISH => Self::Publish(Publish::read(&mut f)?),
             kind::ATTACH => Self::Attach(Attach {
                 host: whole(f.required(1)?, Reader::array)?,
                 signature: whole(f.required(2)?, Reader::array)?,
@@ -347,6 +351,7 @@ impl Body {
             Self::Workload(_) => kind::WORKLOAD,
             Self::Head(_) => kind::HEAD,
             Self::Invite(_) => kind::INVITE,
+            Self::Publish(_) => kind::PUBLISH,
             Self::Attach(_) => kind::ATTACH,
         }
     }
@@ -365,6 +370,7 @@ impl Body {
             Self::Workload(workload) => workload.write(&mut b),
             Self::Head(head) => head.write(&mut b),
             Self::Invite(invite) => invite.write(&mut b),
+            Self::Publish(publish) => publish.write(&mut b),
             Self::Attach(attach) => {
                 b.field(1, &attach.host).field(2, &attach.signature);
             }

@@ -5,6 +5,7 @@ mod layouts;
 mod networks;
 mod packets;
 mod properties;
+mod publishing;
 mod refusals;
 mod streams;
 

@@ -1,0 +1,349 @@
+//! `[gateway]`: this node serves services of private networks to people outside.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use sinew_types::NetworkId;
+
+use super::Listen;
+use super::check::{file_path, is_label, name_servers, overlap, sockets};
+use super::diagnose::Problems;
+use super::schema::{self, WordOrList};
+
+/// Names that one network may hold, unless the file says otherwise.
+const PER_NETWORK: u32 = 10;
+/// Most that the file may say.
+const PER_NETWORK_MAX: i64 = 1000;
+/// How long requests may take to finish at the end, unless the file says otherwise, seconds.
+const GRACE: u32 = 20;
+const GRACE_MAX: i64 = 3600;
+/// Ports that a process without privileges may have begin here.
+const UNPRIVILEGED: u16 = 1024;
+/// Ports of one kind: each is a socket.
+const PORTS_MAX: u32 = 10_000;
+/// Longest domain: a name of 63 characters and a dot go in front.
+const DOMAIN_MAX: usize = 253 - 64;
+/// Folders that hold other programs' files, too. Files are made anew in the log's folder, so it needs one of
+/// its own.
+const SHARED: &[&str] = &[
+    "/", "/etc", "/home", "/root", "/run", "/srv", "/tmp", "/usr", "/var", "/var/lib", "/var/log", "/var/tmp",
+];
+
+/// `[gateway]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// Names are handed out below it; none: only own domains and ports.
+    pub domain: Option<String>,
+    /// Where TLS comes in.
+    pub https: Vec<SocketAddr>,
+    /// Where plain HTTP comes in.
+    pub http: Vec<SocketAddr>,
+    /// Ports for services over TCP, first and last.
+    pub tcp_ports: Option<(u16, u16)>,
+    /// Ports for services over UDP.
+    pub udp_ports: Option<(u16, u16)>,
+    /// Certificates from files.
+    pub certificates: Vec<CertificateFiles>,
+    /// Whose services are taken.
+    pub accept: PublishAccept,
+    /// Names and ports that one network may have.
+    pub per_network: u32,
+    /// Labels that nobody gets.
+    pub reserved: Vec<String>,
+    /// Proxies in front: their word about clients counts.
+    pub proxies: Vec<String>,
+    /// They begin their connections with a `PROXY` header.
+    pub proxy_protocol: bool,
+    /// Who is asked for TXT records; nobody listed: the host's own resolvers.
+    pub resolvers: Vec<SocketAddr>,
+    /// Where requests are noted.
+    pub log: AccessLog,
+    /// How long requests may take to finish at the end, seconds.
+    pub grace: u32,
+}
+
+/// A certificate with its key, as PEM files. Its names are those of the certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// Chain, the server's own first.
+    pub certificate: PathBuf,
+    /// Key, readable by its owner alone.
+    pub key: PathBuf,
+}
+
+impl fmt::Display for CertificateFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} with {}", self.certificate.display(), self.key.display())
+    }
+}
+
+/// Whose services are taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PublishAccept {
+    /// Everybody's.
+    Any,
+    /// Those of these networks.
+    Networks(Vec<NetworkId>),
+}
+
+impl fmt::Display for PublishAccept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any"),
+            Self::Networks(networks) => {
+                let texts: Vec<_> = networks.iter().map(ToString::to_string).collect();
+                f.write_str(&texts.join(", "))
+            }
+        }
+    }
+}
+
+/// Where requests are noted, a line of JSON each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Nowhere but in memory, for `sinew gateway log`.
+    Off,
+    /// On standard error, among the daemon's own lines.
+    Stderr,
+    /// In a file, opened anew on SIGHUP.
+    File(PathBuf),
+}
+
+impl fmt::Display for AccessLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::Stderr => f.write_str("stderr"),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// Judges the section.
+pub(super) fn gateway(
+    raw: schema::Gateway,
+    listen: &Listen,
+    tun: bool,
+    problems: &mut Problems<'_>,
+) -> Gateway {
+    if !tun {
+        let remedy = "set `enabled = true` under [tun], or remove [gateway]";
+        problems.add(
+            "gateway",
+            "a gateway reaches services over the mesh interface, and there is none",
+            remedy,
+        );
+    }
+    if raw.acme.is_some() {
+        problems.add("gateway.acme", "ACME is not in this version", "list files under `certificates`");
+    }
+    let gateway = Gateway {
+        domain: domain(raw.domain, problems),
+        https: sockets("gateway.https", &raw.https, problems),
+        http: sockets("gateway.http", &raw.http, problems),
+        tcp_ports: ports("gateway.tcp_ports", raw.tcp_ports, problems),
+        udp_ports: ports("gateway.udp_ports", raw.udp_ports, problems),
+        certificates: certificates(raw.certificates, problems),
+        accept: accept(raw.publish.accept, problems),
+        per_network: number(
+            "gateway.publish.per_network",
+            raw.publish.per_network,
+            1..=PER_NETWORK_MAX,
+            PER_NETWORK,
+            problems,
+        ),
+        reserved: reserved(raw.publish.reserved, problems),
+        proxies: proxies(raw.proxies, problems),
+        proxy_protocol: raw.proxy_protocol,
+        resolvers: match &raw.resolvers {
+            Some(texts) => name_servers(Some(texts), "gateway.resolvers", problems),
+            None => Vec::new(),
+        },
+        log: log(raw.log, problems),
+        grace: number("gateway.grace", raw.grace, 0..=GRACE_MAX, GRACE, problems),
+    };
+    let sockets = !gateway.https.is_empty() || !gateway.http.is_empty();
+    if !sockets && gateway.tcp_ports.is_none() && gateway.udp_ports.is_none() {
+        problems.add(
+            "gateway",
+            "there is nothing that clients could come in by",
+            "set `https`, or `tcp_ports`",
+        );
+    }
+    collisions(&gateway, listen, problems);
+    gateway
+}
+
+fn domain(raw: Option<String>, problems: &mut Problems<'_>) -> Option<String> {
+    let text = raw?;
+    let domain = text.strip_suffix('.').unwrap_or(&text).to_ascii_lowercase();
+    if domain.len() > DOMAIN_MAX || !domain.contains('.') || !domain.split('.').all(is_label) {
+        problems.bad_value("gateway.domain", format!("bad domain `{}`", text.escape_debug()));
+    }
+    Some(domain)
+}
+
+fn ports(key: &str, raw: Option<String>, problems: &mut Problems<'_>) -> Option<(u16, u16)> {
+    let text = raw?;
+    let range = text.split_once('-').unwrap_or((&text, &text));
+    let range = (range.0.trim().parse::<u16>(), range.1.trim().parse::<u16>());
+    let (Ok(first), Ok(last)) = range else {
+        problems.bad_value(key, format!("`{}` is no range of ports", text.escape_debug()));
+        return None;
+    };
+    if first > last {
+        problems.bad_value(key, format!("{first} comes after {last}"));
+    } else if first < UNPRIVILEGED {
+        let remedy = "begin at 1024 or above";
+        problems.add(
+            key,
+            format!("{first} is a port for privileged processes, and the daemon is none"),
+            remedy,
+        );
+    } else if u32::from(last - first) >= PORTS_MAX {
+        problems.add(key, "more than 10000 ports", "take a smaller range");
+    }
+    Some((first, last))
+}
+
+fn certificates(raw: Vec<schema::CertificateFiles>, problems: &mut Problems<'_>) -> Vec<CertificateFiles> {
+    let mut files: Vec<CertificateFiles> = Vec::new();
+    for (i, pair) in raw.into_iter().enumerate() {
+        let path = format!("gateway.certificates[{i}]");
+        let (Some(certificate), Some(key)) = (pair.certificate, pair.key) else {
+            problems.add(&path, "needs `certificate` and `key`", "give both");
+            continue;
+        };
+        let certificate = file_path(&format!("{path}.certificate"), Some(certificate), "", problems);
+        files.push(CertificateFiles {
+            certificate,
+            key: file_path(&format!("{path}.key"), Some(key), "", problems),
+        });
+    }
+    files
+}
+
+fn accept(raw: Option<WordOrList>, problems: &mut Problems<'_>) -> PublishAccept {
+    const KEY: &str = "gateway.publish.accept";
+    match raw {
+        None => PublishAccept::Any,
+        Some(WordOrList::Word(word)) => {
+            if word != "any" {
+                problems.bad_value(KEY, format!("unknown value `{}`", word.escape_debug()));
+            }
+            PublishAccept::Any
+        }
+        Some(WordOrList::List(texts)) => {
+            let mut networks = Vec::new();
+            for (i, text) in texts.iter().enumerate() {
+                match text.parse() {
+                    Ok(network) => networks.push(network),
+                    Err(error) => problems.add(
+                        &format!("{KEY}[{i}]"),
+                        format!("`{}` is no network: {error}", text.escape_debug()),
+                        "`sinew network show NAME` prints a network's id",
+                    ),
+                }
+            }
+            PublishAccept::Networks(networks)
+        }
+    }
+}
+
+fn number(
+    key: &str,
+    raw: Option<i64>,
+    range: std::ops::RangeInclusive<i64>,
+    default: u32,
+    problems: &mut Problems<'_>,
+) -> u32 {
+    let Some(value) = raw else { return default };
+    match u32::try_from(value).ok().filter(|_| range.contains(&value)) {
+        Some(value) => value,
+        None => {
+            problems.bad_value(key, format!("{value} is out of range"));
+            default
+        }
+    }
+}
+
+fn reserved(raw: Vec<String>, problems: &mut Problems<'_>) -> Vec<String> {
+    for (i, text) in raw.iter().enumerate().filter(|(_, text)| !is_label(text)) {
+        let problem = format!("`{}` is no label", text.escape_debug());
+        problems.bad_value(&format!("gateway.publish.reserved[{i}]"), problem);
+    }
+    raw
+}
+
+fn proxies(raw: Vec<String>, problems: &mut Problems<'_>) -> Vec<String> {
+    let usable = |text: &str| {
+        let (address, length) = text.split_once('/').map_or((text, None), |(a, l)| (a, Some(l)));
+        let longest = address.parse::<IpAddr>().ok().map(|ip| if ip.is_ipv4() { 32u8 } else { 128 });
+        longest
+            .is_some_and(|longest| length.is_none_or(|text| text.parse::<u8>().is_ok_and(|n| n <= longest)))
+    };
+    for (i, text) in raw.iter().enumerate().filter(|(_, text)| !usable(text)) {
+        let problem = format!("`{}` is no address or range", text.escape_debug());
+        problems.bad_value(&format!("gateway.proxies[{i}]"), problem);
+    }
+    raw
+}
+
+fn log(raw: Option<String>, problems: &mut Problems<'_>) -> AccessLog {
+    match raw.as_deref() {
+        None | Some("off") => AccessLog::Off,
+        Some("stderr") => AccessLog::Stderr,
+        Some(text) => {
+            let path = PathBuf::from(text);
+            let folder = path.parent().filter(|_| path.is_absolute() && path.file_name().is_some());
+            match folder {
+                None => problems
+                    .bad_value("gateway.log", format!("`{}` is no absolute path", text.escape_debug())),
+                Some(folder) if SHARED.iter().any(|shared| Path::new(shared) == folder) => problems.add(
+                    "gateway.log",
+                    format!("the daemon may not write in {} itself", folder.display()),
+                    "give the log a folder of its own, such as /var/log/sinew/access.log",
+                ),
+                Some(_) => {}
+            }
+            AccessLog::File(path)
+        }
+    }
+}
+
+/// Sockets that the kernel would refuse, and ranges that would hand out ports of our own.
+fn collisions(gateway: &Gateway, listen: &Listen, problems: &mut Problems<'_>) {
+    let tcp = [("gateway.http", &gateway.http), ("listen.tcp", &listen.tcp), ("listen.wss", &listen.wss)];
+    let pairs = [("gateway.https", &gateway.https, &tcp[..]), ("gateway.http", &gateway.http, &tcp[1..])];
+    for (key, own, others) in pairs {
+        for (other, taken) in others {
+            let both = own.iter().flat_map(|a| taken.iter().map(move |b| (a, b)));
+            for (addr, first) in both.filter(|(a, b)| overlap(**a, **b)) {
+                problems.add(
+                    key,
+                    format!("{addr} overlaps with {first} of {other}"),
+                    "give one of them another port",
+                );
+            }
+        }
+    }
+    let tcp = [&gateway.https, &gateway.http, &listen.tcp, &listen.wss];
+    let udp = [&listen.udp, &listen.quic];
+    let ranges = [
+        ("gateway.tcp_ports", gateway.tcp_ports, &tcp[..]),
+        ("gateway.udp_ports", gateway.udp_ports, &udp[..]),
+    ];
+    for (key, range, taken) in ranges {
+        let Some((first, last)) = range else { continue };
+        let inside =
+            taken.iter().flat_map(|addrs| addrs.iter()).find(|addr| (first..=last).contains(&addr.port()));
+        if let Some(addr) = inside {
+            problems.add(
+                key,
+                format!("{addr} lies in it, and this node listens there"),
+                "take another range",
+            );
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What a publisher is told.
+
+use sinew_control::api::{Answer, AnswerHost, AnswerState, DnsToSet};
+use sinew_control::time;
+use sinew_registry::{HostOutcome, HostState, Outcome, Refusal};
+
+/// A time as people read it.
+pub(super) fn date(unix: u64) -> String {
+    time::rfc3339(unix.saturating_mul(1_000_000))
+}
+
+/// One without a service, for documents that are no good.
+pub(super) fn refused(code: &str, text: impl Into<String>) -> Answer {
+    Answer {
+        service: None,
+        seq: 0,
+        state: AnswerState::Refused,
+        hosts: Vec::new(),
+        addresses: Vec::new(),
+        port: None,
+        code: code.to_owned(),
+        text: text.into(),
+    }
+}
+
+/// One that says that the documents were taken.
+pub(super) fn noted() -> Answer {
+    Answer { state: AnswerState::Live, ..refused("", "") }
+}
+
+/// The words of the interface for a refusal.
+fn code(refusal: &Refusal) -> &'static str {
+    match refusal.code() {
+        "not_accepted" => "not_allowed",
+        "taken" | "path_taken" | "other_mode" => "name_taken",
+        "reserved" => "name_reserved",
+        "bad_name" if is_short(refusal) => "name_too_short",
+        "stale" | "equivocation" => "older",
+        "full" => "quota",
+        "no_port" | "port_out_of_range" => "no_port_free",
+        other => other,
+    }
+}
+
+fn is_short(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::BadName { why: sinew_registry::BadName::Short, .. })
+}
+
+/// A refusal of the whole.
+pub(super) fn of_refusal(refusal: &Refusal) -> Answer {
+    refused(code(refusal), refusal.text(date))
+}
+
+/// What became of a claim. `certified` says whether there is a certificate for a host that needs one.
+pub(super) fn of_outcome(
+    outcome: &Outcome,
+    domain: Option<&str>,
+    certified: impl Fn(&str) -> bool,
+) -> Answer {
+    if outcome.withdrawn {
+        return Answer { state: AnswerState::Withdrawn, ..refused("", "") };
+    }
+    let hosts: Vec<_> = outcome.hosts.iter().map(|host| of_host(host, domain, &certified)).collect();
+    let any = |state| hosts.iter().any(|host| host.state == state);
+    let state = match () {
+        () if outcome.port.is_some() || any(AnswerState::Live) => AnswerState::Live,
+        () if any(AnswerState::Pending) => AnswerState::Pending,
+        () => AnswerState::Refused,
+    };
+    let first = hosts.iter().find(|host| host.state != AnswerState::Live);
+    let (code, text) = first.map(|host| (host.code.clone(), host.text.clone())).unwrap_or_default();
+    Answer {
+        state,
+        addresses: domain.map(str::to_owned).into_iter().collect(),
+        port: outcome.port,
+        code,
+        text,
+        hosts,
+        ..refused("", "")
+    }
+}
+
+/// One host.
+pub(super) fn of_host(
+    outcome: &HostOutcome,
+    domain: Option<&str>,
+    certified: impl Fn(&str) -> bool,
+) -> AnswerHost {
+    let host = outcome.host.clone();
+    let make = |state, code: &str, text: String, dns| AnswerHost {
+        host: host.clone(),
+        state,
+        code: code.to_owned(),
+        text,
+        dns,
+    };
+    match &outcome.state {
+        HostState::Serving if certified(&host) => make(AnswerState::Live, "", String::new(), Vec::new()),
+        HostState::Serving => {
+            let text = format!("the gateway has no certificate for {host} yet");
+            make(AnswerState::Pending, "certificate_missing", text, Vec::new())
+        }
+        HostState::Waiting { record, last } => {
+            let set = |name: &str, kind: &str, value: &str| DnsToSet {
+                name: name.to_owned(),
+                kind: kind.to_owned(),
+                value: value.to_owned(),
+            };
+            let mut dns = vec![set(&record.name, "TXT", &record.text)];
+            dns.extend(domain.map(|domain| set(&host, "CNAME", domain)));
+            let found = match last {
+                None => "it has not been looked up yet",
+                Some(sinew_registry::Finding::Unknown) => "its name servers do not answer",
+                Some(_) => "it is not there",
+            };
+            let text = format!(
+                "waits for the TXT record {}, which proves that {host} is yours: {found}",
+                record.name
+            );
+            make(AnswerState::Pending, "proof_missing", text, dns)
+        }
+        HostState::Refused(refusal) => {
+            make(AnswerState::Refused, code(refusal), refusal.text(date), Vec::new())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sinew_registry::{TxtRecord, txt_record};
+    use sinew_types::{Identity, NetworkId};
+
+    #[test]
+    fn a_publisher_hears_what_to_set_and_who_stands_in_the_way() {
+        let network = NetworkId::new(Identity::from_seed([1; 32]).node_id());
+        let record: TxtRecord = txt_record("shop.example", &network, "gw.test");
+        let host = |host: &str, state| HostOutcome { host: host.to_owned(), state };
+        let taken = Refusal::Taken { host: "app.gw.test".into(), holder: network, since: 0, until: None };
+        let outcome = Outcome {
+            hosts: vec![
+                host("shop.example", HostState::Waiting { record: record.clone(), last: None }),
+                host("app.gw.test", HostState::Refused(taken)),
+            ],
+            port: None,
+            withdrawn: false,
+        };
+        let answer = of_outcome(&outcome, Some("gw.test"), |_| true);
+        assert_eq!((answer.state, answer.code.as_str()), (AnswerState::Pending, "proof_missing"));
+        let dns: Vec<_> =
+            answer.hosts[0].dns.iter().map(|dns| (dns.kind.as_str(), dns.value.as_str())).collect();
+        assert_eq!(dns, [("TXT", record.text.as_str()), ("CNAME", "gw.test")]);
+        let other = &answer.hosts[1];
+        assert_eq!((other.state, other.code.as_str()), (AnswerState::Refused, "name_taken"));
+        assert!(
+            other.text.contains(&network.to_string()) && other.text.contains("1970-01-01"),
+            "{}",
+            other.text
+        );
+        let served = Outcome { hosts: vec![host("app.gw.test", HostState::Serving)], ..outcome };
+        assert_eq!(of_outcome(&served, None, |_| true).state, AnswerState::Live);
+        assert_eq!(of_outcome(&served, None, |_| false).code, "certificate_missing");
+    }
+}

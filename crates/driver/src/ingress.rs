@@ -1,0 +1,124 @@
+//! The service port: gateways come here for what is published through them, and publishers bring their
+//! documents to a gateway (protocol A11.3).
+//!
+//! ```text
+//!  gateway ═ mesh ═▶ TUN ▸ kernel ▸ :7464 ─ CONNECT ─ table ─ socket made in the namespace ─▶ workload
+//!                     ▲ open to the gateways of the table only
+//! ```
+//! A thread of its own, with its own runtime: what it carries is a fast path, and must neither wait for the
+//! loop nor make it wait. The loop gives it a new [`Table`] when something changes; streams that a new
+//! table no longer grants are cut.
+
+mod count;
+mod courier;
+mod datagrams;
+mod request;
+mod streams;
+mod table;
+
+use std::io;
+use std::net::{IpAddr, TcpListener};
+use std::sync::Arc;
+
+use sinew_control::api::Answer;
+use sinew_helper::{Helper, Id};
+use sinew_node::overlay;
+use sinew_types::MeshAddr;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub(crate) use count::{Counters, Traffic};
+pub(crate) use courier::{Courier, Delivery, Letter, LetterKey};
+pub(crate) use table::Table;
+
+/// Documents that somebody brought to this node as a gateway, and where the answer goes.
+pub(crate) struct Brought {
+    /// As they came; nothing is checked.
+    pub(crate) documents: Vec<Vec<u8>>,
+    pub(crate) reply: oneshot::Sender<Answer>,
+}
+
+/// Where documents are taken in, on a node that is a gateway. A full one answers "busy".
+pub(crate) type Desk = mpsc::Sender<Brought>;
+
+/// What the thread's tasks share.
+struct Shared {
+    helper: Arc<Helper>,
+    tables: watch::Receiver<Arc<Table>>,
+    counters: Arc<Counters>,
+    desk: Option<Desk>,
+    streams: usize,
+}
+
+/// The thread, from the loop's side. It ends when this is dropped.
+pub(crate) struct Ingress {
+    tables: watch::Sender<Arc<Table>>,
+    counters: Arc<Counters>,
+    pub(crate) courier: Courier,
+    handle: Handle,
+    _stop: oneshot::Sender<()>,
+}
+
+impl Ingress {
+    /// Starts the thread; without `listener` it only carries documents to gateways. `streams`: how many may
+    /// be open at once.
+    ///
+    /// # Errors
+    /// Without a thread or a runtime.
+    pub(crate) fn start(
+        listener: Option<TcpListener>,
+        helper: Arc<Helper>,
+        desk: Option<Desk>,
+        own: MeshAddr,
+        streams: usize,
+    ) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (tables, watched) = watch::channel(Arc::default());
+        let counters: Arc<Counters> = Arc::default();
+        let shared =
+            Arc::new(Shared { helper, tables: watched, counters: Arc::clone(&counters), desk, streams });
+        let courier = Courier::start(&handle, own, listener.is_some());
+        let (stop, stopped) = oneshot::channel();
+        std::thread::Builder::new().name("sinew-ingress".to_owned()).spawn(move || {
+            runtime.block_on(async move {
+                if let Some(listener) = listener {
+                    tokio::spawn(request::accept(listener, shared));
+                }
+                // The sender is dropped with the daemon's own end.
+                let _ = stopped.await;
+            });
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { tables, counters, courier, handle, _stop: stop })
+    }
+
+    /// Puts a new table in force. Streams that it does not grant end at once. Says whether it is another.
+    pub(crate) fn set_table(&self, table: Table) -> bool {
+        self.tables.send_if_modified(|old| {
+            let changed = **old != table;
+            if changed {
+                *old = Arc::new(table);
+            }
+            changed
+        })
+    }
+
+    /// What was carried and refused.
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The thread's runtime.
+    pub(crate) const fn handle(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+/// A table from the documents in force and the namespaces that are known.
+pub(crate) fn table(
+    overlay: &overlay::Overlay,
+    place: impl Fn(&overlay::Ingress, IpAddr) -> Option<Id>,
+) -> Table {
+    Table::new(&overlay.ingress(), place)
+}
