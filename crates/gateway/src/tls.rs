@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustc_hash::FxHashMap;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
@@ -136,6 +136,10 @@ impl Table {
 pub struct Certificates {
     table: ArcSwap<Table>,
     challenges: ArcSwap<FxHashMap<String, Certificate>>,
+    /// Answers to HTTP-01 challenges: key authorisations by token.
+    answers: ArcSwap<FxHashMap<String, String>>,
+    /// Whose certificate clients get that name no host.
+    default: ArcSwapOption<String>,
 }
 
 impl Certificates {
@@ -183,6 +187,27 @@ impl Certificates {
         });
     }
 
+    /// Answers the HTTP-01 challenge `token` on plain HTTP, or no longer.
+    pub fn set_answer(&self, token: &str, answer: Option<&str>) {
+        self.answers.rcu(|answers| {
+            let mut answers = FxHashMap::clone(answers);
+            match answer {
+                Some(answer) => answers.insert(token.to_owned(), answer.to_owned()),
+                None => answers.remove(token),
+            };
+            answers
+        });
+    }
+
+    /// The answer to the HTTP-01 challenge `token`.
+    pub(crate) fn answer(&self, token: &str) -> Option<String> {
+        self.answers.load().get(token).cloned()
+    }
+
+    pub(crate) fn set_default(&self, host: Option<&str>) {
+        self.default.store(host.map(|host| Arc::new(host.to_owned())));
+    }
+
     /// Whether a TLS-ALPN-01 challenge for `host` is under way here.
     pub fn has_challenge(&self, host: &str) -> bool {
         self.challenges.load().contains_key(host)
@@ -194,7 +219,10 @@ struct ByName(Arc<Certificates>);
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.get(&hello.server_name()?.to_ascii_lowercase())?.0)
+        match hello.server_name() {
+            Some(name) => Some(self.0.get(&name.to_ascii_lowercase())?.0),
+            None => Some(self.0.get(self.0.default.load().as_deref()?)?.0),
+        }
     }
 }
 
