@@ -90,7 +90,7 @@ impl Shelf {
     fn show(&self, proof: &Proof, on: bool) {
         match proof {
             Proof::TlsAlpn { host, certificate } => {
-                let made = |pair: Issued| Certificate::from_der(pair.chain, pair.key).ok();
+                let made = |pair: Issued| Certificate::challenge_from_der(pair.chain, pair.key).ok();
                 let shown = on.then(|| certificate.clone()).and_then(made);
                 self.certificates.set_challenge(host, shown);
             }

@@ -74,6 +74,23 @@ impl Certificate {
         Ok(Self(Arc::new(certified)))
     }
 
+    /// For [`Certificates::set_challenge`]: one whose critical extension (RFC 8737, 3) no verifier knows,
+    /// so that it is not held against its key either.
+    ///
+    /// # Errors
+    /// There is no certificate, or no usable key.
+    pub fn challenge_from_der(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Self, CertificateError> {
+        if chain.is_empty() {
+            return Err(CertificateError::Content("no certificate in it".into()));
+        }
+        let key = provider().key_provider.load_private_key(key);
+        let key = key.map_err(|error| CertificateError::Content(error.to_string()))?;
+        Ok(Self(Arc::new(CertifiedKey::new(chain, key))))
+    }
+
     /// From PEM files; that of the key must be a regular file that nobody else can read.
     ///
     /// # Errors
