@@ -89,9 +89,16 @@ impl Front {
     pub fn start(ns: &Namespace, folder: &Path, config: &str) -> Result<Self> {
         let file = folder.join("front.toml");
         std::fs::write(&file, config)?;
+        let log = folder.join("front.log");
+        // One that ran before has left its words there.
+        let ready = || process::read_lossy(&log).lines().filter(|line| *line == "ready").count();
+        let before = ready();
         let mut command = ns.command(&program()?.display().to_string());
-        let mut proc = Proc::spawn(command.arg(&file), &folder.join("front.log"))?;
-        proc.wait_log("ready", READY)?;
+        let mut proc = Proc::spawn(command.arg(&file), &log)?;
+        let started = wait::until("the front is ready", READY, || !proc.running() || ready() > before);
+        if started.is_err() || !proc.running() {
+            bail!("the front does not start: {}", proc.log());
+        }
         Ok(Self { proc, file })
     }
 
@@ -113,6 +120,17 @@ impl Front {
     pub fn stop(&mut self) -> Result<Option<i32>> {
         self.proc.signal(Signal::SIGTERM)?;
         self.proc.wait(DEADLINE)
+    }
+
+    /// The hosts whose certificates it orders, as they stand now.
+    pub fn hosts(&self) -> Result<Vec<serde_json::Value>> {
+        let told = |log: &str| log.lines().filter(|line| line.starts_with("[{\"host\"")).count();
+        let before = told(&self.proc.log());
+        self.proc.signal(Signal::SIGUSR1)?;
+        wait::until("the front tells its hosts", READY, || told(&self.proc.log()) > before)?;
+        let log = self.proc.log();
+        let line = log.lines().rfind(|line| line.starts_with("[{\"host\""));
+        Ok(serde_json::from_str(line.context("no status")?)?)
     }
 
     /// What it has written: events, one JSON object a line, and its own words.

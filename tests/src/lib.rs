@@ -26,6 +26,7 @@
 //! The labs need root. Where they cannot run they say so and pass, except in CI (`CI=true`),
 //! where that is a failure.
 
+pub mod acme;
 pub mod capture;
 pub mod cli;
 pub mod front;

@@ -44,6 +44,10 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     ("catatonit", "catatonit"),
     ("busybox", "busybox-static"),
     ("host-local", "containernetworking-plugins"),
+    // A certificate authority with a resolver of its own, and somebody else's client for it.
+    ("pebble", "pebble"),
+    ("unbound", "unbound"),
+    ("dehydrated", "dehydrated"),
 ];
 
 /// Where Debian puts the stock CNI plugins.

@@ -210,11 +210,13 @@ impl Book {
         let mut fresh = Vec::new();
         for Wanted { host, challenges } in wanted {
             let (kinds, error) = usable(host, challenges);
-            let mut entry = before.remove(host).unwrap_or_else(|| {
+            let known = before.remove(host);
+            if known.is_none() {
                 fresh.push(host.clone());
-                Entry::default()
-            });
-            if entry.kinds != kinds {
+            }
+            let changed = known.as_ref().is_none_or(|known| known.kinds != kinds);
+            let mut entry = known.unwrap_or_default();
+            if changed {
                 // Another way may succeed: not after the wait that the old one has earned.
                 (entry.kind, entry.failures, entry.try_after, entry.error) = (0, 0, 0, error);
                 entry.kinds = kinds;

@@ -43,6 +43,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// What they find.
     pub services: Vec<Service>,
+    /// Whom clients reach over TLS that name no host; none: they are turned away.
+    pub default_host: Option<String>,
     /// Proxies in front of this one: their `PROXY` headers and `X-Forwarded-*` are believed.
     pub trusted_proxies: Vec<Prefix>,
     /// Bounds on what clients take.
@@ -144,6 +146,10 @@ pub struct Service {
     /// Largest request body, bytes; none for any.
     #[serde(default)]
     pub body_max: Option<u64>,
+    /// Backends of mode `tls-passthrough` that order their own certificates: where the authority's
+    /// questions on plain HTTP go (RFC 8555, 8.3). Those over TLS reach them as they are.
+    #[serde(default)]
+    pub http01: Option<Target>,
 }
 
 /// One server of a service.

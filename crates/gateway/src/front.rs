@@ -172,7 +172,8 @@ async fn secure(mut known: Known, mut stream: TcpStream) -> Result<(), Option<Re
         Peeked::Gone => return Err(Some(Refused::Gone)),
         Peeked::Refused(refusal, bytes) => return Err(Some(refuse_hello(stream, refusal, &bytes).await)),
     };
-    match destination(&known, &hello) {
+    let host = hello.host.clone().or_else(|| known.snapshot.config.default_host.clone());
+    match destination(&known, &hello, host.as_deref()) {
         Destination::Nowhere => {
             alert(stream, Alert::UnrecognizedName).await;
             Err(Some(Refused::UnknownName))
@@ -180,7 +181,7 @@ async fn secure(mut known: Known, mut stream: TcpStream) -> Result<(), Option<Re
         Destination::Through(service) => {
             drop(shaking);
             known.first = bytes;
-            match pass(known, stream, service, hello.host).await {
+            match pass(known, stream, service, host).await {
                 Ok(()) => Ok(()),
                 Err((reason, stream)) => {
                     if let Some(stream) = stream {
@@ -202,7 +203,7 @@ async fn secure(mut known: Known, mut stream: TcpStream) -> Result<(), Option<Re
                 return Ok(());
             }
             let h2 = protocol == Some(b"h2");
-            let connection = http_connection(&known, hello.host, closed);
+            let connection = http_connection(&known, host, closed);
             http::serve(stream, connection, h2).await;
             Ok(())
         }
@@ -215,9 +216,9 @@ enum Destination {
     Here { settings: Arc<ServerConfig>, service: Option<Arc<Service>> },
 }
 
-/// Who gets a connection with this hello.
-fn destination(known: &Known, hello: &Hello) -> Destination {
-    let Some(host) = &hello.host else { return Destination::Nowhere };
+/// Who gets a connection with this hello, for the host that it names or that stands in for one.
+fn destination(known: &Known, hello: &Hello, host: Option<&str>) -> Destination {
+    let Some(host) = host else { return Destination::Nowhere };
     let shared = &known.shared;
     if hello.offers(ACME_TLS) && shared.certificates.has_challenge(host) {
         return Destination::Here { settings: shared.tls.challenge.clone(), service: None };

@@ -208,7 +208,6 @@ impl Gateway {
             snapshot: ArcSwap::default(),
             tls: TlsSettings::new(&options.certificates).map_err(|error| system(&error))?,
             certificates: options.certificates,
-            challenges: ArcSwap::default(),
             dial: options.dial,
             observer: options.observer,
             clients: Arc::default(),
@@ -242,6 +241,7 @@ impl Gateway {
             }
         }
         let snapshot = Arc::new(snapshot);
+        self.shared.certificates.set_default(snapshot.config.default_host.as_deref());
         self.shared.snapshot.store(snapshot.clone());
         running.listeners.retain(|key, listening| {
             let kept = snapshot.config.listeners.iter().find(|listener| self::key(listener) == *key);
@@ -311,14 +311,7 @@ impl Gateway {
 
     /// Answers the HTTP-01 challenge `token` on plain HTTP, or no longer.
     pub fn set_challenge(&self, token: &str, answer: Option<&str>) {
-        self.shared.challenges.rcu(|challenges| {
-            let mut challenges = rustc_hash::FxHashMap::clone(challenges);
-            match answer {
-                Some(answer) => challenges.insert(token.to_owned(), answer.to_owned()),
-                None => challenges.remove(token),
-            };
-            challenges
-        });
+        self.shared.certificates.set_answer(token, answer);
     }
 
     /// Where it listens: the configured address and the one it has got (another if the port was 0).

@@ -26,8 +26,6 @@ use crate::tls::{self, Certificates};
 pub(crate) struct Shared {
     pub(crate) snapshot: ArcSwap<Snapshot>,
     pub(crate) certificates: Arc<Certificates>,
-    /// Answers to HTTP-01 challenges: key authorisations by token.
-    pub(crate) challenges: ArcSwap<FxHashMap<String, String>>,
     pub(crate) dial: Arc<dyn Dial>,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) clients: Arc<Connections>,
@@ -62,6 +60,8 @@ pub(crate) struct Service {
     pub(crate) gate: Gatekeeper,
     /// Only for clients with a certificate of these authorities.
     pub(crate) closed: Option<Arc<ServerConfig>>,
+    /// Where HTTP-01 challenges go that its backends have caused.
+    pub(crate) http01: Option<Arc<Self>>,
 }
 
 /// A configuration as tables.
@@ -105,6 +105,10 @@ impl Snapshot {
             }
         }
         snapshot.check_hosts(&mut wrong);
+        let default = config.default_host.as_ref();
+        if let Some(host) = default.filter(|host| snapshot.site(host).is_none()) {
+            wrong.push(format!("default_host {host}: no service has it"));
+        }
         check_listeners(&config, &snapshot, &mut wrong);
         if !wrong.is_empty() {
             return Err(ConfigError(wrong));
@@ -183,6 +187,13 @@ impl Service {
             (same, Some(old)) if *same == old.config.access.client_ca => old.closed.clone(),
             (Some(authorities), _) => Some(tls::closed_settings(certificates, authorities)?),
         };
+        let http01 = match &config.http01 {
+            None => None,
+            Some(target) => {
+                let old = before.and_then(|old| old.http01.as_ref());
+                Some(Arc::new(Self::build(&asked(config, target), old, certificates, threads)?))
+            }
+        };
         Ok(Self {
             name: config.name.as_str().into(),
             picker: Picker::new(config.balance, members),
@@ -190,7 +201,24 @@ impl Service {
             gate: Gatekeeper::new(&config.access, before.map(|old| &old.gate))?,
             config: config.clone(),
             closed,
+            http01,
         })
+    }
+}
+
+/// What answers the HTTP-01 challenges of a passed-through service: plain, small, and for everybody, as
+/// authorities ask from anywhere.
+fn asked(config: &config::Service, target: &config::Target) -> config::Service {
+    config::Service {
+        name: format!("{} http-01", config.name),
+        mode: Mode::Http,
+        plain: true,
+        backends: vec![config::Backend { target: target.clone(), weight: 1, drain: false }],
+        http01: None,
+        check: None,
+        access: config::Access::default(),
+        body_max: Some(0),
+        ..config.clone()
     }
 }
 
@@ -230,6 +258,9 @@ fn check_service(service: &config::Service, wrong: &mut Vec<String>) {
     let http_only = !access.basic.is_empty() || access.forward.is_some() || access.client_ca.is_some();
     if service.mode != Mode::Http && http_only {
         say("users, forward and client_ca are for mode http".into());
+    }
+    if service.http01.is_some() && service.mode != Mode::TlsPassthrough {
+        say("http01 is for mode tls-passthrough".into());
     }
     if service.plain && access.client_ca.is_some() {
         say("plain HTTP cannot ask for certificates".into());

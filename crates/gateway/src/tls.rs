@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustc_hash::FxHashMap;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
@@ -74,6 +74,23 @@ impl Certificate {
         Ok(Self(Arc::new(certified)))
     }
 
+    /// For [`Certificates::set_challenge`]: one whose critical extension (RFC 8737, 3) no verifier knows,
+    /// so that it is not held against its key either.
+    ///
+    /// # Errors
+    /// There is no certificate, or no usable key.
+    pub fn challenge_from_der(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Self, CertificateError> {
+        if chain.is_empty() {
+            return Err(CertificateError::Content("no certificate in it".into()));
+        }
+        let key = provider().key_provider.load_private_key(key);
+        let key = key.map_err(|error| CertificateError::Content(error.to_string()))?;
+        Ok(Self(Arc::new(CertifiedKey::new(chain, key))))
+    }
+
     /// From PEM files; that of the key must be a regular file that nobody else can read.
     ///
     /// # Errors
@@ -136,6 +153,10 @@ impl Table {
 pub struct Certificates {
     table: ArcSwap<Table>,
     challenges: ArcSwap<FxHashMap<String, Certificate>>,
+    /// Answers to HTTP-01 challenges: key authorisations by token.
+    answers: ArcSwap<FxHashMap<String, String>>,
+    /// Whose certificate clients get that name no host.
+    default: ArcSwapOption<String>,
 }
 
 impl Certificates {
@@ -183,6 +204,27 @@ impl Certificates {
         });
     }
 
+    /// Answers the HTTP-01 challenge `token` on plain HTTP, or no longer.
+    pub fn set_answer(&self, token: &str, answer: Option<&str>) {
+        self.answers.rcu(|answers| {
+            let mut answers = FxHashMap::clone(answers);
+            match answer {
+                Some(answer) => answers.insert(token.to_owned(), answer.to_owned()),
+                None => answers.remove(token),
+            };
+            answers
+        });
+    }
+
+    /// The answer to the HTTP-01 challenge `token`.
+    pub(crate) fn answer(&self, token: &str) -> Option<String> {
+        self.answers.load().get(token).cloned()
+    }
+
+    pub(crate) fn set_default(&self, host: Option<&str>) {
+        self.default.store(host.map(|host| Arc::new(host.to_owned())));
+    }
+
     /// Whether a TLS-ALPN-01 challenge for `host` is under way here.
     pub fn has_challenge(&self, host: &str) -> bool {
         self.challenges.load().contains_key(host)
@@ -194,7 +236,10 @@ struct ByName(Arc<Certificates>);
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.get(&hello.server_name()?.to_ascii_lowercase())?.0)
+        match hello.server_name() {
+            Some(name) => Some(self.0.get(&name.to_ascii_lowercase())?.0),
+            None => Some(self.0.get(self.0.default.load().as_deref()?)?.0),
+        }
     }
 }
 

@@ -153,11 +153,11 @@ fn authority(request: &Request<Incoming>) -> Result<String, Page> {
 /// The answer to a certificate authority's question, if this is one that we wait for.
 fn challenge(connection: &Connection, request: &Request<Incoming>) -> Option<Page> {
     let token = request.uri().path().strip_prefix(CHALLENGE)?;
-    if connection.sni.is_some() || connection.shared.challenges.load().get(token).is_none() {
-        // Services that have certificates of their own answer themselves.
+    if connection.sni.is_some() {
         return None;
     }
-    Some(Page::challenge(connection.shared.challenges.load().get(token)?))
+    // Services that have certificates of their own answer themselves.
+    connection.shared.certificates.answer(token).map(|answer| Page::challenge(&answer))
 }
 
 fn route(
@@ -177,6 +177,10 @@ fn route(
     let http = site.first().is_some_and(|first| first.config.mode == crate::config::Mode::Http);
     let forwarded_challenge = !secure && path.starts_with(CHALLENGE);
     if !http {
+        let asked = site.first().and_then(|first| first.http01.as_ref()).filter(|_| forwarded_challenge);
+        if let Some(asked) = asked {
+            return Ok(asked.clone());
+        }
         return Err(if secure {
             Page::new(421, "This host is not served here.")
         } else {
