@@ -11,14 +11,12 @@ use sinew_carrier::Datagrams as _;
 use sinew_carrier::connections::{ConnectionLimits, Connections};
 use sinew_carrier::tls::Certificate;
 use sinew_carrier::udp::UdpCarrier;
-use sinew_control::api::{Key, Listener, attach_socket};
+use sinew_control::api::{Key, attach_socket};
 use sinew_control::config::{self, ConfigFile, Inbound, Mtu, Switch};
 use sinew_control::secrets::Secret;
 use sinew_helper::{Connection, Helper};
-use sinew_node::{
-    self as node, Accept, Config, Endpoints, InboundPolicy, Node, Offloads, Ports, Rule, Service,
-};
-use sinew_platform::net::{InterfaceAddress, Net};
+use sinew_node::{self as node, Accept, Config, InboundPolicy, Node, Offloads, Ports, Rule, Service};
+use sinew_platform::net::Net;
 use sinew_platform::privilege::{self, Capability};
 use sinew_platform::{clock, socket};
 use sinew_tun::{Tun as _, TunConfig, TunDevice};
@@ -33,6 +31,7 @@ use crate::error::RunError;
 use crate::host_resolver::{self, HostAsks, Wanted};
 use crate::interfaces::Interfaces;
 use crate::names::Names;
+use crate::network::{self, Network, Underlay};
 use crate::offload::InUse;
 use crate::operate::{Operations, peer_config};
 use crate::persist::Persist;
@@ -84,11 +83,13 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     let mut signals = Signals::new()?;
     let udp = bind_udp(&config.listen.udp)?;
     let mut offload = InUse::of_sockets(&config.offload, &udp).await;
-    let (connections, bound) = bind_connections(config)?;
+    let (connections, mut bound) = bind_connections(config)?;
+    bound.splice(0..0, udp.iter().map(|socket| (CarrierKind::Udp, socket.local_addr())));
     let group = socket::group_id(OPERATORS).map(|_| OPERATORS);
     let (control, guard) = socket::unix_listener(&config.control.socket, SOCKET_MODE, group)?;
     let (door, door_guard) =
         socket::unix_listener(&attach_socket(&config.control.socket), SOCKET_MODE, group)?;
+    let (mapped_port, wants_mapping) = (network::mapped_port(&bound), config.reach.port_mapping);
     let address = identity.node_id().address();
     let mut tun = match config.tun.enabled {
         true => Some(open_tun(config, &udp, address).await?),
@@ -103,9 +104,10 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     let mtu = tun.as_ref().map(|&(_, mtu)| mtu);
     let settings = node_config(config, identity, secret, &udp, mtu, offloads);
     let mut node = Node::new(settings, seed()?, clock::boottime());
-    node.set_endpoints(endpoints(&udp).await);
+    let network = Network::now().await;
+    node.set_endpoints(network.endpoints(&udp, None));
     let summary = tun.as_ref().map(|(device, mtu)| (device.name().to_owned(), *mtu));
-    let listeners = listeners(&udp, &bound).await;
+    let listeners = network.listeners(&bound, None);
     node.set_own_endpoints(own_endpoints(&listeners));
     info!(node = %address, "node starts");
     let (commands, requests) = mpsc::channel::<Command>(api::QUEUE);
@@ -127,12 +129,22 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
         names.serve_host(udp, tcp, asks);
     }
     let tenants = Tenants::new(helper, persist, names, Surroundings { offloads, mtu, socket, ended });
-    let operations = Operations::new(file, listeners, summary, offload, key, gaps);
+    let operations = Operations::new(file, (bound, listeners), summary, offload, key, gaps);
     let interfaces = Interfaces::new(tun.map(|(device, _)| device));
-    let mut shell = Shell::new(node, (udp, connections), interfaces, requests, operations, tenants, dialling);
+    let surroundings = Underlay::watch(network, mapped_port.filter(|_| wants_mapping));
+    let mut shell = Shell::new(
+        node,
+        (udp, connections),
+        interfaces,
+        requests,
+        operations,
+        tenants,
+        (dialling, surroundings),
+    );
     shell.restore(kept);
     ready();
     let result = shell.run(&mut signals).await;
+    shell.underlay.end().await;
     for server in servers {
         server.abort();
         // An aborted task answers with its own end; the socket's name goes with the guard.
@@ -287,58 +299,5 @@ pub(crate) fn inbound(inbound: &Inbound) -> InboundPolicy {
         Inbound::Established => InboundPolicy::Established,
         Inbound::All => InboundPolicy::All,
         Inbound::Rules(rules) => InboundPolicy::Rules(rules.iter().map(rule).collect()),
-    }
-}
-
-/// Where others may reach this node's UDP sockets, as far as its interfaces say.
-async fn endpoints(udp: &[UdpCarrier]) -> Endpoints {
-    let own = underlay_addresses().await;
-    let mut local = Vec::new();
-    for bound in udp.iter().map(UdpCarrier::local_addr) {
-        for own in own.iter().filter(|own| own.address.is_ipv6() == bound.is_ipv6()) {
-            if bound.ip().is_unspecified() || bound.ip() == own.address {
-                local.push((SocketAddr::new(own.address, bound.port()), own.prefix));
-            }
-        }
-    }
-    Endpoints { local, mapped: Vec::new() }
-}
-
-/// Addresses of this host that others could dial.
-async fn underlay_addresses() -> Vec<InterfaceAddress> {
-    let mut own = match Net::new() {
-        Ok(net) => net.interface_addresses().await.unwrap_or_default(),
-        Err(_) => Vec::new(),
-    };
-    own.retain(|own| own.running && own.usable && !own.loopback && is_underlay(own.address));
-    own
-}
-
-/// What this node listens on, with the addresses others may dial.
-async fn listeners(udp: &[UdpCarrier], connections: &[(CarrierKind, SocketAddr)]) -> Vec<Listener> {
-    let own = underlay_addresses().await;
-    let endpoints = |addr: SocketAddr| -> Vec<String> {
-        if !addr.ip().is_unspecified() {
-            return vec![addr.to_string()];
-        }
-        let same = own.iter().filter(|own| own.address.is_ipv6() == addr.is_ipv6());
-        same.map(|own| SocketAddr::new(own.address, addr.port()).to_string()).collect()
-    };
-    let udp = udp.iter().map(|socket| (CarrierKind::Udp, socket.local_addr()));
-    udp.chain(connections.iter().copied())
-        .map(|(carrier, addr)| Listener {
-            carrier: carrier.as_str().to_owned(),
-            address: addr.to_string(),
-            endpoints: endpoints(addr),
-        })
-        .collect()
-}
-
-/// Whether others could dial this address: not the mesh itself, and no address that means
-/// something else on every link.
-fn is_underlay(addr: IpAddr) -> bool {
-    match addr {
-        IpAddr::V4(v4) => !v4.is_link_local(),
-        IpAddr::V6(v6) => !MeshAddr::contains(&v6) && !v6.is_unicast_link_local(),
     }
 }
