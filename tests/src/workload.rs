@@ -106,8 +106,17 @@ pub struct Transfer {
 impl Transfer {
     /// Starts to fetch `url`; curl's complaints go to `log`.
     pub fn start(ns: &Namespace, url: &str, log: &Path) -> Result<Self> {
+        Self::curl(ns, &["--fail", url], log)
+    }
+
+    /// As [`Transfer::start`], at no more than `rate` (as curl takes it: `300k`).
+    pub fn start_limited(ns: &Namespace, url: &str, log: &Path, rate: &str) -> Result<Self> {
+        Self::curl(ns, &["--fail", "--limit-rate", rate, url], log)
+    }
+
+    fn curl(ns: &Namespace, args: &[&str], log: &Path) -> Result<Self> {
         let mut command = ns.command("curl");
-        command.args(["-gsS", "--fail", "--noproxy", "*", url]);
+        command.args(["-gsS", "--noproxy", "*"]).args(args);
         let (proc, stdout) = Proc::piped(&mut command, log)?;
         let progress = Arc::new(Mutex::new(Progress::default()));
         let shared = Arc::clone(&progress);

@@ -102,6 +102,13 @@ pub(crate) fn netcheck(check: &Netcheck) -> String {
     text.push_str(&family("ipv4", &check.ipv4));
     text.push_str(&family("ipv6", &check.ipv6));
     text.push_str(&format!("{:<10}{} [{}]\n", "nat", printable(&check.nat_text), check.nat.as_str()));
+    let mapping = &check.port_mapping;
+    let outside = mapping.outside.as_ref().map(|outside| {
+        let by = mapping.protocol.as_deref().unwrap_or("-");
+        format!(": {} by {}", printable(outside), printable(by))
+    });
+    let (said, code) = (mapping.state.text(), mapping.state.as_str());
+    text.push_str(&format!("{:<10}{said}{} [{code}]\n", "router", outside.unwrap_or_default()));
     for seen in &check.reflected {
         let (carrier, node) = (printable(&seen.carrier), short(&seen.node_id));
         text.push_str(&format!("{:<10}{carrier}/{} by {node}\n", "seen as", printable(&seen.address)));

@@ -50,7 +50,8 @@ pub use publish::{
     Unexpose, Unexposed,
 };
 pub use reach::{
-    Candidate, CandidateState, CarrierCheck, FamilyCheck, Nat, Netcheck, Reason, Reflected, Why, WhyRequest,
+    Candidate, CandidateState, CarrierCheck, FamilyCheck, MappingState, Nat, Netcheck, PortMapping, Reason,
+    Reflected, Why, WhyRequest,
 };
 pub use routes::{Route, RouteAnswer, RouteOrigin, RouteQuery, Routes, RoutesShow};
 pub use sessions::{DropCount, Drops, Session, Sessions};

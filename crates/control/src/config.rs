@@ -130,6 +130,8 @@ pub struct Proxy {
 pub struct Reach {
     /// Whether direct paths to nodes behind relays are looked for; they tell the other our addresses.
     pub direct: bool,
+    /// Whether the router in front of this host is asked to pass on a port.
+    pub port_mapping: bool,
 }
 
 /// One `[[peer]]`.

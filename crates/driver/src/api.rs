@@ -171,8 +171,9 @@ async fn ping(State(commands): State<Loop>, body: Bytes) -> Response {
 }
 
 async fn probe(commands: &Loop, query: &PingRequest, seq: u32) -> Result<String, ApiError> {
-    let (target, timeout_ms) = (query.target.clone(), query.timeout_ms);
-    let answer = request(commands, |reply| NodeCommand::Ping { target, seq, timeout_ms, reply }).await?;
+    let (target, timeout_ms, want_direct) = (query.target.clone(), query.timeout_ms, query.until_direct);
+    let ping = |reply| NodeCommand::Ping { target, seq, timeout_ms, want_direct, reply };
+    let answer = request(commands, ping).await?;
     let mut line =
         serde_json::to_string(&Versioned::new(answer)).map_err(|e| ApiError::internal(e.to_string()))?;
     line.push('\n');

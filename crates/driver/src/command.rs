@@ -41,6 +41,8 @@ pub(crate) enum NodeCommand {
         target: String,
         seq: u32,
         timeout_ms: u64,
+        /// A direct path is looked for, whatever the traffic.
+        want_direct: bool,
         reply: Reply<PingProbe>,
     },
     Trace {

@@ -1,21 +1,23 @@
 //! Requests of the control API, carried out on the node by the loop that owns it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use sinew_control::api::{
-    Drops, Health, Key, Listener, LoadedConfig, PeerAdd, PeerChanged, PeerRemove, Reload, Severity, Status,
-    Trace,
+    Drops, Health, Key, Listener, LoadedConfig, PeerAdd, PeerChanged, PeerRemove, PortMapping, Reload,
+    Severity, Status, Trace,
 };
 use sinew_control::config::{self, Change, ConfigFile};
 use sinew_control::{ApiError, target, time};
 use sinew_node::{Node, PeerConfig, PingAnswer, TraceHop};
 use sinew_platform::clock;
 use sinew_platform::confine::Gap;
-use sinew_types::{DropReason, Instant, Metric, NodeId};
+use sinew_types::{CarrierKind, DropReason, Instant, Metric, NodeId};
 
 use crate::command::{NodeCommand, Reply};
+use crate::network::Network;
 use crate::offload::InUse;
 use crate::reach;
 use crate::setup;
@@ -26,7 +28,11 @@ use crate::view::{self, Names, Rates};
 pub(crate) struct Operations {
     config: ConfigFile,
     loaded_at: String,
+    /// What this node's listeners are bound to, and where they can be dialled.
+    bound: Vec<(CarrierKind, SocketAddr)>,
     listeners: Vec<Listener>,
+    /// What the router in front of this host does for it.
+    mapping: PortMapping,
     tun: Option<(String, u16)>,
     pub(crate) offload: InUse,
     key: Key,
@@ -43,7 +49,7 @@ pub(crate) struct Operations {
 impl Operations {
     pub(crate) fn new(
         config: ConfigFile,
-        listeners: Vec<Listener>,
+        (bound, listeners): (Vec<(CarrierKind, SocketAddr)>, Vec<Listener>),
         tun: Option<(String, u16)>,
         offload: InUse,
         key: Key,
@@ -52,7 +58,9 @@ impl Operations {
         Self {
             config,
             loaded_at: time::rfc3339(clock::unix()),
+            bound,
             listeners,
+            mapping: PortMapping::default(),
             tun,
             offload,
             key,
@@ -81,6 +89,16 @@ impl Operations {
         &self.listeners
     }
 
+    /// The host has other addresses.
+    pub(crate) fn on_network(&mut self, network: &Network, mapped: Option<SocketAddr>) {
+        self.listeners = network.listeners(&self.bound, mapped);
+    }
+
+    /// The router passes on a port, or does not any more.
+    pub(crate) fn on_mapping(&mut self, mapping: PortMapping) {
+        self.mapping = mapping;
+    }
+
     /// Carries out one request. A caller that has gone away is no error.
     pub(crate) fn handle(&mut self, node: &mut Node, command: NodeCommand, now: Instant) {
         match command {
@@ -103,11 +121,15 @@ impl Operations {
                 drop(reply.send(answer));
             }
             NodeCommand::Netcheck(reply) => {
-                drop(reply.send(Ok(reach::netcheck(node, &self.listeners, now))));
+                let mapping = self.mapping.clone();
+                drop(reply.send(Ok(reach::netcheck(node, &self.listeners, mapping, now))));
             }
             NodeCommand::Drops(reply) => drop(reply.send(Ok(Drops::from(&node.drops())))),
             NodeCommand::Graph(reply) => drop(reply.send(Ok(view::graph(node, &self.names, now)))),
-            NodeCommand::Ping { target, seq, timeout_ms, reply } => {
+            NodeCommand::Ping { target, seq, timeout_ms, want_direct, reply } => {
+                if let Some(target) = want_direct.then(|| self.target(node, &target, now).ok()).flatten() {
+                    node.want_direct(target, now);
+                }
                 self.start_ping(node, &target, seq, timeout_ms, reply, now);
             }
             NodeCommand::Trace { target, reply } => self.start_trace(node, &target, reply, now),

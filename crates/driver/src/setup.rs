@@ -11,14 +11,12 @@ use sinew_carrier::Datagrams as _;
 use sinew_carrier::connections::{ConnectionLimits, Connections};
 use sinew_carrier::tls::Certificate;
 use sinew_carrier::udp::UdpCarrier;
-use sinew_control::api::{Key, Listener, attach_socket};
+use sinew_control::api::{Key, attach_socket};
 use sinew_control::config::{self, ConfigFile, Inbound, Mtu, Switch};
 use sinew_control::secrets::Secret;
 use sinew_helper::{Connection, Helper};
-use sinew_node::{
-    self as node, Accept, Config, Endpoints, InboundPolicy, Node, Offloads, Ports, Rule, Service,
-};
-use sinew_platform::net::{InterfaceAddress, Net};
+use sinew_node::{self as node, Accept, Config, InboundPolicy, Node, Offloads, Ports, Rule, Service};
+use sinew_platform::net::Net;
 use sinew_platform::privilege::{self, Capability};
 use sinew_platform::{clock, socket};
 use sinew_tun::{Tun as _, TunConfig, TunDevice};
@@ -35,9 +33,10 @@ use crate::host_resolver::{self, HostAsks, Wanted};
 use crate::ingress::Ingress;
 use crate::interfaces::Interfaces;
 use crate::names::Names;
+use crate::network::{self, Network, Underlay};
 use crate::offload::InUse;
 use crate::operate::{Operations, peer_config};
-use crate::persist::Persist;
+use crate::persist::{Kept, Persist};
 use crate::publications::Publications;
 use crate::shell::Shell;
 use crate::signals::Signals;
@@ -91,11 +90,13 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     let mut signals = Signals::new()?;
     let udp = bind_udp(&config.listen.udp)?;
     let mut offload = InUse::of_sockets(&config.offload, &udp).await;
-    let (connections, bound) = bind_connections(config)?;
+    let (connections, mut bound) = bind_connections(config)?;
+    bound.splice(0..0, udp.iter().map(|socket| (CarrierKind::Udp, socket.local_addr())));
     let group = socket::group_id(OPERATORS).map(|_| OPERATORS);
     let (control, guard) = socket::unix_listener(&config.control.socket, SOCKET_MODE, group)?;
     let (door, door_guard) =
         socket::unix_listener(&attach_socket(&config.control.socket), SOCKET_MODE, group)?;
+    let (mapped_port, wants_mapping) = (network::mapped_port(&bound), config.reach.port_mapping);
     let own = identity.node_id();
     let address = own.address();
     let mut tun = match config.tun.enabled {
@@ -111,9 +112,10 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     let mtu = tun.as_ref().map(|&(_, mtu)| mtu);
     let settings = node_config(config, identity, secret, &udp, mtu, offloads);
     let mut node = Node::new(settings, seed()?, clock::boottime());
-    node.set_endpoints(endpoints(&udp).await);
+    let network = Network::now().await;
+    node.set_endpoints(network.endpoints(&udp, None));
     let summary = tun.as_ref().map(|(device, mtu)| (device.name().to_owned(), *mtu));
-    let listeners = listeners(&udp, &bound).await;
+    let listeners = network.listeners(&bound, None);
     node.set_own_endpoints(own_endpoints(&listeners));
     info!(node = %address, "node starts");
     let (commands, requests) = mpsc::channel::<Command>(api::QUEUE);
@@ -122,42 +124,37 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
         tokio::spawn(async { drop(api::serve(control, commands).await) }),
     ];
     let host_names = bind_names(config, address);
-    let service_port = bind_service_port(config, address);
     let (state_dir, dns) = (config.node.state_dir.clone(), config.dns.clone());
     let dialling = Dialling::new(config.proxy.http.clone());
     let socket = config.control.socket.clone();
     let ended = crate::workloads::ended_meanwhile(&socket);
-    let public = config.gateway.as_ref().map(|gateway| Sockets::bind(gateway).map(Arc::new));
-    let public = config.gateway.clone().zip(public.transpose().map_err(RunError::Gateway)?);
+    let publishing = Publishing::bind(config, address)?;
     let asks = host_asks(config, tun.as_ref().map(|(device, _)| device), address, host_names.is_some());
-    let streams = most_streams(privilege::raise_descriptors());
     let gaps = confine(&file)?;
     // Threads of their own, which must have given up as much: from here on.
-    let (persist, kept) = Persist::open(&state_dir)?;
+    let (persist, mut kept) = Persist::open(&state_dir)?;
     let mut names = Names::start(&dns).map_err(RunError::Names)?;
     if let Some((udp, tcp)) = host_names {
         names.serve_host(udp, tcp, asks);
     }
-    let mut kept = kept;
-    let helper = Arc::new(helper);
-    let (desk, brought) = mpsc::channel(gateway::WAITING);
-    let desk = public.is_some().then_some(desk);
-    let is_gateway = desk.is_some();
-    let ingress = Ingress::start(service_port, Arc::clone(&helper), desk, address, streams)?;
-    let publications = Publications::new(ingress, is_gateway);
     let around = Surroundings { offloads, mtu, socket, ended };
-    let mut tenants = Tenants::new(helper, persist, names, publications, around);
-    if let Some((config, sockets)) = public {
-        let (internal, kept) = (vec![dns.domain.clone()], std::mem::take(&mut kept.gateway));
-        let start = gateway::Start { config, internal, own, sockets, brought, kept };
-        tenants.serve_public(start).map_err(RunError::Gateway)?;
-    }
-    let operations = Operations::new(file, listeners, summary, offload, key, gaps);
+    let tenants = start_tenants(publishing, own, (helper, persist, &mut kept), (names, dns.domain), around)?;
+    let operations = Operations::new(file, (bound, listeners), summary, offload, key, gaps);
     let interfaces = Interfaces::new(tun.map(|(device, _)| device));
-    let mut shell = Shell::new(node, (udp, connections), interfaces, requests, operations, tenants, dialling);
+    let surroundings = Underlay::watch(network, mapped_port.filter(|_| wants_mapping));
+    let mut shell = Shell::new(
+        node,
+        (udp, connections),
+        interfaces,
+        requests,
+        operations,
+        tenants,
+        (dialling, surroundings),
+    );
     shell.restore(kept);
     ready();
     let result = shell.run(&mut signals).await;
+    shell.underlay.end().await;
     for server in servers {
         server.abort();
         // An aborted task answers with its own end; the socket's name goes with the guard.
@@ -179,6 +176,47 @@ fn bind_names(config: &config::Config, address: MeshAddr) -> Option<(UdpSocket, 
     let at = SocketAddr::new(IpAddr::V6(address.to_ipv6()), DNS_PORT);
     let bound = UdpSocket::bind(at).and_then(|udp| Ok((udp, TcpListener::bind(at)?)));
     bound.inspect_err(|error| info!(%error, "no name server for the host at {at}")).ok()
+}
+
+/// What publishing needs of the host, taken while there are privileges.
+struct Publishing {
+    service_port: Option<TcpListener>,
+    /// The public side, if this node is a gateway.
+    public: Option<(config::Gateway, Arc<Sockets>)>,
+    streams: usize,
+}
+
+impl Publishing {
+    fn bind(config: &config::Config, address: MeshAddr) -> Result<Self, RunError> {
+        let sockets = config.gateway.as_ref().map(|gateway| Sockets::bind(gateway).map(Arc::new));
+        let public = config.gateway.clone().zip(sockets.transpose().map_err(RunError::Gateway)?);
+        let streams = most_streams(privilege::raise_descriptors());
+        Ok(Self { service_port: bind_service_port(config, address), public, streams })
+    }
+}
+
+/// Networks, workloads and what is published of them: all that outlives a run.
+fn start_tenants(
+    publishing: Publishing,
+    own: NodeId,
+    (helper, persist, kept): (Helper, Persist, &mut Kept),
+    (names, internal): (Names, String),
+    around: Surroundings,
+) -> Result<Tenants, RunError> {
+    let Publishing { service_port, public, streams } = publishing;
+    let helper = Arc::new(helper);
+    let (desk, brought) = mpsc::channel(gateway::WAITING);
+    let desk = public.is_some().then_some(desk);
+    let is_gateway = desk.is_some();
+    let ingress = Ingress::start(service_port, Arc::clone(&helper), desk, own.address(), streams)?;
+    let publications = Publications::new(ingress, is_gateway);
+    let mut tenants = Tenants::new(helper, persist, names, publications, around);
+    if let Some((config, sockets)) = public {
+        let (internal, kept) = (vec![internal], std::mem::take(&mut kept.gateway));
+        let start = gateway::Start { config, internal, own, sockets, brought, kept };
+        tenants.serve_public(start).map_err(RunError::Gateway)?;
+    }
+    Ok(tenants)
 }
 
 /// Where gateways come in. Somebody else may have the port; only publishing needs it.
@@ -329,58 +367,5 @@ pub(crate) fn inbound(inbound: &Inbound) -> InboundPolicy {
         Inbound::Established => InboundPolicy::Established,
         Inbound::All => InboundPolicy::All,
         Inbound::Rules(rules) => InboundPolicy::Rules(rules.iter().map(rule).collect()),
-    }
-}
-
-/// Where others may reach this node's UDP sockets, as far as its interfaces say.
-async fn endpoints(udp: &[UdpCarrier]) -> Endpoints {
-    let own = underlay_addresses().await;
-    let mut local = Vec::new();
-    for bound in udp.iter().map(UdpCarrier::local_addr) {
-        for own in own.iter().filter(|own| own.address.is_ipv6() == bound.is_ipv6()) {
-            if bound.ip().is_unspecified() || bound.ip() == own.address {
-                local.push((SocketAddr::new(own.address, bound.port()), own.prefix));
-            }
-        }
-    }
-    Endpoints { local, mapped: Vec::new() }
-}
-
-/// Addresses of this host that others could dial.
-async fn underlay_addresses() -> Vec<InterfaceAddress> {
-    let mut own = match Net::new() {
-        Ok(net) => net.interface_addresses().await.unwrap_or_default(),
-        Err(_) => Vec::new(),
-    };
-    own.retain(|own| own.running && own.usable && !own.loopback && is_underlay(own.address));
-    own
-}
-
-/// What this node listens on, with the addresses others may dial.
-async fn listeners(udp: &[UdpCarrier], connections: &[(CarrierKind, SocketAddr)]) -> Vec<Listener> {
-    let own = underlay_addresses().await;
-    let endpoints = |addr: SocketAddr| -> Vec<String> {
-        if !addr.ip().is_unspecified() {
-            return vec![addr.to_string()];
-        }
-        let same = own.iter().filter(|own| own.address.is_ipv6() == addr.is_ipv6());
-        same.map(|own| SocketAddr::new(own.address, addr.port()).to_string()).collect()
-    };
-    let udp = udp.iter().map(|socket| (CarrierKind::Udp, socket.local_addr()));
-    udp.chain(connections.iter().copied())
-        .map(|(carrier, addr)| Listener {
-            carrier: carrier.as_str().to_owned(),
-            address: addr.to_string(),
-            endpoints: endpoints(addr),
-        })
-        .collect()
-}
-
-/// Whether others could dial this address: not the mesh itself, and no address that means
-/// something else on every link.
-fn is_underlay(addr: IpAddr) -> bool {
-    match addr {
-        IpAddr::V4(v4) => !v4.is_link_local(),
-        IpAddr::V6(v6) => !MeshAddr::contains(&v6) && !v6.is_unicast_link_local(),
     }
 }

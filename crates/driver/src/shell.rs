@@ -20,10 +20,12 @@ use tokio::time::Instant as TokioInstant;
 use tracing::{debug, info, warn};
 
 use crate::command::{Command, NodeCommand, PublicationCommand};
-use crate::dialling::{Dialling, Resolved};
+use crate::dialling::{Dialling, Resolved, own_endpoints};
 use crate::interfaces::Interfaces;
+use crate::network::{News, Underlay};
 use crate::operate::Operations;
 use crate::persist::Kept;
+use crate::portmap::Mapped;
 use crate::signals::Signals;
 use crate::socket_queue::{CONGESTION_EXPERIENCED, SocketQueue};
 use crate::tenants::{Finished, Tenants};
@@ -63,6 +65,8 @@ pub(crate) struct Shell {
     dialling: Dialling,
     /// A signal has asked for the end, and clients of the gateway may still finish.
     stopping: bool,
+    /// The host's network, and what becomes of it.
+    pub(crate) underlay: Underlay,
     /// How long datagrams wait in the sockets, one for each of `udp`.
     waiting: Vec<SocketQueue>,
     /// The stream that was sent to last, while it is nearly full, and since when.
@@ -81,7 +85,7 @@ impl Shell {
         commands: mpsc::Receiver<Command>,
         operations: Operations,
         tenants: Tenants,
-        dialling: Dialling,
+        (dialling, underlay): (Dialling, Underlay),
     ) -> Self {
         let udp_queues = udp.iter().map(|_| SocketQueue::default()).collect();
         let batches = udp.iter().all(UdpCarrier::aggregation);
@@ -96,6 +100,7 @@ impl Shell {
             operations,
             dialling,
             stopping: false,
+            underlay,
             waiting: udp_queues,
             congested: None,
             rota: Rota::default(),
@@ -125,6 +130,8 @@ impl Shell {
                     let Resolved { peer, host, port, addresses } = answer;
                     self.node.handle_resolved(peer, (&host, port), &addresses, clock::boottime());
                 }
+                Wake::News(news) => self.on_news(news),
+                Wake::Mapped(mapped) => self.on_mapped(mapped),
                 Wake::Reload => self.on_reload_signal(),
                 Wake::Stop(signal) => {
                     let grace = self.operations.gateway_grace();
@@ -158,6 +165,8 @@ impl Shell {
             commands: &mut self.commands,
             finished: self.tenants.finished(),
             resolved: self.dialling.answers(),
+            news: &mut self.underlay.news,
+            mapped: self.underlay.maps.news(),
             alarm: &mut self.alarm,
         };
         sources.next(&mut self.rota, signals, due).await
@@ -298,6 +307,39 @@ impl Shell {
                 }
             }
         }
+    }
+
+    /// Whatever happened to the host's network or to time, paths are asked and peers dialled at once.
+    fn on_news(&mut self, news: News) {
+        let now = clock::boottime();
+        match news {
+            News::ClockSet => return self.node.set_unix(clock::unix(), now),
+            News::Slept(time) => {
+                info!(seconds = time.as_secs(), "the machine slept");
+                self.node.set_unix(clock::unix(), now);
+            }
+            News::Network(network) => {
+                info!(addresses = network.addresses.len(), "the host's network has changed");
+                self.underlay.maps.set_uplink(network.uplinks[0]);
+                self.underlay.network = network;
+                self.publish_endpoints();
+            }
+        }
+        self.node.handle_network_change(now);
+    }
+
+    /// The router in front of us passes on a port, or does not any more.
+    fn on_mapped(&mut self, mapped: Mapped) {
+        self.underlay.mapped = mapped.outside;
+        self.operations.on_mapping(mapped.state);
+        self.publish_endpoints();
+    }
+
+    fn publish_endpoints(&mut self) {
+        let Underlay { network, mapped, .. } = &self.underlay;
+        self.operations.on_network(network, *mapped);
+        self.node.set_own_endpoints(own_endpoints(self.operations.listeners()));
+        self.node.set_endpoints(network.endpoints(&self.udp, *mapped));
     }
 
     fn on_reload_signal(&mut self) {

@@ -19,6 +19,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::command::Command;
 use crate::dialling::Resolved;
 use crate::interfaces::Interfaces;
+use crate::network::News;
+use crate::portmap::Mapped;
 use crate::signals::Signals;
 use crate::tenants::Finished;
 
@@ -50,6 +52,10 @@ pub(crate) enum Wake {
     /// Something that was begun for a workload has come to its end.
     Finished(Finished),
     Resolved(Resolved),
+    /// Something happened to the host's network.
+    News(News),
+    /// The router in front of us passes on a port, or does not any more.
+    Mapped(Mapped),
     Reload,
     Stop(&'static str),
 }
@@ -91,6 +97,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) commands: &'a mut Receiver<Command>,
     pub(crate) finished: &'a mut UnboundedReceiver<Finished>,
     pub(crate) resolved: &'a mut Receiver<Resolved>,
+    pub(crate) news: &'a mut Receiver<News>,
+    pub(crate) mapped: &'a mut Receiver<Mapped>,
     pub(crate) alarm: &'a mut Alarm,
 }
 
@@ -173,6 +181,12 @@ impl Sources<'_> {
         }
         if let Poll::Ready(Some(resolved)) = self.resolved.poll_recv(cx) {
             return Poll::Ready(Wake::Resolved(resolved));
+        }
+        if let Poll::Ready(Some(news)) = self.news.poll_recv(cx) {
+            return Poll::Ready(Wake::News(news));
+        }
+        if let Poll::Ready(Some(mapped)) = self.mapped.poll_recv(cx) {
+            return Poll::Ready(Wake::Mapped(mapped));
         }
         self.alarm.sleep.as_mut().poll(cx).map(|()| Wake::Alarm)
     }

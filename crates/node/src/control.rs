@@ -85,7 +85,9 @@ impl Node {
             Report::Miss { dst, inner, vnet, range } => {
                 let dropped = self.held.push(*dst, *inner, *vnet, &bytes[range.clone()], now);
                 self.drops.add(DropReason::HoldQueue, dropped);
-                self.want_session(dst, now);
+                if !self.is_between_paths(dst) {
+                    self.want_session(dst, now);
+                }
                 Ok(())
             }
             Report::Error { range } => self.on_error_report(&bytes[range.clone()], now),
@@ -96,6 +98,14 @@ impl Node {
                 Ok(())
             }
         }
+    }
+
+    /// Whether a session stands with whoever is at `dst` and only its path is missing: that is looked for
+    /// already.
+    fn is_between_paths(&self, dst: &MeshAddr) -> bool {
+        let session = self.sessions.keys().session(dst);
+        session.is_some_and(|session| session.epoch.is_some() && session.path.is_none())
+            && self.fib.get(dst).is_none()
     }
 
     pub(crate) fn link_at(&mut self, addr: &MeshAddr) -> Option<&mut Link> {
@@ -363,6 +373,9 @@ impl Node {
         self.sessions.set_routed(node, next_hop.is_some(), now);
         if self.is_up(&node) {
             self.start_search(node, now);
+            if appeared {
+                self.release_held(&addr, now);
+            }
         } else if appeared {
             self.on_member_reachable(node, now);
         }

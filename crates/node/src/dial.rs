@@ -34,6 +34,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::fro
 /// Between two looks for something better than the link in use, and the most that chance adds.
 const UPGRADE: (Duration, Duration) = (Duration::from_secs(25), Duration::from_secs(10));
 
+/// Between two looks whether the name of a linked peer has other addresses by now.
+const OTHER_ADDRESSES: Duration = Duration::from_secs(300);
+
 /// Why a candidate is not dialled that would be ourselves.
 const OWN_ADDRESS: &str = "this is an address of this node itself";
 
@@ -48,12 +51,15 @@ pub(crate) enum DialAction {
     Connect { peer: NodeId, carrier: CarrierKind, remote: SocketAddr, host: String, path: String },
 }
 
+/// The carrier and far end of a link.
+type Linked = (CarrierKind, SocketAddr);
+
 #[derive(Debug)]
 struct Target {
     uris: Vec<PeerUri>,
     cost: Metric,
-    /// Carrier of the link, while there is one.
-    link: Option<CarrierKind>,
+    /// Carrier and far end of the link, while there is one.
+    link: Option<Linked>,
     round: Option<Round>,
     /// When the next round begins, unless one is under way.
     next: Instant,
@@ -172,9 +178,10 @@ impl Dialler {
             }
         }
         for uri in target.uris.iter().filter(|uri| uri.host == host && uri.port == port) {
-            for &carrier in uri.via.iter().filter(|&&carrier| is_wanted(target.link, carrier)) {
+            for &carrier in &uri.via {
                 let rank = better(&target.uris, target.link, carrier);
-                for (at, &remote) in usable.iter().enumerate() {
+                let wanted = |remote: &&SocketAddr| is_wanted(target.link, (carrier, **remote));
+                for (at, &remote) in usable.iter().filter(wanted).enumerate() {
                     target.candidates.add(carrier, remote, uri);
                     if self.own.contains(&(carrier, remote)) {
                         let answer = Answer::Failed(OWN_ADDRESS.to_owned());
@@ -193,20 +200,37 @@ impl Dialler {
     pub(crate) fn on_path_up(&mut self, peer: &NodeId, path: &PathAddr, now: Instant) {
         let wait = self.upgrade_wait();
         let Some(target) = self.targets.get_mut(peer) else { return };
-        target.link = Some(path.carrier);
+        let link = Some((path.carrier, path.remote));
+        target.link = link;
         target.backoff = BACKOFF.0;
         target.last_error = None;
         target.candidates.answered(path.carrier, path.remote, Answer::Up, now);
         if let Some(round) = &mut target.round {
-            round.retain(|carrier| is_wanted(Some(path.carrier), carrier));
+            round.retain(|candidate| is_wanted(link, candidate));
         }
         target.rest(now + wait);
+    }
+
+    /// A validated path that is kept beside the link, for when that fails.
+    pub(crate) fn on_standby(&mut self, peer: &NodeId, path: &PathAddr, now: Instant) {
+        if let Some(target) = self.targets.get_mut(peer) {
+            target.candidates.answered(path.carrier, path.remote, Answer::NotNeeded, now);
+        }
+    }
+
+    /// The host's network is another one: what failed there may work here. All that are not linked are
+    /// tried at once; where there is a link, something better may have become possible.
+    pub(crate) fn network_changed(&mut self, now: Instant) {
+        for target in self.targets.values_mut() {
+            (target.round, target.next, target.backoff) = (None, now, BACKOFF.0);
+        }
+        self.advance(now);
     }
 
     /// A connection that we wanted stands; `false` if something as good has come up meanwhile.
     pub(crate) fn on_connected(&mut self, peer: &NodeId, path: &PathAddr, now: Instant) -> bool {
         let Some(target) = self.targets.get_mut(peer) else { return false };
-        let wanted = is_wanted(target.link, path.carrier);
+        let wanted = is_wanted(target.link, (path.carrier, path.remote));
         let answer = if wanted { Answer::Pending } else { Answer::NotNeeded };
         target.candidates.answered(path.carrier, path.remote, answer, now);
         wanted
@@ -272,8 +296,10 @@ impl Dialler {
         let Some(target) = self.targets.get_mut(&peer) else { return };
         let mut names: Vec<(String, u16)> = Vec::new();
         for uri in &target.uris {
-            let wanted = uri.via.iter().any(|&carrier| is_wanted(target.link, carrier));
-            if wanted && !names.iter().any(|(host, port)| (host, *port) == (&uri.host, uri.port)) {
+            let wanted = |&carrier: &CarrierKind| target.may_want(uri, carrier);
+            if uri.via.iter().any(wanted)
+                && !names.iter().any(|(host, port)| (host, *port) == (&uri.host, uri.port))
+            {
                 names.push((uri.host.clone(), uri.port));
             }
         }
@@ -322,20 +348,48 @@ impl Target {
 
     /// Linked: the next look for something better, if there can be anything.
     fn rest(&mut self, next: Instant) {
-        let better = self.uris.iter().flat_map(|uri| &uri.via).any(|&via| is_wanted(self.link, via));
-        self.next = if better { next } else { Instant::FAR_FUTURE };
+        let ways = || self.uris.iter().flat_map(|uri| uri.via.iter().map(move |&via| (uri, via)));
+        self.next = if ways().any(|(_, via)| is_better(self.link, via)) {
+            next
+        } else if ways().any(|(uri, via)| self.may_want(uri, via)) {
+            next + OTHER_ADDRESSES
+        } else {
+            Instant::FAR_FUTURE
+        };
+    }
+
+    /// Whether a URI may have something for us by this carrier: something better than the link, or other
+    /// addresses to keep in reserve. A name may have any; an address written out has one.
+    fn may_want(&self, uri: &PeerUri, carrier: CarrierKind) -> bool {
+        let Some(link) = self.link else { return true };
+        match uri.host.parse() {
+            Ok(ip) => is_wanted(Some(link), (carrier, SocketAddr::new(ip, uri.port))),
+            Err(_) => is_better(self.link, carrier) || is_reserve(link, carrier),
+        }
     }
 }
 
 /// Whether a way by this carrier would be better than the link.
-fn is_wanted(link: Option<CarrierKind>, carrier: CarrierKind) -> bool {
-    link.is_none_or(|link| carrier.rank() < link.rank())
+fn is_better(link: Option<Linked>, carrier: CarrierKind) -> bool {
+    link.is_none_or(|(link, _)| carrier.rank() < link.rank())
+}
+
+/// Whether ways of this carrier are kept beside the link. Datagrams cost nothing to keep; a second
+/// connection costs both sides one.
+fn is_reserve((link, _): Linked, carrier: CarrierKind) -> bool {
+    carrier == link && carrier == CarrierKind::Udp
+}
+
+/// Whether this way would be better than the link, or can stand beside it for when that fails.
+fn is_wanted(link: Option<Linked>, (carrier, remote): Linked) -> bool {
+    let beside = |link: Linked| is_reserve(link, carrier) && link.1 != remote;
+    is_better(link, carrier) || link.is_some_and(beside)
 }
 
 /// How many better carriers the peer offers, of those that are wanted: each has a head start.
-fn better(uris: &[PeerUri], link: Option<CarrierKind>, carrier: CarrierKind) -> usize {
+fn better(uris: &[PeerUri], link: Option<Linked>, carrier: CarrierKind) -> usize {
     let offered = |kind: &CarrierKind| uris.iter().any(|uri| uri.via.contains(kind));
-    let all = CarrierKind::ALL.into_iter().filter(|kind| is_wanted(link, *kind));
+    let all = CarrierKind::ALL.into_iter().filter(|kind| is_better(link, *kind));
     all.filter(|kind| kind.rank() < carrier.rank() && offered(kind)).count()
 }
 

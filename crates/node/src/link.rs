@@ -23,6 +23,10 @@ const STREAM_PAYLOAD: u16 = 16_000;
 const QUIC_PAYLOAD: u16 = 1200;
 /// Largest datagram we ever try: jumbo frames.
 const DATAGRAM_CEILING: u16 = 8_952;
+/// Bulk traffic fills at least so many packets between two looks; once it does not for so long, packets
+/// of its size may be vanishing.
+const BULK: u64 = 4;
+const HUSH: Duration = Duration::from_millis(150);
 /// Pings whose answers are still of interest.
 const MAX_PINGS: usize = 16;
 
@@ -32,6 +36,8 @@ pub(crate) enum LinkAction {
     Ping,
     ProbeMtu(u16),
     Dead,
+    /// It carries less than a link must.
+    Narrow,
 }
 
 /// One link.
@@ -51,6 +57,9 @@ pub(crate) struct Link {
     last_data: Instant,
     /// Packets sent when last looked.
     sent: u64,
+    /// Bytes sent when last watched, and when there was last bulk among them.
+    watched: u64,
+    bulk: Option<Instant>,
     pings: BTreeMap<u32, Instant>,
     mtu_probe: Option<(u32, u16)>,
     upkeep: Upkeep,
@@ -59,6 +68,8 @@ pub(crate) struct Link {
     silence: Duration,
     /// The peer has said where it sees us.
     observed: bool,
+    /// A path in reserve that was nearer at the last measurements, and at how many of them.
+    pub(crate) nearer: Option<(PathAddr, u32)>,
 }
 
 impl Link {
@@ -81,12 +92,15 @@ impl Link {
             watch: None,
             last_data: now,
             sent: 0,
+            watched: 0,
+            bulk: None,
             pings: BTreeMap::new(),
             mtu_probe: None,
             upkeep: Upkeep::new(now),
             last_sent: now,
             silence: Duration::ZERO,
             observed: false,
+            nearer: None,
         }
     }
 
@@ -110,6 +124,12 @@ impl Link {
     /// An answer to one of this link's pings; the cost, if routing must be told a new one.
     pub(crate) fn on_pong(&mut self, id: u32, rtt: Duration, now: Instant) -> Option<Option<Metric>> {
         self.pings.remove(&id)?;
+        if self.liveness.is_asking_for_traffic()
+            && let Some(search) = &mut self.mtu
+        {
+            // Traffic is not answered, and this small question is.
+            search.on_suspected(now);
+        }
         self.liveness.on_answered(now);
         let change = self.quality.on_probe_answered(id, rtt, now);
         if let Some(srtt) = self.quality.srtt() {
@@ -124,6 +144,15 @@ impl Link {
     /// The far end asks whether we are still there.
     pub(crate) fn on_doubted(&mut self, now: Instant) {
         self.liveness.on_doubted(now);
+    }
+
+    /// The host's network is another one: whether the path is still there, and how wide it is, is asked
+    /// at once.
+    pub(crate) fn on_network_changed(&mut self, now: Instant) {
+        self.liveness.on_doubted(now);
+        if let Some(search) = &mut self.mtu {
+            search.on_network_changed(now);
+        }
     }
 
     /// The peer says where it sees us: at first when the path comes up, and again if it had lost us or
@@ -177,6 +206,9 @@ impl Link {
         let search = self.mtu.as_mut()?;
         let changed = search.handle_timeout(now);
         let probe = search.poll_probe(now);
+        if search.is_too_narrow() {
+            return Some(LinkAction::Narrow);
+        }
         if changed {
             self.publish_payload();
         }
@@ -197,13 +229,17 @@ impl Link {
         if let Some(since) = traffic.unanswered_since_us() {
             self.liveness.on_sent(Instant::from_micros(since));
         }
-        let sent = traffic.counts().tx_packets;
-        if sent != self.sent {
-            self.sent = sent;
+        let counts = traffic.counts();
+        if counts.tx_packets != self.sent {
+            self.sent = counts.tx_packets;
             self.last_data = now;
             if let Some(search) = &mut self.mtu {
                 search.on_used(now);
             }
+        }
+        if self.watch.is_some_and(|due| due <= now) {
+            let bytes = counts.tx_bytes - std::mem::replace(&mut self.watched, counts.tx_bytes);
+            self.watch_bulk(bytes, now);
         }
         if self.watch.is_some_and(|due| due <= now) {
             let resting = now.since(self.last_data) >= REST_AFTER;
@@ -211,6 +247,19 @@ impl Link {
             if resting {
                 self.info.rest();
             }
+        }
+    }
+
+    /// A bulk flow that falls silent has ended, or its packets are lost for their size: the sender is
+    /// waiting for answers that do not come, while all that is small still passes.
+    fn watch_bulk(&mut self, bytes: u64, now: Instant) {
+        let Some(search) = &mut self.mtu else { return };
+        let full = u64::from(search.payload());
+        let patience = self.quality.srtt().unwrap_or_default().max(HUSH);
+        if bytes >= BULK * full {
+            self.bulk = Some(now);
+        } else if bytes < 2 * full && self.bulk.take_if(|last| now.since(*last) >= patience).is_some() {
+            search.on_suspected(now);
         }
     }
 

@@ -10,6 +10,12 @@ use crate::event::Event;
 use crate::link::{Link, LinkAction};
 use crate::node::Node;
 
+/// A path that works is not left for a nearer one before this has passed: at most one move a minute.
+const SETTLE: Duration = Duration::from_secs(60);
+/// Nearer by less than this is not worth a move, nor is it before so many measurements in a row.
+const NEARER: Duration = Duration::from_millis(2);
+const NEARER_TIMES: u32 = 8;
+
 impl Node {
     /// Makes the link follow the path that the session uses: it may have several, and change over
     /// without a word when the old one falls silent.
@@ -62,6 +68,9 @@ impl Node {
         }
         self.prefer_nearer(peer, path, now);
         self.sync_link(peer, now);
+        if self.links.get(&peer).is_some_and(|link| link.path != path) {
+            self.dialler.on_standby(&peer, &path, now);
+        }
     }
 
     pub(crate) fn drop_link(&mut self, peer: NodeId, path: PathAddr, now: Instant) {
@@ -83,9 +92,58 @@ impl Node {
             if let (Some(cost), true) = (change, link.routing) {
                 self.router.set_cost(&peer, cost, now);
             }
-            return;
+            return self.weigh_reserve(peer, now);
         }
         self.on_probe_pong(peer, id, rtt, now);
+    }
+
+    /// A path in use has ceased to carry what a link must (protocol A4): it is none any more, and whatever
+    /// else is known of the peer takes over. Challenges of full size go on, so that it may come back.
+    fn on_narrow(&mut self, peer: NodeId, path: PathAddr, now: Instant) {
+        self.dialler.note_error(&peer, "the path carries less than 1,200 bytes a packet by now");
+        if self.refused.allow(peer.address(), now) {
+            self.emit(Event::LinkRefused { peer, path });
+        }
+        self.sessions.path_dead(peer, path, now);
+        self.drain_sessions(now);
+    }
+
+    /// The host's network has changed, or it has slept: whatever is known of ways to peers is asked anew at
+    /// once, and what failed is tried again.
+    pub fn handle_network_change(&mut self, now: Instant) {
+        self.sessions.network_changed(now);
+        for link in self.links.values_mut() {
+            link.on_network_changed(now);
+        }
+        self.dialler.network_changed(now);
+        self.tend_links(now);
+        self.pump(now);
+    }
+
+    /// Of several paths the one with the shorter round trip is used, if it is clearly shorter and stays
+    /// so: a path that has just been taken is kept for a minute.
+    fn weigh_reserve(&mut self, peer: NodeId, now: Instant) {
+        let Some(link) = self.links.get_mut(&peer) else { return };
+        let Some(srtt) = link.quality.srtt().filter(|_| now.since(link.since) >= SETTLE) else { return };
+        let Some(session) = self.sessions.keys().session(&peer.address()) else { return };
+        if session.validated.len() < 2 {
+            return;
+        }
+        let Some(info) = self.sessions.info(&peer, now) else { return };
+        let rank = link.path.carrier.rank();
+        let others = info.paths.iter().filter(|p| p.validated && p.path != link.path);
+        let nearest = others
+            .filter(|other| other.path.carrier.rank() == rank)
+            .filter_map(|other| other.rtt.map(|rtt| (rtt, other.path)))
+            .filter(|(rtt, _)| *rtt * 5 < srtt * 4 && srtt.saturating_sub(*rtt) >= NEARER)
+            .min_by_key(|(rtt, _)| *rtt);
+        let Some((_, path)) = nearest else { return link.nearer = None };
+        let times = link.nearer.filter(|(known, _)| *known == path).map_or(1, |(_, times)| times + 1);
+        link.nearer = Some((path, times));
+        if times >= NEARER_TIMES {
+            self.sessions.prefer_path(peer, path, now);
+            self.sync_link(peer, now);
+        }
     }
 
     /// A firewall may have begun to drop what we send, while all that the peer sends still comes.
@@ -124,6 +182,10 @@ impl Node {
                     self.dialler.note_error(&peer, "the link fell silent");
                     self.sessions.path_dead(peer, path, now);
                     self.drain_sessions(now);
+                    break;
+                }
+                Some(LinkAction::Narrow) => {
+                    self.on_narrow(peer, path, now);
                     break;
                 }
                 None => break,

@@ -178,6 +178,11 @@ impl Liveness {
         self.dead
     }
 
+    /// Whether probes are on their way because traffic went unanswered.
+    pub const fn is_asking_for_traffic(&self) -> bool {
+        self.probes > 0
+    }
+
     /// When something was last heard.
     pub const fn last_heard(&self) -> Instant {
         self.heard

@@ -5,7 +5,10 @@
 //! offer; three lost probes end it, and it is tried again after ten minutes. While the path is used,
 //! the size in use is confirmed now and then, and at once on any hint that it shrank; three lost
 //! confirmations mean a black hole, and the search starts again from the base. A hint by itself
-//! changes nothing (protocol A4: TOO_BIG starts a probe, never sets the MTU).
+//! changes nothing (protocol A4: TOO_BIG starts a probe, never sets the MTU). Whoever sees that large
+//! packets may be vanishing right now (a bulk flow falls silent while small probes are answered) says
+//! so, and the confirmations follow each other by round trips instead of seconds. A path that does not
+//! even carry the base any more is no path.
 
 use std::time::Duration;
 
@@ -22,6 +25,10 @@ const UNDERLAY_MTUS: [u16; 6] = [1280, 1344, 1420, 1452, 1500, 9000];
 const PROBES: u8 = 3;
 const PROBE_TIMER_MIN: Duration = Duration::from_millis(1000);
 const RTT_MAX: Duration = Duration::from_secs(5);
+/// The same while data may be vanishing.
+const URGENT_TIMER_MIN: Duration = Duration::from_millis(150);
+/// A size that was confirmed so recently is not doubted again.
+const URGENT_SPACING: Duration = Duration::from_secs(1);
 const RAISE_AFTER: Duration = Duration::from_secs(600);
 const CONFIRM_AFTER: Duration = Duration::from_secs(15);
 
@@ -59,6 +66,8 @@ struct Probe {
     goal: Goal,
     size: u16,
     tries: u8,
+    /// Data may be vanishing: tries follow each other quickly.
+    urgent: bool,
     /// When the last try counts as lost; `None` while the next one is to be sent.
     expires: Option<Instant>,
 }
@@ -81,6 +90,8 @@ pub struct Search {
     confirmed_at: Instant,
     used_at: Option<Instant>,
     raise_at: Instant,
+    /// Not even the base passes.
+    narrow: bool,
 }
 
 impl Search {
@@ -100,6 +111,7 @@ impl Search {
             confirmed_at: now,
             used_at: None,
             raise_at: now,
+            narrow: false,
         };
         search.climb(now);
         search
@@ -123,8 +135,11 @@ impl Search {
     /// The size of the probe to send now, if one is due. Counts it as sent.
     pub fn poll_probe(&mut self, now: Instant) -> Option<u16> {
         self.advance(now);
-        let timer = (self.rtt * 3).max(PROBE_TIMER_MIN);
         let probe = self.probe.as_mut().filter(|probe| probe.expires.is_none())?;
+        let timer = match probe.urgent {
+            true => (self.rtt * 2).max(URGENT_TIMER_MIN),
+            false => (self.rtt * 3).max(PROBE_TIMER_MIN),
+        };
         probe.tries += 1;
         probe.expires = Some(now + timer);
         self.probed = self.probed.max(probe.size);
@@ -139,6 +154,7 @@ impl Search {
         let grown = size > self.payload;
         self.payload = size;
         self.confirmed_at = now;
+        self.narrow = false;
         if self.too_big <= size {
             self.too_big = u16::MAX;
         }
@@ -192,8 +208,39 @@ impl Search {
         }
         self.hint = hint;
         if self.probe.is_none_or(|probe| probe.goal == Goal::Raise) {
-            self.probe = Some(Probe { goal: Goal::Confirm, size: self.payload, tries: 0, expires: None });
+            self.probe = Some(Probe {
+                goal: Goal::Confirm,
+                size: self.payload,
+                tries: 0,
+                urgent: false,
+                expires: None,
+            });
         }
+    }
+
+    /// Large packets seem to vanish, right now, while small ones pass. The size in use is asked for at
+    /// once, the base as well: if that fails, the path is [too narrow](Self::is_too_narrow).
+    pub fn on_suspected(&mut self, now: Instant) {
+        let lately = now.since(self.confirmed_at) < URGENT_SPACING;
+        let confirming = self.probe.is_some_and(|probe| probe.goal == Goal::Confirm && probe.urgent);
+        if lately || confirming {
+            return;
+        }
+        let size = self.payload;
+        self.probe = Some(Probe { goal: Goal::Confirm, size, tries: 0, urgent: true, expires: None });
+    }
+
+    /// The path leads over another network now: the size in use has to prove itself, and what was too
+    /// large may pass.
+    pub fn on_network_changed(&mut self, now: Instant) {
+        (self.too_big, self.hint, self.raise_at) = (u16::MAX, 0, now);
+        self.confirmed_at = self.confirmed_at.min(now - URGENT_SPACING);
+        self.on_suspected(now);
+    }
+
+    /// Whether the path has ceased to carry what every path must.
+    pub const fn is_too_narrow(&self) -> bool {
+        self.narrow
     }
 
     /// Somebody on the way says that the probe of `size` went no further, and that `hint` bytes pass. A
@@ -245,7 +292,13 @@ impl Search {
             return probe.expires.is_some_and(|at| now >= at) && self.on_lost(now);
         }
         if self.confirm_at().is_some_and(|at| now >= at) {
-            self.probe = Some(Probe { goal: Goal::Confirm, size: self.payload, tries: 0, expires: None });
+            self.probe = Some(Probe {
+                goal: Goal::Confirm,
+                size: self.payload,
+                tries: 0,
+                urgent: false,
+                expires: None,
+            });
         } else if now >= self.raise_at {
             self.too_big = u16::MAX;
             self.climb(now);
@@ -258,6 +311,7 @@ impl Search {
         self.too_big = self.too_big.min(probe.size);
         let black_hole = probe.goal == Goal::Confirm;
         if black_hole {
+            self.narrow = probe.size <= BASE_PAYLOAD;
             self.fall_back();
         }
         self.climb(now);
@@ -272,7 +326,8 @@ impl Search {
     /// Starts on the next larger size, or rests until the raise timer.
     fn climb(&mut self, now: Instant) {
         let next = self.next_size();
-        self.probe = next.map(|size| Probe { goal: Goal::Raise, size, tries: 0, expires: None });
+        self.probe =
+            next.map(|size| Probe { goal: Goal::Raise, size, tries: 0, urgent: false, expires: None });
         if next.is_none() {
             self.raise_at = now + RAISE_AFTER;
         }

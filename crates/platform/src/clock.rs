@@ -1,5 +1,7 @@
 //! The clocks the core is fed from.
 
+use std::time::Duration;
+
 use sinew_types::{Instant, UnixMicros};
 
 /// Time since the machine started, suspension included (CLOCK_BOOTTIME, protocol A3): a session
@@ -11,6 +13,12 @@ pub fn boottime() -> Instant {
 /// Wall-clock time, microseconds since 1970; an ordering hint only.
 pub fn unix() -> UnixMicros {
     read(libc::CLOCK_REALTIME)
+}
+
+/// How long the machine has slept since it started.
+pub fn asleep() -> Duration {
+    let awake = read(libc::CLOCK_MONOTONIC);
+    Duration::from_micros(read(libc::CLOCK_BOOTTIME).saturating_sub(awake))
 }
 
 fn read(clock: libc::clockid_t) -> u64 {

@@ -14,6 +14,7 @@
 //! * [`seqpacket`]: messages with descriptors between two processes.
 //! * [`socket`]: the control socket, which outlives no run, and who is at its other end.
 //! * [`clock`]: the two clocks of the core.
+//! * [`wake`]: when the machine has slept, or its clock was set.
 //! * [`kernel`]: faults of kernel versions.
 //!
 //! Errors here are read by an operator who wants the program to start: each says what is wrong
@@ -37,5 +38,6 @@ pub mod secretfile;
 pub mod seqpacket;
 pub mod signals;
 pub mod socket;
+pub mod wake;
 
 pub use private_file::{KeyFileError, Kind};

@@ -22,10 +22,12 @@ use tokio::task::JoinHandle;
 mod changes;
 mod interfaces;
 mod links;
+mod uplink;
 
 pub use changes::{Changes, NetChange};
 pub use interfaces::InterfaceAddress;
 pub use links::{Link, LinkKind};
+pub use uplink::Uplink;
 
 /// The protocol number of our routes (`ip route` shows "proto 115"); free in rtnetlink.h.
 pub const ROUTE_PROTOCOL: u8 = 115;

@@ -405,6 +405,12 @@ impl Association {
         }
     }
 
+    /// Nothing that was known of the underlay need be true any more.
+    pub(crate) fn on_network_changed(&mut self, core: &mut Core, now: Instant) {
+        self.paths.recheck(&mut core.rng, now);
+        self.send_again(core, now);
+    }
+
     /// A pair that relays connect and that never meant to be neighbours: what direct paths it has are its
     /// own business, and carry no handshake in clear, which would ask for an adjacency.
     pub(crate) fn is_private(&self) -> bool {

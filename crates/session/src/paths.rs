@@ -18,6 +18,11 @@
 //! address and no more; such a path carries the session's own records until its width is shown, and
 //! nothing else. What answers short challenges but no padded one is given up as too narrow.
 //!
+//! A validated path that is not in use is kept for when the other fails: it is asked for a sign of life
+//! every few seconds, which keeps translators on the way open and says how long its round trip is.
+//! Unanswered, it is dead before anybody relies on it. When the host's network changes, every path is
+//! asked at once, whatever its turn.
+//!
 //! A dead path stays known and is challenged every second (less often while another path works),
 //! so that a link which comes back is found by either side. One that we did not choose is forgotten
 //! after a few of these if another works.
@@ -42,6 +47,8 @@ const DEAD_INTERVAL: Duration = Duration::from_secs(1);
 const DEAD_INTERVAL_IDLE: Duration = Duration::from_secs(10);
 /// Between them at least, when records come from there.
 const REVIVAL_INTERVAL: Duration = Duration::from_millis(200);
+/// Between signs of life of a path that works and is not in use.
+const STANDBY_INTERVAL: Duration = Duration::from_secs(5);
 /// Bytes that may go to an unproved source per byte that came from there.
 const AMPLIFICATION: u64 = 3;
 /// A challenge is padded to the payload that every link must carry.
@@ -315,7 +322,10 @@ impl Paths {
         path.tries = 0;
         path.next = None;
         path.heard = now;
-        path.rtt = rtt.or(path.rtt);
+        path.rtt = match (path.rtt.filter(|_| before == State::Validated), rtt) {
+            (Some(old), Some(new)) => Some((old * 3 + new) / 4),
+            (old, new) => new.or(old).or(path.rtt),
+        };
         let (ours, since) = (path.ours, path.since);
         let round_trip = path.rtt.unwrap_or(now.since(since));
         if before == State::Validated {
@@ -443,11 +453,14 @@ impl Paths {
             return Some(path.challenge(CHALLENGE_SIZE));
         }
         loop {
-            let at = self.list.iter().position(|p| p.next.is_some_and(|next| next <= now))?;
-            if self.exhausted(at) {
+            let at = self.list.iter().position(|p| self.due(p).is_some_and(|due| due <= now))?;
+            if self.exhausted(at, now) {
                 continue;
             }
             let path = &mut self.list[at];
+            if path.state == State::Validated && path.tries == 0 {
+                path.token = rng.array();
+            }
             let size = path.challenge_size(least);
             path.tries += 1;
             path.next = Some(now + path.pause(works, rng));
@@ -468,8 +481,9 @@ impl Paths {
     }
 
     /// Gives up a path that was challenged often enough.
-    fn exhausted(&mut self, at: usize) -> bool {
+    fn exhausted(&mut self, at: usize, now: Instant) -> bool {
         let works = self.current.is_some();
+        let used = self.current == Some(self.list[at].addr);
         let path = &mut self.list[at];
         if path.tries < path.patience().len() {
             return false;
@@ -478,7 +492,11 @@ impl Paths {
             // The only one, or ours: it may come back.
             State::Dead if path.ours || !works => return false,
             // Its contest is lost or it is only unlucky; the node's own probes judge it.
-            State::Validated => path.next = None,
+            State::Validated if used => path.next = None,
+            State::Validated => {
+                let addr = path.addr;
+                self.mark_dead(&addr, now);
+            }
             State::Candidate | State::Dead => {
                 let (path, ours, narrow) = (path.addr, path.ours, path.narrow);
                 self.list.remove(at);
@@ -488,12 +506,27 @@ impl Paths {
         true
     }
 
+    /// When the path is to be challenged (again). One in use is judged by what goes over it.
+    fn due(&self, path: &Path) -> Option<Instant> {
+        let standby = path.state == State::Validated && self.current != Some(path.addr);
+        path.next.or_else(|| standby.then(|| path.challenged_at + STANDBY_INTERVAL))
+    }
+
+    /// The host's network has changed: nothing that was known of the paths need be true any more. All
+    /// that we chose or that have worked are asked at once.
+    pub(crate) fn recheck(&mut self, rng: &mut Rng, now: Instant) {
+        for path in self.list.iter_mut().filter(|path| path.is_free()) {
+            path.token = rng.array();
+            (path.tries, path.next) = (0, Some(now));
+        }
+    }
+
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.decide(now);
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        let challenge = self.list.iter().filter_map(|p| p.next).min().map(|at| (at, "path challenge"));
+        let challenge = self.list.iter().filter_map(|p| self.due(p)).min().map(|at| (at, "path challenge"));
         earlier(challenge, self.contest.map(|(_, at)| (at, "path contest")))
     }
 }

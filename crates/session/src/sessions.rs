@@ -163,6 +163,16 @@ impl Sessions {
         self.with(peer, now, |association, core| association.on_path_dead(path, core, now));
     }
 
+    /// The host's network has changed, or it has slept: every direct path is asked for a sign of life, and
+    /// handshakes under way go out anew.
+    pub fn network_changed(&mut self, now: Instant) {
+        let now = self.core.tick(now);
+        let peers: Vec<_> = self.peers.keys().copied().collect();
+        for peer in peers {
+            self.with(peer, now, |association, core| association.on_network_changed(core, now));
+        }
+    }
+
     /// All direct paths to the peer are dead.
     pub fn adjacency_drop(&mut self, peer: NodeId, now: Instant) {
         let now = self.core.tick(now);

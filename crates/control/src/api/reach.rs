@@ -112,6 +112,68 @@ pub struct Netcheck {
     pub nat: Nat,
     /// The same in words.
     pub nat_text: String,
+    /// What the router in front of this host does for it.
+    pub port_mapping: PortMapping,
+}
+
+/// The port that a router passes on to this node, or why it does not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortMapping {
+    /// What has become of it.
+    pub state: MappingState,
+    /// `pcp` or `nat-pmp`.
+    pub protocol: Option<String>,
+    /// The router.
+    pub gateway: Option<String>,
+    /// Address and port at which others reach this node.
+    pub outside: Option<String>,
+    /// How long the router grants it; it is renewed at half of that.
+    pub lifetime_ms: Option<u64>,
+}
+
+/// What has become of a port mapping.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MappingState {
+    /// Nobody is asked: `[reach] port_mapping` is false, or there is no UDP socket for it.
+    #[default]
+    Off,
+    /// This host has no router over IPv4.
+    NoRouter,
+    /// The router does not answer such questions.
+    Silent,
+    /// It answers, and refuses.
+    Refused,
+    /// It passes the port on.
+    Mapped,
+    /// It does, but its own outside address is one behind another translator.
+    BehindAnother,
+}
+
+impl MappingState {
+    /// The word in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::NoRouter => "no_router",
+            Self::Silent => "silent",
+            Self::Refused => "refused",
+            Self::Mapped => "mapped",
+            Self::BehindAnother => "behind_another",
+        }
+    }
+
+    /// The same for people.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Off => "no router is asked to pass on a port",
+            Self::NoRouter => "this host has no router over IPv4 to ask",
+            Self::Silent => "the router answers neither PCP nor NAT-PMP",
+            Self::Refused => "the router refuses to pass on a port",
+            Self::Mapped => "the router passes on a port",
+            Self::BehindAnother => "the router passes on a port, but stands behind another NAT itself",
+        }
+    }
 }
 
 /// One carrier.

@@ -47,7 +47,10 @@ pub(super) fn config(path: &Path, text: &str) -> Result<Config, ConfigError> {
         listen,
         tls: tls(root.tls, &mut problems),
         proxy: proxy(root.proxy, &mut problems),
-        reach: Reach { direct: root.reach.direct.unwrap_or(true) },
+        reach: Reach {
+            direct: root.reach.direct.unwrap_or(true),
+            port_mapping: root.reach.port_mapping.unwrap_or(true),
+        },
         peers: peers(&root.peer, &mut problems),
         tun: tun(root.tun, &mut problems),
         offload: offload(root.offload, &mut problems),

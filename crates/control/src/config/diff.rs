@@ -82,6 +82,7 @@ fn scalars(config: &Config) -> Vec<(&'static str, Option<String>)> {
         ("tls.key", tls.files.as_ref().and_then(|(_, key)| path(key))),
         ("proxy.http", proxy.http.clone()),
         ("reach.direct", Some(reach.direct.to_string())),
+        ("reach.port_mapping", Some(reach.port_mapping.to_string())),
         ("tun.enabled", Some(tun.enabled.to_string())),
         ("tun.name", Some(tun.name.clone())),
         ("tun.mtu", Some(mtu(tun.mtu))),

@@ -41,6 +41,7 @@ pub(super) const KEYS: &[Key] = &[
     key("tls.key", PATH, Effect::Restart),
     key("proxy.http", PROXY, Effect::Restart),
     key("reach.direct", BOOL, Effect::Live),
+    key("reach.port_mapping", BOOL, Effect::Restart),
     key("peer.uri", "a peer URI, such as \"sinew://NODEID@host:7463?via=udp,tcp\"", Effect::Live),
     key("peer.cost", "milliseconds from 0 to 2000", Effect::Live),
     key("tun.enabled", BOOL, Effect::Restart),

@@ -68,6 +68,7 @@ pub(super) struct Proxy {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Reach {
     pub(super) direct: Option<bool>,
+    pub(super) port_mapping: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

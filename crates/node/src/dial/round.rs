@@ -58,8 +58,8 @@ impl Round {
     }
 
     /// Drops the candidates that `wanted` does not want any more.
-    pub(super) fn retain(&mut self, wanted: impl Fn(CarrierKind) -> bool) {
-        self.queue.retain(|turn| wanted(turn.carrier));
+    pub(super) fn retain(&mut self, wanted: impl Fn((CarrierKind, SocketAddr)) -> bool) {
+        self.queue.retain(|turn| wanted((turn.carrier, turn.remote)));
     }
 
     /// The next candidate need not wait: one before it has failed.

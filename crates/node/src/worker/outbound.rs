@@ -8,6 +8,8 @@
 //! The record is sealed 76 bytes into its slot; its first 16 bytes then move in front of the
 //! link's tag, so that nothing else is copied.
 
+use std::time::Duration;
+
 use sinew_forwarding::offload::{Checksum, Split};
 use sinew_forwarding::{Cause, check_outbound};
 use sinew_overlay::Slot;
@@ -19,6 +21,9 @@ use sinew_wire::virtio::VirtioNetHdr;
 
 use super::tally::Sum;
 use super::{Egress, Inner, MIN_INNER_MTU, Report, View, Worker, frag};
+
+/// For so long after the last sign of life, packets for a peer without a path are held.
+const BETWEEN_PATHS: Duration = Duration::from_secs(10);
 
 /// Bytes of a FRAG record around its piece.
 const FRAG_OVERHEAD: usize = sinew_wire::frag::FRAG_OVERHEAD;
@@ -65,6 +70,10 @@ impl Worker {
         let egress = match view.egress(dst) {
             Ok(egress) if view.is_bound(dst, inner.network) => egress,
             Ok(_) | Err(DropReason::NoSession) => return self.miss(*dst, inner, vnet, packet),
+            // A path that was lost a moment ago is being looked for.
+            Err(DropReason::NoRoute) if view.is_between_paths(dst) => {
+                return self.miss(*dst, inner, vnet, packet);
+            }
             Err(reason) => {
                 self.answer(inner.interface, packet, Cause::of(reason), view.now);
                 return Err(reason);
@@ -285,6 +294,14 @@ fn routed_header(view: &View<'_>, dst: MeshAddr, adj: u8, flow: u16, ecn: u8) ->
 }
 
 impl View<'_> {
+    /// Whether the session with `dst` has lost its only path so lately that it may be back in time for
+    /// what is sent now: whoever retransmits would otherwise wait for twice as long as the network.
+    fn is_between_paths(&self, dst: &MeshAddr) -> bool {
+        let lately = |us| self.now.since(Instant::from_micros(us)) < BETWEEN_PATHS;
+        let session = self.keys.session(dst).filter(|session| session.epoch.is_some());
+        session.is_some_and(|session| session.path.is_none() && lately(session.traffic.last_rx_us()))
+    }
+
     /// Whether the node at `dst` knows our number for a private network; everybody knows the mesh.
     fn is_bound(&self, dst: &MeshAddr, network: Slot) -> bool {
         network == 0 || self.networks.snapshot.outgoing(dst, network)

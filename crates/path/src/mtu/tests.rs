@@ -226,3 +226,63 @@ fn the_size_in_use_shrinks_only_after_as_many_reports_as_losses() {
     }
     assert_eq!(search.payload(), 1200);
 }
+
+/// A path on which 1472 was found, in use until `at`.
+fn settled(until: Instant) -> (Search, Path) {
+    let mut search = Search::new(28, 1472, at(0));
+    let mut path = Path::new(1472);
+    path.used(&mut search, until, true);
+    assert_eq!(search.payload(), 1472);
+    (search, path)
+}
+
+#[test]
+fn a_black_hole_under_suspicion_is_found_in_half_a_second_and_what_passes_right_after() {
+    let (mut search, mut path) = settled(at(40));
+    search.set_rtt(Duration::from_millis(20));
+    path.limit = 1252;
+    search.on_suspected(path.now);
+    path.run(&mut search, path.now + Duration::from_millis(600));
+    assert_eq!(search.payload(), 1252);
+    assert!(!search.is_too_narrow());
+}
+
+#[test]
+fn a_wrong_suspicion_costs_one_probe_and_is_not_raised_again_for_a_second() {
+    let (mut search, mut path) = settled(at(40));
+    let before = path.probes;
+    for _ in 0..5 {
+        search.on_suspected(path.now);
+        path.run(&mut search, path.now + Duration::from_millis(100));
+    }
+    assert_eq!((search.payload(), path.probes), (1472, before + 1));
+}
+
+#[test]
+fn a_path_that_shrinks_below_the_base_is_too_narrow_until_it_has_carried_that_again() {
+    let (mut search, mut path) = settled(at(40));
+    path.limit = 1100;
+    for _ in 0..2 {
+        assert!(!search.is_too_narrow());
+        search.on_suspected(path.now);
+        let until = path.now + Duration::from_secs(8);
+        path.run(&mut search, until);
+    }
+    assert!(search.is_too_narrow());
+    path.limit = 1472;
+    search.on_suspected(path.now);
+    path.run(&mut search, at(70));
+    assert!(!search.is_too_narrow());
+}
+
+#[test]
+fn on_another_network_the_size_proves_itself_and_may_grow() {
+    let mut search = Search::new(28, 8952, at(0));
+    let mut path = Path::new(1472);
+    path.used(&mut search, at(40), true);
+    assert_eq!(search.payload(), 1472);
+    path.limit = 8952;
+    search.on_network_changed(path.now);
+    path.run(&mut search, at(41));
+    assert_eq!(search.payload(), 8952);
+}

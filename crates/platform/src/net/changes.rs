@@ -1,4 +1,4 @@
-//! News of links and addresses, so that paths can be tried anew the moment the underlay changes.
+//! News of links, addresses and default routes, so that paths can be tried anew the moment the underlay changes.
 
 use std::io;
 use std::net::IpAddr;
@@ -9,6 +9,7 @@ use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::route::RouteType;
 use tokio::task::JoinHandle;
 
 use super::interfaces::address_of;
@@ -49,6 +50,8 @@ pub enum NetChange {
         /// The address.
         address: IpAddr,
     },
+    /// A default route came, changed or went.
+    DefaultRoute,
     /// News were lost in a burst: read [`Net::interface_addresses`] again.
     Missed,
 }
@@ -87,7 +90,13 @@ impl Net {
     /// # Panics
     /// Outside a tokio runtime with IO enabled.
     pub fn changes(&self) -> Result<Changes, NetError> {
-        let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+        let groups = [
+            MulticastGroup::Link,
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv6Ifaddr,
+            MulticastGroup::Ipv4Route,
+            MulticastGroup::Ipv6Route,
+        ];
         let failed = |source: io::Error| NetError::Failed { action: "watch the network".to_owned(), source };
         let (connection, _, messages) = rtnetlink::new_multicast_connection(&groups).map_err(failed)?;
         let stream = messages.filter_map(|(message, _)| std::future::ready(translate(message)));
@@ -118,6 +127,12 @@ fn translate(message: NetlinkMessage<RouteNetlinkMessage>) -> Option<NetChange> 
         RouteNetlinkMessage::DelAddress(message) => {
             let (address, _) = address_of(&message)?;
             Some(NetChange::AddressGone { ifindex: message.header.index, address })
+        }
+        // A router's table may change all the time; only the way to everywhere else is news.
+        RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route)
+            if route.header.destination_prefix_length == 0 && route.header.kind == RouteType::Unicast =>
+        {
+            Some(NetChange::DefaultRoute)
         }
         _ => None,
     }

@@ -151,6 +151,31 @@ fn links_and_addresses_that_come_and_go_are_news() {
 }
 
 #[test]
+fn the_way_out_is_found_and_its_change_is_news() {
+    in_namespace(async |net| {
+        assert_eq!(net.uplink(false).await, None, "there is none yet");
+        let mut changes = net.changes().unwrap();
+        let index = leftover("sinewt");
+        net.add_address(index, "10.1.2.3".parse().unwrap(), 24).await.unwrap();
+        net.link_up(index, 1300).await.unwrap();
+        ip("route add 10.9.0.0/16 via 10.1.2.1");
+        ip("route add default via 10.1.2.1");
+        // The other route is none: this would be the second piece of news otherwise.
+        until(&mut changes, |c| *c == NetChange::DefaultRoute).await;
+        let expected = Uplink {
+            ifindex: index,
+            gateway: Some("10.1.2.1".parse().unwrap()),
+            source: Some("10.1.2.3".parse().unwrap()),
+        };
+        assert_eq!(net.uplink(false).await, Some(expected));
+        assert_eq!(net.uplink(true).await, None, "IPv4 alone");
+        ip("route del default");
+        until(&mut changes, |c| *c == NetChange::DefaultRoute).await;
+        assert_eq!(net.uplink(false).await, None);
+    });
+}
+
+#[test]
 fn an_interface_that_is_not_there_is_an_error_that_names_the_action() {
     in_namespace(async |net| {
         let error = net.link_up(4711, 1400).await.unwrap_err().to_string();

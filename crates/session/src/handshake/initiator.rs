@@ -162,6 +162,14 @@ impl Association {
         }
     }
 
+    /// The attempt under way, if any, need not wait for its turn: the network is another one.
+    pub(crate) fn send_again(&mut self, core: &mut Core, now: Instant) {
+        if self.attempt.as_ref().is_some_and(|attempt| !attempt.inside && !attempt.is_recent(now)) {
+            self.drop_flight(core, now);
+            self.drive_attempt(core, now);
+        }
+    }
+
     /// A new HS1 at once: something shows that the peer is there and has lost our keys.
     pub(crate) fn hurry(&mut self, target: Target, core: &mut Core, now: Instant) {
         self.aim(target, core, now);

@@ -182,3 +182,47 @@ fn a_stream_has_no_width() {
     bench.paths.prove(tcp, true, &mut bench.rng, at(0));
     assert!(bench.paths.is_validated(&tcp));
 }
+
+#[test]
+fn a_path_in_reserve_is_asked_every_few_seconds_and_is_dead_before_it_is_needed() {
+    let mut bench = Bench::new();
+    bench.paths.solicit(path(2), &mut bench.rng, at(0));
+    let first = bench.due(0)[0];
+    assert!(bench.answer(&first, 20));
+    bench.changes();
+    let mut kept = Vec::new();
+    for ms in (20..20_000).step_by(10) {
+        for due in bench.due(ms) {
+            assert_eq!((due.path, due.size), (path(2), 45), "a sign of life from the one not in use");
+            kept.push(due.token);
+            assert!(bench.answer(&due, ms + 10));
+        }
+    }
+    assert_eq!(kept.len(), 3);
+    assert!(kept[0] != kept[1] && kept[1] != kept[2], "a token is used once");
+    let known = bench.paths.known().find(|known| known.path == path(2)).unwrap();
+    assert!(known.rtt.unwrap() < Duration::from_millis(20), "measured anew: {:?}", known.rtt);
+    let mut ms = 20_000;
+    while bench.paths.is_validated(&path(2)) {
+        bench.due(ms);
+        ms += 10;
+    }
+    assert!(ms < 29_000, "one turn and all its tries: {ms}");
+    bench.paths.dead(&path(1), at(ms));
+    assert_eq!(bench.paths.current(), None, "it is not taken for a way out");
+}
+
+#[test]
+fn a_change_of_the_network_asks_every_path_at_once() {
+    let mut bench = Bench::new();
+    bench.paths.dead(&path(1), at(0));
+    assert_eq!(bench.due(0).len(), 1);
+    bench.received(3, 100, 10);
+    assert_eq!(bench.due(10).len(), 1);
+    assert!(bench.due(100).is_empty());
+    bench.paths.recheck(&mut bench.rng, at(100));
+    let dues = bench.due(100);
+    assert_eq!(dues.iter().map(|due| due.path).collect::<Vec<_>>(), [path(1)], "no stranger is asked for it");
+    assert!(bench.answer(&dues[0], 130));
+    assert_eq!(bench.paths.current(), Some(path(1)));
+}
