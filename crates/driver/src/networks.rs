@@ -31,7 +31,9 @@ use tracing::{info, warn};
 use crate::command::{NetworkCommand, Reply};
 use crate::persist::{Kept, Persist};
 use crate::tenants::Finished;
-pub(crate) use place::{Placed, give_back, lease_terms, lease_until, place, state_of, take_leases};
+pub(crate) use place::{
+    Placed, give_back, give_back_forgotten, lease_terms, lease_until, place, state_of, take_leases,
+};
 pub(crate) use zones::{ids, zones};
 
 /// Who waits for the end of a join, and until when.

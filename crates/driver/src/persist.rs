@@ -39,8 +39,9 @@ impl Persist {
         Ok((Self { writer: Writer::start(store, QUEUE_DEFAULT)? }, kept))
     }
 
-    pub(crate) fn put_workload(&self, record: &Record) {
-        self.put(Table::Workloads, record.id.as_bytes(), &record.to_bytes());
+    /// Keeps a workload; `then` hears whether it is on the disk.
+    pub(crate) fn put_workload(&self, record: &Record, then: impl FnOnce(bool) + Send + 'static) {
+        self.put(Table::Workloads, record.id.as_bytes(), &record.to_bytes(), then);
     }
 
     pub(crate) fn delete_workload(&self, id: &str) {
@@ -60,11 +61,21 @@ impl Persist {
         self.submit(batch, |_| {});
     }
 
-    pub(crate) fn put(&self, table: Table, key: &[u8], value: &[u8]) {
+    /// Keeps one entry; `then` as in [`Self::submit`].
+    pub(crate) fn put(
+        &self,
+        table: Table,
+        key: &[u8],
+        value: &[u8],
+        then: impl FnOnce(bool) + Send + 'static,
+    ) {
         let mut batch = Batch::new();
         match batch.put(table, key, value) {
-            Ok(_) => self.submit(batch, |_| {}),
-            Err(error) => error!(%error, "not stored"),
+            Ok(_) => self.submit(batch, then),
+            Err(error) => {
+                error!(%error, "not stored");
+                then(false);
+            }
         }
     }
 

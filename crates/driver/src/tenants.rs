@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::command::{DnsCommand, NetworkCommand, WorkloadCommand};
 use crate::interfaces::Interfaces;
 use crate::names::Names;
-use crate::networks::Networks;
+use crate::networks::{self, Networks};
 use crate::persist::{Kept, Persist};
 use crate::workloads::{self, Parts, Workloads};
 
@@ -61,6 +61,7 @@ impl Tenants {
     /// Takes up what an earlier run left.
     pub(crate) fn restore(&mut self, node: &mut Node, kept: Kept, now: Instant) {
         self.networks.restore(node, &kept, now);
+        networks::give_back_forgotten(node, &kept.workloads, now);
         self.names.publish(node);
         self.workloads.restore(kept.workloads);
     }

@@ -271,14 +271,21 @@ impl Workloads {
         let running = &*self.running.entry(id.clone()).insert_entry(running).into_mut();
         match (made, asker) {
             (Ok(()), asker) => {
-                parts.persist.put_workload(&running.record);
                 info!(workload = running.record.name, id, "attached");
                 let ended = match asker {
                     Asker::Caller { reply, watch } => {
-                        drop(reply.send(Ok(answer(parts.names, &running.record))));
+                        // What was promised survives a crash: a next start takes away what nobody remembers.
+                        let answer = answer(parts.names, &running.record);
+                        parts.persist.put_workload(&running.record, move |stored| {
+                            let unstored = || ApiError::internal("the workload could not be stored");
+                            drop(reply.send(stored.then_some(answer).ok_or_else(unstored)));
+                        });
                         watch
                     }
-                    Asker::Restart => watch_again(&running.record),
+                    Asker::Restart => {
+                        parts.persist.put_workload(&running.record, |_| {});
+                        watch_again(&running.record)
+                    }
                 };
                 self.watch(&id, ended);
             }

@@ -135,6 +135,12 @@ impl Overlay {
         Ok(())
     }
 
+    /// Names of this node's workloads without a key of their own, whether or not they run.
+    pub fn kept_places(&self, network: &NetworkId) -> Vec<Label> {
+        let intents = self.networks.get(network).into_iter().flat_map(|network| &network.meta.intents);
+        intents.filter(|intent| intent.spec.key.is_none()).map(|intent| intent.spec.name.clone()).collect()
+    }
+
     /// Where a workload of this node has its place.
     ///
     /// # Errors

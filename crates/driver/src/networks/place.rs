@@ -11,7 +11,7 @@ use sinew_node::overlay::{self, NetworkStatus, Refusal, Service, Workload, Workl
 use sinew_types::{Instant, Label, NetworkId, NodeId};
 
 use super::{change, find, labels, refused, rfc3339};
-use crate::workloads::InterfaceRecord;
+use crate::workloads::{InterfaceRecord, Record};
 
 /// How long a lease runs: whoever cannot hear that a workload has moved follows the old host so
 /// long (protocol A7.9: at most 600).
@@ -110,6 +110,21 @@ pub(crate) fn give_back(node: &mut Node, network: &NetworkId, workload: &str, ke
     if !keyed && let Ok(name) = Label::parse(workload) {
         // The network may be gone with all its places.
         let _ = node.with_overlay(now, |overlay, now| overlay.remove(*network, &name, now));
+    }
+}
+
+/// Gives back the places of workloads that no record tells of: a daemon that is killed while it attaches has
+/// told the network of the place, and its caller nothing.
+pub(crate) fn give_back_forgotten(node: &mut Node, records: &[Record], now: Instant) {
+    let known = |network: &NetworkId, name: &Label| {
+        let here = |record: &Record| record.interfaces.iter().any(|one| one.network_id() == Some(*network));
+        records.iter().any(|record| record.name == name.as_str() && here(record))
+    };
+    for network in node.overlay().ids() {
+        let places = node.overlay().kept_places(&network);
+        for name in places.into_iter().filter(|name| !known(&network, name)) {
+            give_back(node, &network, name.as_str(), false, now);
+        }
     }
 }
 
