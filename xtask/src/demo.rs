@@ -3,6 +3,7 @@
 //! Four network namespaces play four machines. Each runs the real `sinewd`; `a` and `d` have no
 //! link with each other. Every step is checked: the exit code is 0 only if all of it worked.
 
+mod gateway;
 mod network;
 
 use std::path::PathBuf;
@@ -89,6 +90,7 @@ fn show(lab: &mut Lab) -> Result<()> {
     let _nginx = web(lab)?;
     throughput(lab)?;
     let _workloads = network::show(lab)?;
+    gateway::show(lab)?;
     failure(lab)
 }
 
@@ -108,6 +110,7 @@ fn machines(lab: &mut Lab) -> Result<()> {
 fn daemons(lab: &mut Lab) -> Result<()> {
     heading("Each machine gets a key and a daemon");
     lab.peer_links(Dial::First)?;
+    gateway::prepare(lab)?;
     for name in NODES {
         let key = lab.key(name)?;
         println!("  {name}  {}  {}", key.address, key.node_id);

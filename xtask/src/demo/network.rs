@@ -10,9 +10,9 @@ use sinew_tests::wait;
 
 use super::{heading, indent};
 
-const NETWORK: &str = "shop";
+pub(super) const NETWORK: &str = "shop";
 const RANGE: &str = "10.20.0.0/16";
-const PAGE: &str = "<h1>Hello from inside</h1>\n";
+pub(super) const PAGE: &str = "<h1>Hello from inside</h1>\n";
 
 const PICTURE: &str = "
      a                  b                  d
