@@ -21,6 +21,7 @@ mod control;
 mod dial;
 mod direct;
 mod event;
+mod finding;
 mod held;
 mod inspect;
 mod link;
@@ -43,7 +44,10 @@ pub use config::{Config, PeerConfig, UdpSocket};
 pub use dial::{Answer, CandidateStatus};
 pub use direct::{Endpoints, ReachStatus};
 pub use event::{Event, PingAnswer, TraceHop};
+pub use finding::FindingStatus;
 pub use networks::Interface;
+/// Node records, and the rules of automatic links.
+pub use sinew_directory as directory;
 pub use node::Node;
 pub use sinew_forwarding::offload::Offloads;
 pub use sinew_forwarding::{InboundPolicy, Ports, Rule, Service};

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use sinew_node::directory::PeeringConfig;
 use sinew_node::{Accept, Config, Endpoints, InboundPolicy, Node, Offloads, PeerConfig, UdpSocket, Verifier};
 use sinew_types::{Class, Identity, Instant, MeshAddr, NodeId, Rng, UnixMicros};
 
@@ -120,6 +121,7 @@ impl Host {
             offloads: Offloads::ALL,
             udp_sockets: vec![UdpSocket { local: 0, ipv6: false }],
             direct: self.direct,
+            peering: PeeringConfig::OFF,
             max_routes: MAX_ROUTES,
             unix: self.unix(now),
         };
