@@ -5,6 +5,7 @@
 //! addresses IPv6 text.
 
 mod config;
+mod finding;
 mod graph;
 mod hex;
 mod names;
@@ -19,6 +20,7 @@ mod status;
 mod workloads;
 
 pub use config::{LoadedConfig, Reload};
+pub use finding::{Finding, FindingDirectory, FindingLan};
 pub use graph::{Graph, GraphLink, GraphNode, LinkKind};
 pub use hex::Hex;
 pub use names::{

@@ -12,6 +12,7 @@ mod check;
 mod diagnose;
 mod diff;
 mod edit;
+mod finding;
 mod inbound;
 mod keys;
 mod schema;
@@ -23,6 +24,7 @@ use sinew_types::{Class, NodeId, PeerUri};
 
 pub use diagnose::{ConfigError, Diagnostic};
 pub use diff::{Change, Effect, diff};
+pub use finding::{Discovery, Peering};
 pub use edit::{EditError, add_peer, remove_peer, save};
 pub use inbound::{Inbound, InboundRule, Service};
 
@@ -47,6 +49,10 @@ pub struct Config {
     pub tun: Tun,
     /// What is left to the kernel.
     pub offload: Offload,
+    /// How nodes are found.
+    pub discovery: Discovery,
+    /// How many links there are.
+    pub peering: Peering,
     /// The operators' socket.
     pub control: Control,
     /// Names.

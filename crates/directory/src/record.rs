@@ -1,5 +1,5 @@
 //! Node records: made by their node, judged by everybody else, on the way in and on the way out
-//! (protocol A11.2).
+//! (protocol A12.2).
 
 use std::time::Duration;
 

@@ -1,11 +1,12 @@
 //! Finding nodes: announcements on the networks that this host is on, and a directory over libp2p.
 //!
-//! Both carry signed node records (protocol A11) to the loop and take this node's own from it; neither
+//! Both carry signed node records (protocol A12) to the loop and take this node's own from it; neither
 //! decides anything. [`lan`] is multicast DNS with the whole record in it, since libp2p's speaks on all
 //! interfaces and can carry nothing but its own addresses; it costs one socket for each interface and family.
 //! [`directory`] is libp2p (Kademlia, AutoNAT, identify), on a thread of its own, started only if it is
 //! configured.
 
+pub mod directory;
 pub mod lan;
 
 use sinew_directory::Source;

@@ -23,6 +23,7 @@ pub(crate) struct Kept {
     pub(crate) documents: Vec<Entry>,
     pub(crate) workloads: Vec<Record>,
     pub(crate) journal: Vec<Entry>,
+    pub(crate) peers: Vec<Entry>,
 }
 
 impl Persist {
@@ -34,6 +35,7 @@ impl Persist {
             networks: store.all(Table::Networks)?,
             documents: store.all(Table::Documents)?,
             journal: store.all(Table::Journal)?,
+            peers: store.all(Table::Peers)?,
             workloads: workloads.iter().filter_map(|(_, bytes)| Record::from_bytes(bytes)).collect(),
         };
         Ok((Self { writer: Writer::start(store, QUEUE_DEFAULT)? }, kept))

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sinew_control::api::{
-    Candidate, CandidateState, CarrierCheck, FamilyCheck, Listener, Nat, Netcheck, Reason, Reflected, Why,
+    Candidate, CandidateState, CarrierCheck, FamilyCheck, Finding, Listener, Nat, Netcheck, Reason, Reflected, Why,
 };
 use sinew_node::{Answer, CandidateStatus, Node, PeerStatus, Reflection, Way, Ways};
 use sinew_types::{CarrierKind, Instant, NodeId, PathAddr};
@@ -161,7 +161,7 @@ struct Tried {
     worked: bool,
 }
 
-pub(crate) fn netcheck(node: &Node, listeners: &[Listener], now: Instant) -> Netcheck {
+pub(crate) fn netcheck(node: &Node, listeners: &[Listener], finding: Finding, now: Instant) -> Netcheck {
     let peers = node.peers(now);
     let tried: Vec<_> = peers.iter().flat_map(|peer| tried(&node.ways(&peer.node, now))).collect();
     let reflections = node.reflections(now);
@@ -174,6 +174,7 @@ pub(crate) fn netcheck(node: &Node, listeners: &[Listener], now: Instant) -> Net
         reflected: reflections.iter().map(reflected).collect(),
         nat,
         nat_text,
+        finding,
     }
 }
 

@@ -30,6 +30,7 @@ use crate::attach;
 use crate::confine::confine;
 use crate::dialling::{Dialling, own_endpoints};
 use crate::error::RunError;
+use crate::finding::{self, Finders};
 use crate::host_resolver::{self, HostAsks, Wanted};
 use crate::interfaces::Interfaces;
 use crate::names::Names;
@@ -99,13 +100,14 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
         None => Offloads::PLAIN,
     };
     offload.log();
-    let key = Key::of(&identity);
+    let (key, directory_seed) = (Key::of(&identity), identity.libp2p_seed());
     let mtu = tun.as_ref().map(|&(_, mtu)| mtu);
     let settings = node_config(config, identity, secret, &udp, mtu, offloads);
     let mut node = Node::new(settings, seed()?, clock::boottime());
     node.set_endpoints(endpoints(&udp).await);
     let summary = tun.as_ref().map(|(device, mtu)| (device.name().to_owned(), *mtu));
-    let listeners = listeners(&udp, &bound).await;
+    let bound = all_bound(&udp, bound);
+    let listeners = listeners(&bound).await;
     node.set_own_endpoints(own_endpoints(&listeners));
     info!(node = %address, "node starts");
     let (commands, requests) = mpsc::channel::<Command>(api::QUEUE);
@@ -126,10 +128,12 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     if let Some((udp, tcp)) = host_names {
         names.serve_host(udp, tcp, asks);
     }
+    let finders = Finders::start(&file.config, directory_seed, bound)?;
     let tenants = Tenants::new(helper, persist, names, Surroundings { offloads, mtu, socket, ended });
     let operations = Operations::new(file, listeners, summary, offload, key, gaps);
     let interfaces = Interfaces::new(tun.map(|(device, _)| device));
-    let mut shell = Shell::new(node, (udp, connections), interfaces, requests, operations, tenants, dialling);
+    let outside = (dialling, finders);
+    let mut shell = Shell::new(node, (udp, connections), interfaces, requests, operations, tenants, outside);
     shell.restore(kept);
     ready();
     let result = shell.run(&mut signals).await;
@@ -267,6 +271,7 @@ fn node_config(
             .map(|socket| node::UdpSocket { local: socket.local(), ipv6: socket.local_addr().is_ipv6() })
             .collect(),
         direct: config.reach.direct,
+        peering: finding::peering(config),
         max_routes: MAX_ROUTES,
         unix: clock::unix(),
     }
@@ -314,8 +319,16 @@ async fn underlay_addresses() -> Vec<InterfaceAddress> {
     own
 }
 
+/// Every socket that others may come in by.
+fn all_bound(
+    udp: &[UdpCarrier],
+    connections: Vec<(CarrierKind, SocketAddr)>,
+) -> Vec<(CarrierKind, SocketAddr)> {
+    udp.iter().map(|socket| (CarrierKind::Udp, socket.local_addr())).chain(connections).collect()
+}
+
 /// What this node listens on, with the addresses others may dial.
-async fn listeners(udp: &[UdpCarrier], connections: &[(CarrierKind, SocketAddr)]) -> Vec<Listener> {
+pub(crate) async fn listeners(bound: &[(CarrierKind, SocketAddr)]) -> Vec<Listener> {
     let own = underlay_addresses().await;
     let endpoints = |addr: SocketAddr| -> Vec<String> {
         if !addr.ip().is_unspecified() {
@@ -324,9 +337,9 @@ async fn listeners(udp: &[UdpCarrier], connections: &[(CarrierKind, SocketAddr)]
         let same = own.iter().filter(|own| own.address.is_ipv6() == addr.is_ipv6());
         same.map(|own| SocketAddr::new(own.address, addr.port()).to_string()).collect()
     };
-    let udp = udp.iter().map(|socket| (CarrierKind::Udp, socket.local_addr()));
-    udp.chain(connections.iter().copied())
-        .map(|(carrier, addr)| Listener {
+    bound
+        .iter()
+        .map(|&(carrier, addr)| Listener {
             carrier: carrier.as_str().to_owned(),
             address: addr.to_string(),
             endpoints: endpoints(addr),

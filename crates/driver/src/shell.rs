@@ -20,6 +20,7 @@ use tokio::time::Instant as TokioInstant;
 use tracing::{debug, info, warn};
 
 use crate::command::Command;
+use crate::finding::Finders;
 use crate::dialling::{Dialling, Resolved};
 use crate::interfaces::Interfaces;
 use crate::operate::Operations;
@@ -61,6 +62,7 @@ pub(crate) struct Shell {
     pub(crate) operations: Operations,
     tenants: Tenants,
     dialling: Dialling,
+    finders: Finders,
     /// How long datagrams wait in the sockets, one for each of `udp`.
     waiting: Vec<SocketQueue>,
     /// The stream that was sent to last, while it is nearly full, and since when.
@@ -79,7 +81,7 @@ impl Shell {
         commands: mpsc::Receiver<Command>,
         operations: Operations,
         tenants: Tenants,
-        dialling: Dialling,
+        (dialling, finders): (Dialling, Finders),
     ) -> Self {
         let udp_queues = udp.iter().map(|_| SocketQueue::default()).collect();
         let batches = udp.iter().all(UdpCarrier::aggregation);
@@ -93,6 +95,7 @@ impl Shell {
             tenants,
             operations,
             dialling,
+            finders,
             waiting: udp_queues,
             congested: None,
             rota: Rota::default(),
@@ -121,6 +124,7 @@ impl Shell {
                     let Resolved { peer, host, port, addresses } = answer;
                     self.node.handle_resolved(peer, (&host, port), &addresses, clock::boottime());
                 }
+                Wake::News(news) => self.finders.on_news(&mut self.node, news, clock::boottime()),
                 Wake::Reload => self.on_reload_signal(),
                 Wake::Stop(signal) => {
                     info!(signal, "stopping");
@@ -150,6 +154,7 @@ impl Shell {
             commands: &mut self.commands,
             finished: self.tenants.finished(),
             resolved: self.dialling.answers(),
+            news: self.finders.news(),
             alarm: &mut self.alarm,
         };
         sources.next(&mut self.rota, signals, due).await
@@ -272,7 +277,7 @@ impl Shell {
                 self.tenants.on_workload_command(node, &mut self.interfaces, command, now);
             }
             Command::Dns(command) => self.tenants.on_dns_command(command),
-            Command::Node(command) => self.operations.handle(node, command, now),
+            Command::Node(command) => self.operations.handle(node, &self.finders, command, now),
         }
     }
 
@@ -325,6 +330,9 @@ impl Shell {
                  the MTU on the way, or let it use a stream (?via=udp,tcp)",
                 path.remote
             ),
+            Event::OwnRecord { record } => self.finders.announce(record),
+            Event::Remember { node, record, proven } => self.tenants.remember(&node, &record, proven),
+            Event::LookUp { node } => self.finders.look_up(node),
             Event::DuplicateIdentity { node } => {
                 if let Some(line) = self.operations.note_duplicate(&self.node, node, clock::boottime()) {
                     warn!("{line}");

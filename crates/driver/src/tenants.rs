@@ -8,7 +8,7 @@ use sinew_control::api::Listener;
 use sinew_helper::Helper;
 use sinew_node::overlay::Event;
 use sinew_node::{Node, Offloads};
-use sinew_types::{Instant, InterfaceId, NetworkId};
+use sinew_types::{Instant, InterfaceId, NetworkId, NodeId, UnixMicros};
 use tokio::sync::mpsc;
 
 use crate::command::{DnsCommand, NetworkCommand, WorkloadCommand};
@@ -16,6 +16,7 @@ use crate::interfaces::Interfaces;
 use crate::names::Names;
 use crate::networks::Networks;
 use crate::persist::{Kept, Persist};
+use crate::remembered;
 use crate::workloads::{self, Parts, Workloads};
 
 /// How something ended that the loop began and left to others: as many reports as it began.
@@ -60,6 +61,7 @@ impl Tenants {
 
     /// Takes up what an earlier run left.
     pub(crate) fn restore(&mut self, node: &mut Node, kept: Kept, now: Instant) {
+        remembered::restore(node, &self.persist, &kept.peers, now);
         self.networks.restore(node, &kept, now);
         self.names.publish(node);
         self.workloads.restore(kept.workloads);
@@ -136,6 +138,11 @@ impl Tenants {
             // These concern the node alone.
             Event::WantPeer { .. } | Event::Bound { .. } | Event::Dead { .. } => {}
         }
+    }
+
+    /// A peer to try at the next start.
+    pub(crate) fn remember(&self, node: &NodeId, record: &[u8], proven: UnixMicros) {
+        remembered::store(&self.persist, node, record, proven);
     }
 
     /// A device failed to be read.

@@ -18,6 +18,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::command::Command;
 use crate::dialling::Resolved;
+use crate::finding::News;
 use crate::interfaces::Interfaces;
 use crate::signals::Signals;
 use crate::tenants::Finished;
@@ -50,6 +51,7 @@ pub(crate) enum Wake {
     /// Something that was begun for a workload has come to its end.
     Finished(Finished),
     Resolved(Resolved),
+    News(News),
     Reload,
     Stop(&'static str),
 }
@@ -91,6 +93,7 @@ pub(crate) struct Sources<'a> {
     pub(crate) commands: &'a mut Receiver<Command>,
     pub(crate) finished: &'a mut UnboundedReceiver<Finished>,
     pub(crate) resolved: &'a mut Receiver<Resolved>,
+    pub(crate) news: &'a mut Receiver<News>,
     pub(crate) alarm: &'a mut Alarm,
 }
 
@@ -173,6 +176,9 @@ impl Sources<'_> {
         }
         if let Poll::Ready(Some(resolved)) = self.resolved.poll_recv(cx) {
             return Poll::Ready(Wake::Resolved(resolved));
+        }
+        if let Poll::Ready(Some(news)) = self.news.poll_recv(cx) {
+            return Poll::Ready(Wake::News(news));
         }
         self.alarm.sleep.as_mut().poll(cx).map(|()| Wake::Alarm)
     }

@@ -1,5 +1,5 @@
 //! Finding nodes to link with: what this node says of itself, what it hears of others, and the
-//! automatic links that come of it (protocol A11, A12).
+//! automatic links that come of it (protocol A12).
 //!
 //! ```text
 //!  shell: LAN, directory, disk ──handle_record──▶ book ──▶ peering ──▶ dialler ──▶ sessions
@@ -19,7 +19,7 @@ use sinew_directory::{
 };
 use sinew_path::punch;
 use sinew_session::{Accept, StreamClass};
-use sinew_types::{Budget, DropReason, Instant, Metric, NodeId, PeerUri, Rng, UnixMicros};
+use sinew_types::{Budget, DropReason, Instant, NodeId, PeerUri, Rng, UnixMicros};
 use sinew_wire::directory::{NodeRecord, Place};
 use sinew_wire::request::Request;
 
@@ -73,6 +73,8 @@ pub struct FindingStatus {
     pub chosen: usize,
     /// Known nodes by where they were heard of.
     pub known: Vec<(&'static str, usize)>,
+    /// Those that were reached, now or in an earlier run.
+    pub proven: usize,
     /// Refused records by reason.
     pub refused: Refusals,
     /// Places in this node's own record.
@@ -171,6 +173,7 @@ impl Node {
             target: self.finding.peering.config().target,
             chosen: self.finding.peering.chosen(),
             known: known.into_iter().collect(),
+            proven: self.finding.book.iter().filter(|(_, one)| one.proven.is_some()).count(),
             refused: self.finding.refusals,
             places: self.finding.own.places.clone(),
             shared: self.finding.own.pass_on,
@@ -318,8 +321,9 @@ impl Node {
             let source = match (of_itself, teller) {
                 (true, false) => Source::Caller,
                 (_, true) => Source::Exchange(peer),
+                // Of others we hear only from those that we asked.
                 (false, false) => {
-                    self.drops.count(DropReason::BadControl);
+                    self.finding.refusals.count(Refusal::Misplaced);
                     continue;
                 }
             };

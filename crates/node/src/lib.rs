@@ -51,6 +51,7 @@ pub use sinew_directory as directory;
 pub use node::Node;
 pub use sinew_forwarding::offload::Offloads;
 pub use sinew_forwarding::{InboundPolicy, Ports, Rule, Service};
+pub use sinew_path::punch::{is_place, is_private};
 pub use sinew_routing::{ChainKey, ChainValue, Origin, SharedMemo, Verifier};
 pub use sinew_session::Accept;
 pub use sinew_wire::punch::Mapping;

@@ -38,6 +38,8 @@ pub struct Host {
     pub(crate) peers: Vec<PeerConfig>,
     /// Whether it looks for direct paths.
     pub(crate) direct: bool,
+    /// Links that it keeps without being told.
+    pub(crate) peering: PeeringConfig,
     /// What survives a crash.
     pub(crate) disk: Disk,
     /// The node, while it runs.
@@ -66,6 +68,7 @@ impl Host {
             class,
             peers: Vec::new(),
             direct: false,
+            peering: PeeringConfig::OFF,
             disk: Disk::default(),
             unix_us: EPOCH,
             node: None,
@@ -121,7 +124,7 @@ impl Host {
             offloads: Offloads::ALL,
             udp_sockets: vec![UdpSocket { local: 0, ipv6: false }],
             direct: self.direct,
-            peering: PeeringConfig::OFF,
+            peering: self.peering,
             max_routes: MAX_ROUTES,
             unix: self.unix(now),
         };
@@ -131,6 +134,9 @@ impl Host {
             node.set_endpoints(Endpoints { local: vec![(self.at, PREFIX)], mapped: Vec::new() });
         }
         self.node = Some(Box::new(node));
+        if self.peering != PeeringConfig::OFF {
+            self.tell_places(now);
+        }
         self.wake = None;
     }
 }

@@ -37,11 +37,14 @@ pub enum Table {
     Workloads,
     /// By name: changes to the host that a next start may have to undo.
     Journal,
+    /// By node id (32 bytes): nodes worth trying at the next start.
+    Peers,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Networks, Self::Documents, Self::Workloads, Self::Journal];
+    pub const ALL: [Self; 5] =
+        [Self::Networks, Self::Documents, Self::Workloads, Self::Journal, Self::Peers];
 
     const fn definition(self) -> Definition {
         TableDefinition::new(match self {
@@ -49,6 +52,7 @@ impl Table {
             Self::Documents => "documents",
             Self::Workloads => "workloads",
             Self::Journal => "journal",
+            Self::Peers => "peers",
         })
     }
 }

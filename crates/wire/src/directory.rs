@@ -1,4 +1,4 @@
-//! A node record: where a node says that it may be reached, signed by its key (protocol A11).
+//! A node record: where a node says that it may be reached, signed by its key (protocol A12).
 //!
 //! Records travel through hands that nobody vouches for: a neighbour, a public directory, a packet to
 //! everybody on a local network. So all that counts is inside the signature, the shape has one

@@ -120,7 +120,7 @@ pub enum Request {
         /// Of the round that found it.
         round: u32,
     },
-    /// Asks a neighbour for records of nodes that it knows (protocol A11.4).
+    /// Asks a neighbour for records of nodes that it knows (protocol A12.4).
     RecordsAsk {
         /// How many at most.
         count: u8,

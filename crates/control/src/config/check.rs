@@ -9,7 +9,7 @@ use super::diagnose::{ConfigError, Problems};
 use super::schema::{self, WordOrList, WordOrNumber};
 use super::{
     Accept, Config, ConfigFile, Control, Dns, Forward, Inbound, Listen, Mesh, Mtu, Node, Offload, Peer,
-    Proxy, Reach, Switch, Tls, Tun,
+    Proxy, Reach, Switch, Tls, Tun, finding,
 };
 use crate::DEFAULT_SOCKET;
 
@@ -38,8 +38,11 @@ pub(super) fn config(path: &Path, text: &str) -> Result<Config, ConfigError> {
         }
     };
     later_versions(&root, &mut problems);
+    let node = node(root.node, &mut problems);
     let config = Config {
-        node: node(root.node, &mut problems),
+        discovery: finding::discovery(root.discovery, &mut problems),
+        peering: finding::peering(&root.peering, node.class, &mut problems),
+        node,
         mesh: mesh(root.mesh, &mut problems),
         listen: listen(root.listen, &mut problems),
         tls: tls(root.tls, &mut problems),
@@ -93,19 +96,6 @@ fn later_versions(root: &schema::Root, problems: &mut Problems<'_>) {
             "remove the section",
             root.dashboard.as_ref().is_some_and(|d| d.listen.is_some()),
         ),
-        (
-            "discovery.lan",
-            "LAN discovery",
-            "set it to false and list peers under [[peer]]",
-            root.discovery.lan,
-        ),
-        (
-            "discovery.directory",
-            "the public directory",
-            "leave the list empty",
-            !root.discovery.directory.is_empty(),
-        ),
-        ("discovery.publish", "the public directory", "set it to false", root.discovery.publish),
         ("gateway", "the gateway", "remove the section", root.gateway.is_some()),
     ];
     for (path, what, remedy, _) in asked.into_iter().filter(|(.., asked)| *asked) {
@@ -216,7 +206,7 @@ fn proxy(raw: schema::Proxy, problems: &mut Problems<'_>) -> Proxy {
     Proxy { http }
 }
 
-fn sockets(key: &str, texts: &[String], problems: &mut Problems<'_>) -> Vec<SocketAddr> {
+pub(super) fn sockets(key: &str, texts: &[String], problems: &mut Problems<'_>) -> Vec<SocketAddr> {
     let mut taken: Vec<(usize, SocketAddr)> = Vec::new();
     for (i, text) in texts.iter().enumerate() {
         let path = format!("{key}[{i}]");
@@ -356,8 +346,8 @@ fn inbound(raw: Option<WordOrList>, problems: &mut Problems<'_>) -> Inbound {
     }
 }
 
-fn offload(raw: schema::Offload, problems: &mut Problems<'_>) -> Offload {
-    let mut switch = |key: &str, word: Option<String>| match word.as_deref() {
+pub(super) fn switch(key: &str, word: Option<&str>, problems: &mut Problems<'_>) -> Switch {
+    match word {
         None | Some("auto") => Switch::Auto,
         Some("on") => Switch::On,
         Some("off") => Switch::Off,
@@ -365,7 +355,11 @@ fn offload(raw: schema::Offload, problems: &mut Problems<'_>) -> Offload {
             problems.bad_value(key, format!("unknown value `{}`", other.escape_debug()));
             Switch::Auto
         }
-    };
+    }
+}
+
+fn offload(raw: schema::Offload, problems: &mut Problems<'_>) -> Offload {
+    let mut switch = |key: &str, word: Option<String>| switch(key, word.as_deref(), problems);
     Offload {
         tun_read: switch("offload.tun_read", raw.tun_read),
         tun_write: switch("offload.tun_write", raw.tun_write),
