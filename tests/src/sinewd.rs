@@ -29,6 +29,8 @@ pub struct NodeConfig {
     pub listen: String,
     /// Value of `[tun] inbound`, as TOML.
     pub inbound: String,
+    /// Whether the node looks for others by itself; most labs are about those that are configured.
+    pub finds: bool,
     /// More TOML, appended as it stands.
     pub extra: String,
     /// Environment of the daemon, beside the lab's own.
@@ -45,6 +47,7 @@ impl NodeConfig {
             peers: Vec::new(),
             listen: format!("udp = [\"0.0.0.0:{PORT}\"]\ntcp = [\"0.0.0.0:{PORT}\"]\n"),
             inbound: "\"all\"".into(),
+            finds: false,
             extra: String::new(),
             env: Vec::new(),
         }
@@ -79,6 +82,9 @@ impl NodeConfig {
              [listen]\n{}\n[tun]\nname = \"sinew0\"\ninbound = {}\n\n[control]\nsocket = \"{dir}/sinew.sock\"\n",
             self.name, self.class, self.listen, self.inbound
         );
+        if !self.finds {
+            text.push_str("\n[discovery]\nlan = false\n\n[peering]\ntarget = 0\n");
+        }
         for (uri, cost) in &self.peers {
             let _ = write!(text, "\n[[peer]]\nuri = \"{uri}\"\n");
             if *cost != 0 {

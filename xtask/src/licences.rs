@@ -23,8 +23,9 @@ pub(crate) fn check() -> Result<Outcome> {
     }
     println!("cargo-deny is not installed: deny.toml is checked against cargo metadata by our own code");
     let text = std::fs::read_to_string(workspace_root().join("deny.toml"))?;
-    let policy = Policy::parse(&text)?;
+    let mut policy = Policy::parse(&text)?;
     let built = built(&policy.targets)?;
+    policy.excuse(&built)?;
     let mut packages = packages()?;
     packages.retain(|package| built.contains(&format!("{} v{}", package.name, package.version)));
     let mut findings = 0;
@@ -73,6 +74,19 @@ fn built(targets: &[String]) -> Result<BTreeSet<String>> {
     Ok(built)
 }
 
+/// What depends on a crate itself, for any of `targets`.
+fn parents(name: &str, targets: &[String]) -> Result<BTreeSet<String>> {
+    let mut parents = BTreeSet::new();
+    for target in targets {
+        let tree = ["tree", "--workspace", "--all-features", "--prefix", "depth", "--invert", name, "--target", target];
+        let text = String::from_utf8(ask(&tree)?)?;
+        // "0ring v0.17.14", "1snow v0.10.0", "2libp2p-noise v0.47.0".
+        let direct = text.lines().filter_map(|line| line.strip_prefix('1')?.split(' ').next());
+        parents.extend(direct.filter(|name| !name.starts_with(|c: char| c.is_ascii_digit())).map(str::to_owned));
+    }
+    Ok(parents)
+}
+
 fn packages() -> Result<Vec<Package>> {
     let json: Value =
         serde_json::from_slice(&ask(&["metadata", "--format-version", "1", "--all-features"])?)?;
@@ -93,7 +107,8 @@ struct Policy {
     allow: Vec<String>,
     /// Crate and the licences allowed for it alone.
     exceptions: Vec<(String, Vec<String>)>,
-    deny: Vec<String>,
+    /// Crate, and those that may bring it in all the same.
+    deny: Vec<(String, Vec<String>)>,
     registries: Vec<String>,
     targets: Vec<String>,
 }
@@ -103,28 +118,43 @@ impl Policy {
         let table: toml::Table = text.parse().context("deny.toml")?;
         let section = |name: &str| table.get(name).with_context(|| format!("deny.toml has no [{name}]"));
         let (licenses, bans, sources) = (section("licenses")?, section("bans")?, section("sources")?);
-        let named = |list: Option<&toml::Value>| {
+        let with = |list: Option<&toml::Value>, key: &str| {
             let entries = list.and_then(toml::Value::as_array).cloned().unwrap_or_default();
             entries
                 .into_iter()
                 .filter_map(|entry| {
                     let name = entry.get("crate")?.as_str()?.to_owned();
-                    Some((name, strings(entry.get("allow"))))
+                    Some((name, strings(entry.get(key))))
                 })
                 .collect::<Vec<_>>()
         };
         Ok(Self {
             allow: strings(licenses.get("allow")),
-            exceptions: named(licenses.get("exceptions")),
-            deny: named(bans.get("deny")).into_iter().map(|(name, _)| name).collect(),
+            exceptions: with(licenses.get("exceptions"), "allow"),
+            deny: with(bans.get("deny"), "wrappers"),
             registries: strings(sources.get("allow-registry")),
             targets: strings(section("graph")?.get("targets")),
         })
     }
 
+    /// Drops the bans of crates that come in by nobody but their wrappers.
+    fn excuse(&mut self, built: &BTreeSet<String>) -> Result<()> {
+        let mut excused = BTreeSet::new();
+        for (name, wrappers) in self.deny.iter().filter(|(_, wrappers)| !wrappers.is_empty()) {
+            if built.iter().any(|package| package.split(' ').next() == Some(name)) {
+                let parents = parents(name, &self.targets)?;
+                if parents.iter().all(|parent| wrappers.contains(parent)) {
+                    excused.insert(name.clone());
+                }
+            }
+        }
+        self.deny.retain(|(name, _)| !excused.contains(name));
+        Ok(())
+    }
+
     fn judge(&self, package: &Package) -> Option<String> {
         let Package { name, version, licence, source } = package;
-        if self.deny.contains(name) {
+        if self.deny.iter().any(|(denied, _)| denied == name) {
             return Some(format!("{name} {version} is banned"));
         }
         let known = |source: &String| {
@@ -248,6 +278,25 @@ mod tests {
             licence: licence.map(Into::into),
             source: source.map(Into::into),
         }
+    }
+
+    #[test]
+    fn a_banned_crate_is_excused_only_where_its_wrappers_alone_bring_it_in() {
+        let policy = |wrappers: &str| {
+            let text = format!(
+                "[graph]\ntargets = [\"x86_64-unknown-linux-gnu\"]\n[licenses]\n[bans]\n\
+                 deny = [{{ crate = \"libc\", wrappers = [{wrappers}] }}]\n[sources]\n"
+            );
+            let mut policy = Policy::parse(&text).unwrap();
+            policy.excuse(&BTreeSet::from(["libc v0.2.1".to_owned()])).unwrap();
+            policy.deny.len()
+        };
+        let all = parents("libc", &["x86_64-unknown-linux-gnu".to_owned()]).unwrap();
+        assert!(all.len() > 3, "{all:?}");
+        let list: Vec<_> = all.iter().map(|name| format!("\"{name}\"")).collect();
+        assert_eq!(policy(&list.join(", ")), 0);
+        assert_eq!(policy(&list[1..].join(", ")), 1, "one that is no wrapper");
+        assert_eq!(policy(""), 1);
     }
 
     #[test]

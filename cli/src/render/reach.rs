@@ -1,6 +1,8 @@
 //! `why`, `netcheck` and `doctor` for people.
 
-use sinew_control::api::{Candidate, FamilyCheck, Netcheck, Why};
+use std::collections::BTreeMap;
+
+use sinew_control::api::{Candidate, FamilyCheck, Finding, Netcheck, Why};
 use sinew_control::doctor::Diagnosis;
 
 use super::table::{
@@ -113,6 +115,46 @@ pub(crate) fn netcheck(check: &Netcheck) -> String {
         let (carrier, node) = (printable(&seen.carrier), short(&seen.node_id));
         text.push_str(&format!("{:<10}{carrier}/{} by {node}\n", "seen as", printable(&seen.address)));
     }
+    text.push_str(&finding(&check.finding));
+    text
+}
+
+/// How other nodes are found, one line for each way.
+fn finding(finding: &Finding) -> String {
+    let counts = |counts: &BTreeMap<String, u64>| {
+        let parts: Vec<_> = counts.iter().map(|(word, n)| format!("{} {n}", printable(word))).collect();
+        if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
+    };
+    let mut text = format!(
+        "{:<10}keeps {} links by itself, {} stand; knows {}; remembers {}\n",
+        "finding",
+        finding.target,
+        finding.chosen,
+        counts(&finding.known),
+        finding.remembered
+    );
+    if !finding.refused.is_empty() {
+        text.push_str(&format!("{:<10}{}\n", "refused", counts(&finding.refused)));
+    }
+    let told = if finding.shared { "neighbours may tell others" } else { "neighbours keep it to themselves" };
+    let places = if finding.places.is_empty() { "nowhere".to_owned() } else { finding.places.join(", ") };
+    text.push_str(&format!("{:<10}{}; {told}\n", "told", printable(&places)));
+    let lan = finding.lan.as_ref().map_or("off".to_owned(), |lan| match lan.interfaces.is_empty() {
+        true => "no interface to speak on".to_owned(),
+        false => format!("on {}; heard {}", printable(&lan.interfaces.join(", ")), lan.heard),
+    });
+    text.push_str(&format!("{:<10}{lan}\n", "lan"));
+    let directory = finding.directory.as_ref().map_or("off".to_owned(), |directory| {
+        format!(
+            "{} known, {} connected; its port is {}; {}; record {}",
+            directory.peers,
+            directory.connected,
+            printable(&directory.reachability),
+            if directory.serving { "answers others" } else { "asks only" },
+            if directory.published { "published" } else { "not published" }
+        )
+    });
+    text.push_str(&format!("{:<10}{directory}\n", "directory"));
     text
 }
 

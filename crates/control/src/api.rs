@@ -6,6 +6,7 @@
 
 mod config;
 mod gateway;
+mod finding;
 mod graph;
 mod hex;
 mod names;
@@ -26,6 +27,7 @@ pub use gateway::{
     GatewayDrained, GatewayListener, GatewayLog, GatewayLogQuery, GatewayName, GatewayNames, GatewayPort,
     GatewayProbe, GatewayProbed, GatewayService, GatewayStatus, GatewayTransfer,
 };
+pub use finding::{Finding, FindingDirectory, FindingLan};
 pub use graph::{Graph, GraphLink, GraphNode, LinkKind};
 pub use hex::Hex;
 pub use names::{

@@ -13,6 +13,7 @@ mod diagnose;
 mod diff;
 mod edit;
 mod gateway;
+mod finding;
 mod inbound;
 mod keys;
 mod schema;
@@ -24,6 +25,7 @@ use sinew_types::{Class, NodeId, PeerUri};
 
 pub use diagnose::{ConfigError, Diagnostic};
 pub use diff::{Change, Effect, diff};
+pub use finding::{Discovery, Peering};
 pub use edit::{EditError, add_peer, remove_peer, save};
 pub use gateway::{AccessLog, CertificateFiles, Gateway, PublishAccept};
 pub use inbound::{Inbound, InboundRule, Service};
@@ -49,6 +51,10 @@ pub struct Config {
     pub tun: Tun,
     /// What is left to the kernel.
     pub offload: Offload,
+    /// How nodes are found.
+    pub discovery: Discovery,
+    /// How many links there are.
+    pub peering: Peering,
     /// The operators' socket.
     pub control: Control,
     /// Names.

@@ -178,6 +178,7 @@ mod tests {
             reflected: Vec::new(),
             nat: Nat::Unknown,
             nat_text: String::new(),
+            finding: crate::api::Finding::default(),
         }
     }
 
@@ -191,6 +192,7 @@ mod tests {
             direction: Direction::Out,
             state,
             configured: true,
+            source: "configured".into(),
             rtt_ms: None,
             jitter_ms: None,
             loss: None,

@@ -4,6 +4,7 @@ use std::io;
 
 use sinew_carrier::CarrierError;
 use sinew_carrier::tls::TlsError;
+use sinew_discovery::directory::DirectoryError;
 use sinew_platform::confine::ConfineError;
 use sinew_platform::net::NetError;
 use sinew_platform::privilege::Missing;
@@ -44,6 +45,9 @@ pub enum RunError {
     /// The public gateway.
     #[error("the gateway cannot start: {0}")]
     Gateway(String),
+    /// The directory.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
     /// No random bytes.
     #[error("no random bytes from the system: {0}")]
     Random(#[from] getrandom::Error),

@@ -17,6 +17,7 @@ use sinew_platform::confine::Gap;
 use sinew_types::{CarrierKind, DropReason, Instant, Metric, NodeId};
 
 use crate::command::{NodeCommand, Reply};
+use crate::finding::{self, Finders};
 use crate::network::Network;
 use crate::offload::InUse;
 use crate::reach;
@@ -100,7 +101,13 @@ impl Operations {
     }
 
     /// Carries out one request. A caller that has gone away is no error.
-    pub(crate) fn handle(&mut self, node: &mut Node, command: NodeCommand, now: Instant) {
+    pub(crate) fn handle(
+        &mut self,
+        node: &mut Node,
+        finders: &Finders,
+        command: NodeCommand,
+        now: Instant,
+    ) {
         match command {
             NodeCommand::Status(reply) => drop(reply.send(Ok(self.status(node, now)))),
             NodeCommand::Peers(reply) => {
@@ -121,8 +128,8 @@ impl Operations {
                 drop(reply.send(answer));
             }
             NodeCommand::Netcheck(reply) => {
-                let mapping = self.mapping.clone();
-                drop(reply.send(Ok(reach::netcheck(node, &self.listeners, mapping, now))));
+                let (mapping, finding) = (self.mapping.clone(), finders.show(node));
+                drop(reply.send(Ok(reach::netcheck(node, &self.listeners, (mapping, finding), now))));
             }
             NodeCommand::Drops(reply) => drop(reply.send(Ok(Drops::from(&node.drops())))),
             NodeCommand::Graph(reply) => drop(reply.send(Ok(view::graph(node, &self.names, now)))),
@@ -344,6 +351,7 @@ impl Operations {
         }
         node.set_inbound(setup::inbound(&new.tun.inbound));
         node.set_direct(new.reach.direct, now);
+        node.set_peering(finding::peering(new), now);
     }
 }
 

@@ -26,6 +26,7 @@ pub(crate) struct Kept {
     pub(crate) workloads: Vec<Record>,
     pub(crate) journal: Vec<Entry>,
     pub(crate) gateway: Vec<Entry>,
+    pub(crate) peers: Vec<Entry>,
 }
 
 impl Persist {
@@ -38,6 +39,7 @@ impl Persist {
             documents: store.all(Table::Documents)?,
             journal: store.all(Table::Journal)?,
             gateway: store.all(Table::Gateway)?,
+            peers: store.all(Table::Peers)?,
             workloads: workloads.iter().filter_map(|(_, bytes)| Record::from_bytes(bytes)).collect(),
         };
         Ok((Self { writer: Arc::new(Writer::start(store, QUEUE_DEFAULT)?) }, kept))

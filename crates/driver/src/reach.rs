@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sinew_control::api::{
-    Candidate, CandidateState, CarrierCheck, FamilyCheck, Listener, Nat, Netcheck, PortMapping, Reason,
-    Reflected, Why,
+    Candidate, CandidateState, CarrierCheck, FamilyCheck, Finding, Listener, Nat, Netcheck, PortMapping,
+    Reason, Reflected, Why,
 };
 use sinew_node::{Answer, CandidateStatus, Node, PeerStatus, Reflection, Way, Ways};
 use sinew_types::{CarrierKind, Instant, NodeId, PathAddr};
@@ -165,7 +165,7 @@ struct Tried {
 pub(crate) fn netcheck(
     node: &Node,
     listeners: &[Listener],
-    port_mapping: PortMapping,
+    (port_mapping, finding): (PortMapping, Finding),
     now: Instant,
 ) -> Netcheck {
     let peers = node.peers(now);
@@ -181,6 +181,7 @@ pub(crate) fn netcheck(
         nat,
         nat_text,
         port_mapping,
+        finding,
     }
 }
 

@@ -28,6 +28,7 @@ use crate::attach;
 use crate::confine::confine;
 use crate::dialling::{Dialling, own_endpoints};
 use crate::error::RunError;
+use crate::finding::{self, Finders};
 use crate::gateway::{self, Sockets};
 use crate::host_resolver::{self, HostAsks, Wanted};
 use crate::ingress::Ingress;
@@ -108,7 +109,7 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
         None => Offloads::PLAIN,
     };
     offload.log();
-    let key = Key::of(&identity);
+    let (key, directory_seed) = (Key::of(&identity), identity.libp2p_seed());
     let mtu = tun.as_ref().map(|&(_, mtu)| mtu);
     let settings = node_config(config, identity, secret, &udp, mtu, offloads);
     let mut node = Node::new(settings, seed()?, clock::boottime());
@@ -137,6 +138,7 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     if let Some((udp, tcp)) = host_names {
         names.serve_host(udp, tcp, asks);
     }
+    let finders = Finders::start(&file.config, directory_seed)?;
     let around = Surroundings { offloads, mtu, socket, ended };
     let tenants = start_tenants(publishing, own, (helper, persist, &mut kept), (names, dns.domain), around)?;
     let operations = Operations::new(file, (bound, listeners), summary, offload, key, gaps);
@@ -149,7 +151,7 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
         requests,
         operations,
         tenants,
-        (dialling, surroundings),
+        (dialling, surroundings, finders),
     );
     shell.restore(kept);
     ready();
@@ -347,6 +349,7 @@ fn node_config(
             .map(|socket| node::UdpSocket { local: socket.local(), ipv6: socket.local_addr().is_ipv6() })
             .collect(),
         direct: config.reach.direct,
+        peering: finding::peering(config),
         max_routes: MAX_ROUTES,
         unix: clock::unix(),
     }

@@ -21,6 +21,7 @@ use tracing::{debug, info, warn};
 
 use crate::command::{Command, NodeCommand, PublicationCommand};
 use crate::dialling::{Dialling, Resolved, own_endpoints};
+use crate::finding::Finders;
 use crate::interfaces::Interfaces;
 use crate::network::{News, Underlay};
 use crate::operate::Operations;
@@ -67,6 +68,7 @@ pub(crate) struct Shell {
     stopping: bool,
     /// The host's network, and what becomes of it.
     pub(crate) underlay: Underlay,
+    finders: Finders,
     /// How long datagrams wait in the sockets, one for each of `udp`.
     waiting: Vec<SocketQueue>,
     /// The stream that was sent to last, while it is nearly full, and since when.
@@ -85,7 +87,7 @@ impl Shell {
         commands: mpsc::Receiver<Command>,
         operations: Operations,
         tenants: Tenants,
-        (dialling, underlay): (Dialling, Underlay),
+        (dialling, underlay, finders): (Dialling, Underlay, Finders),
     ) -> Self {
         let udp_queues = udp.iter().map(|_| SocketQueue::default()).collect();
         let batches = udp.iter().all(UdpCarrier::aggregation);
@@ -101,6 +103,7 @@ impl Shell {
             dialling,
             stopping: false,
             underlay,
+            finders,
             waiting: udp_queues,
             congested: None,
             rota: Rota::default(),
@@ -132,6 +135,7 @@ impl Shell {
                 }
                 Wake::News(news) => self.on_news(news),
                 Wake::Mapped(mapped) => self.on_mapped(mapped),
+                Wake::Found(found) => self.finders.on_found(&mut self.node, found, clock::boottime()),
                 Wake::Reload => self.on_reload_signal(),
                 Wake::Stop(signal) => {
                     let grace = self.operations.gateway_grace();
@@ -148,6 +152,7 @@ impl Shell {
     /// Takes up what an earlier run left.
     pub(crate) fn restore(&mut self, kept: Kept) {
         self.tenants.restore(&mut self.node, kept, clock::boottime());
+        self.finders.set_listeners(&mut self.node, self.operations.listeners(), clock::boottime());
     }
 
     async fn wait(&mut self, signals: &mut Signals) -> io::Result<Wake> {
@@ -167,6 +172,7 @@ impl Shell {
             resolved: self.dialling.answers(),
             news: &mut self.underlay.news,
             mapped: self.underlay.maps.news(),
+            found: self.finders.found(),
             alarm: &mut self.alarm,
         };
         sources.next(&mut self.rota, signals, due).await
@@ -301,7 +307,7 @@ impl Shell {
             Command::Gateway(command) => self.tenants.on_gateway_command(command),
             Command::Node(command) => {
                 let reload = matches!(command, NodeCommand::Reload(_));
-                self.operations.handle(node, command, now);
+                self.operations.handle(node, &self.finders, command, now);
                 if reload {
                     self.tenants.on_reload(self.operations.config());
                 }
@@ -340,6 +346,7 @@ impl Shell {
         self.operations.on_network(network, *mapped);
         self.node.set_own_endpoints(own_endpoints(self.operations.listeners()));
         self.node.set_endpoints(network.endpoints(&self.udp, *mapped));
+        self.finders.set_listeners(&mut self.node, self.operations.listeners(), clock::boottime());
     }
 
     fn on_reload_signal(&mut self) {
@@ -394,6 +401,9 @@ impl Shell {
                  the MTU on the way, or let it use a stream (?via=udp,tcp)",
                 path.remote
             ),
+            Event::OwnRecord { record } => self.finders.announce(record),
+            Event::Remember { node, record, proven } => self.tenants.remember(&node, &record, proven),
+            Event::LookUp { node } => self.finders.look_up(node),
             Event::DuplicateIdentity { node } => {
                 if let Some(line) = self.operations.note_duplicate(&self.node, node, clock::boottime()) {
                     warn!("{line}");

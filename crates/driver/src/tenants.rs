@@ -11,7 +11,7 @@ use sinew_control::config::Config;
 use sinew_helper::Helper;
 use sinew_node::overlay::Event;
 use sinew_node::{Node, Offloads};
-use sinew_types::{Instant, InterfaceId, NetworkId, NodeId};
+use sinew_types::{Instant, InterfaceId, NetworkId, NodeId, UnixMicros};
 use tokio::sync::mpsc;
 
 use crate::command::{DnsCommand, GatewayCommand, NetworkCommand, PublicationCommand, WorkloadCommand};
@@ -21,6 +21,7 @@ use crate::names::Names;
 use crate::networks::{self, Networks};
 use crate::persist::{Kept, Persist};
 use crate::publications::Publications;
+use crate::remembered;
 use crate::workloads::{self, Parts, Workloads};
 
 /// How something ended that the loop began and left to others: as many reports as it began.
@@ -123,6 +124,7 @@ impl Tenants {
 
     /// Takes up what an earlier run left.
     pub(crate) fn restore(&mut self, node: &mut Node, kept: Kept, now: Instant) {
+        remembered::restore(node, &self.persist, &kept.peers, now);
         self.networks.restore(node, &kept, now);
         networks::give_back_forgotten(node, &kept.workloads, now);
         self.names.publish(node);
@@ -229,6 +231,11 @@ impl Tenants {
             // These concern the node alone.
             Event::WantPeer { .. } | Event::Bound { .. } | Event::Dead { .. } => {}
         }
+    }
+
+    /// A peer to try at the next start.
+    pub(crate) fn remember(&self, node: &NodeId, record: &[u8], proven: UnixMicros) {
+        remembered::store(&self.persist, node, record, proven);
     }
 
     /// A device failed to be read.

@@ -64,6 +64,7 @@ fn peer(status: PeerStatus, names: &Names, rates: &mut Rates, now: Instant) -> P
             LinkState::Connecting => PeerState::Connecting,
         },
         configured: status.configured,
+        source: status.source.to_owned(),
         rtt_ms: status.rtt.map(millis),
         jitter_ms: status.rtt.and(status.jitter).map(millis),
         loss: status.path.map(|_| f64::from(status.loss_permille) / 1000.0),

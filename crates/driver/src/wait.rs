@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use sinew_carrier::connections::{ConnectionEvent, Connections};
 use sinew_carrier::udp::UdpCarrier;
+use sinew_discovery::Found;
 use sinew_types::InterfaceId;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -56,6 +57,8 @@ pub(crate) enum Wake {
     News(News),
     /// The router in front of us passes on a port, or does not any more.
     Mapped(Mapped),
+    /// Something was found out about other nodes.
+    Found(Found),
     Reload,
     Stop(&'static str),
 }
@@ -99,6 +102,7 @@ pub(crate) struct Sources<'a> {
     pub(crate) resolved: &'a mut Receiver<Resolved>,
     pub(crate) news: &'a mut Receiver<News>,
     pub(crate) mapped: &'a mut Receiver<Mapped>,
+    pub(crate) found: &'a mut Receiver<Found>,
     pub(crate) alarm: &'a mut Alarm,
 }
 
@@ -187,6 +191,9 @@ impl Sources<'_> {
         }
         if let Poll::Ready(Some(mapped)) = self.mapped.poll_recv(cx) {
             return Poll::Ready(Wake::Mapped(mapped));
+        }
+        if let Poll::Ready(Some(found)) = self.found.poll_recv(cx) {
+            return Poll::Ready(Wake::Found(found));
         }
         self.alarm.sleep.as_mut().poll(cx).map(|()| Wake::Alarm)
     }

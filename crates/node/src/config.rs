@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sinew_directory::PeeringConfig;
 use sinew_forwarding::InboundPolicy;
 use sinew_forwarding::offload::Offloads;
 use sinew_session::Accept;
@@ -32,6 +33,8 @@ pub struct Config {
     pub udp_sockets: Vec<UdpSocket>,
     /// Whether direct paths to nodes behind relays are looked for; they tell the other our addresses.
     pub direct: bool,
+    /// Links that are kept without being configured.
+    pub peering: PeeringConfig,
     /// Routers kept in the table.
     pub max_routes: usize,
     /// The wall clock at start.

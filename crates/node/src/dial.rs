@@ -36,6 +36,8 @@ const UPGRADE: (Duration, Duration) = (Duration::from_secs(25), Duration::from_s
 
 /// Between two looks whether the name of a linked peer has other addresses by now.
 const OTHER_ADDRESSES: Duration = Duration::from_secs(300);
+/// URIs of one peer, those aside that an operator gives.
+const MAX_URIS: usize = 16;
 
 /// Why a candidate is not dialled that would be ourselves.
 const OWN_ADDRESS: &str = "this is an address of this node itself";
@@ -110,6 +112,12 @@ impl Dialler {
             // It may be better than what is in use.
             target.next = now;
         }
+    }
+
+    /// Whether another URI for a peer is of use: a peer that says something new each day is not to grow
+    /// without bound.
+    pub(crate) fn wants_more(&self, peer: &NodeId) -> bool {
+        self.targets.get(peer).is_some_and(|target| target.uris.len() < MAX_URIS)
     }
 
     /// Forgets a peer; `false` if it was not configured.

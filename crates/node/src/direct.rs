@@ -135,7 +135,7 @@ impl Direct {
         self.endpoints.local.iter().map(|&(addr, _)| addr).collect()
     }
 
-    fn own(&self) -> Own {
+    pub(crate) fn own(&self) -> Own {
         Own { local: self.endpoints.local.clone(), seen: self.reflexive.seen().collect() }
     }
 

@@ -63,6 +63,25 @@ pub enum Event {
         /// The way that was tried.
         path: PathAddr,
     },
+    /// What this node says of itself was signed anew: for the local network, and the directory.
+    OwnRecord {
+        /// The record.
+        record: Vec<u8>,
+    },
+    /// A peer is worth remembering over a restart.
+    Remember {
+        /// Which.
+        node: NodeId,
+        /// Its record.
+        record: Vec<u8>,
+        /// When it was reached.
+        proven: sinew_types::UnixMicros,
+    },
+    /// Somebody wants this node, and nobody knows where it is: the directory may.
+    LookUp {
+        /// Which.
+        node: NodeId,
+    },
     /// A ping has its answer, or will not have one.
     PingDone {
         /// As given to [`crate::Node::ping`].

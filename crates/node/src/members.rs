@@ -146,6 +146,7 @@ impl Node {
             return self.keep(peer);
         }
         if !self.is_reachable(&peer) && !self.dialler.contains(&peer) {
+            self.look_up(peer, now);
             for uri in endpoints.iter().filter(|uri| uri.node == peer) {
                 self.dialler.add(PeerConfig { uri: uri.clone(), cost: Metric::ZERO }, now);
                 self.introduced.insert(peer);
@@ -176,7 +177,10 @@ impl Node {
         let states = self.overlay.snapshot().iter().filter_map(|view| self.overlay.state(&view.id).ok());
         let members = states.flat_map(|state| state.members.values()).filter(|member| member.is_valid());
         let members = members.map(|member| member.node);
-        let listed: BTreeSet<_> = self.dialler.peers().copied().chain(members).collect();
+        // A link of this node's own choice makes nobody a friend.
+        let chosen = &self.finding.automatic;
+        let dialled = self.dialler.peers().filter(|peer| !chosen.contains(peer)).copied();
+        let listed: BTreeSet<_> = dialled.chain(members).collect();
         if listed != self.listed {
             self.sessions.set_listed(listed.clone());
             self.listed_at = listed.iter().map(|node| (node.address(), *node)).collect();

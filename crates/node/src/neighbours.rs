@@ -23,6 +23,7 @@ impl Node {
         let stub = self.sessions.keys().session(&peer.address()).is_some_and(|session| session.stub);
         let class = if stub { Class::Stub } else { Class::Router };
         self.router.neighbour_up(peer, cost, floor, class, now);
+        self.finding_neighbour_up(peer, now);
     }
 
     pub(crate) fn on_adjacency_down(&mut self, peer: NodeId, now: Instant) {
@@ -35,6 +36,7 @@ impl Node {
         self.direct.look_soon(now);
         self.router.neighbour_down(&peer, now);
         self.apply_routes(now);
+        self.finding_neighbour_down(peer, now);
     }
 
     /// A routing frame is handled at once, or waits unacknowledged while its sender has used up its

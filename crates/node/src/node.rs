@@ -25,6 +25,7 @@ use crate::config::{Config, PeerConfig, UdpSocket};
 use crate::dial::Dialler;
 use crate::direct::Direct;
 use crate::event::Event;
+use crate::finding::Finding;
 use crate::held::Held;
 use crate::link::Link;
 use crate::networks::Networks;
@@ -84,6 +85,8 @@ pub struct Node {
     pub(crate) dialler: Dialler,
     /// Where we are, and the direct paths of pairs that talk.
     pub(crate) direct: Direct,
+    /// What is known of others, and the links that are kept without being configured.
+    pub(crate) finding: Finding,
     /// Routing frames of neighbours that have used up their share of our time.
     pub(crate) waiting: BTreeMap<NodeId, VecDeque<(Vec<u8>, Receipt)>>,
     /// When the waiting frames were last looked at.
@@ -168,6 +171,8 @@ impl Node {
             probes: Probes::new(rng.fork()),
             reflections: Reflections::default(),
             direct: Direct::new(config.direct, rng.fork(), now),
+            // A stream of its own: what else is drawn from the seed stays what it was.
+            finding: Finding::new(config.peering, config.accept, Rng::new(seed.map(|byte| !byte)), now),
             greeted: Spacing::new(GREET_INTERVAL),
             asked: BTreeMap::new(),
             refused: Spacing::new(REFUSED_INTERVAL),
@@ -291,6 +296,7 @@ impl Node {
         self.tend_probes(now);
         self.tend_overlay(now);
         self.tend_direct(now);
+        self.tend_finding(now);
         self.pump(now);
     }
 
@@ -313,6 +319,7 @@ impl Node {
     /// Adds a peer to keep a link to.
     pub fn add_peer(&mut self, peer: PeerConfig, now: Instant) {
         self.introduced.remove(&peer.uri.node);
+        self.finding.automatic.remove(&peer.uri.node);
         self.dialler.add(peer, now);
         self.list_members();
         self.dialler.advance(now);
@@ -397,6 +404,7 @@ impl Node {
             self.probes.poll_timeout().map(|at| (at, "probe")),
             self.overlay.poll_timeout().map(|at| (at, "networks")),
             self.direct.poll_timeout().map(|at| (at, "direct paths")),
+            self.finding.poll_timeout().map(|at| (at, "automatic links")),
         ];
         own.into_iter().flatten().chain(neighbours).chain(links).chain(searches).min_by_key(|&(at, _)| at)
     }

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use sinew_directory::Source;
 use sinew_types::{
     CarrierKind, Class, DropReason, Drops, Instant, MeshAddr, Metric, NodeId, PathAddr, Seqno,
 };
 
 use crate::node::Node;
+
+/// A peer from the configuration or `peers add`.
+const CONFIGURED: &str = "configured";
 
 /// The node at a glance.
 #[derive(Clone, Debug)]
@@ -51,6 +55,8 @@ pub struct PeerStatus {
     pub state: LinkState,
     /// Whether it stands in the configuration.
     pub configured: bool,
+    /// How this node came to it: `configured`, `ticket`, `incoming`, or where it was heard of.
+    pub source: &'static str,
     /// The path in use.
     pub path: Option<PathAddr>,
     /// Where it is dialled, if it is.
@@ -134,10 +140,15 @@ impl Node {
             class: self.class,
             uptime: now.since(self.started),
             peers_up: self.neighbours().count(),
-            peers_total: self.dialler.peers().count() + linked,
+            // Whom this node tries by itself is missed by nobody.
+            peers_total: self.dialler.peers().filter(|peer| !self.is_attempt(peer)).count() + linked,
             routes: self.fib.len(),
             sessions: self.sessions.peers().filter(|peer| self.is_up(peer)).count(),
         }
+    }
+
+    fn is_attempt(&self, peer: &NodeId) -> bool {
+        self.finding.automatic.contains(peer) && !self.links.contains_key(peer)
     }
 
     /// Every direct peer: linked or configured.
@@ -167,7 +178,8 @@ impl Node {
             node: *peer,
             address: peer.address(),
             state: if link.is_some() { LinkState::Up } else { LinkState::Connecting },
-            configured: self.dialler.contains(peer) && !self.introduced.contains(peer),
+            configured: self.peer_source(peer) == CONFIGURED,
+            source: self.peer_source(peer),
             path: link.map(|link| link.path),
             dialled: self.dialler.uri(peer).map(|uri| format!("{}:{}", uri.host, uri.port)),
             outbound: info.as_ref().map_or(self.dialler.contains(peer), |info| info.outbound),
@@ -181,6 +193,17 @@ impl Node {
             handshake_age: info.as_ref().filter(|info| info.up).map(|info| info.epoch_age),
             cipher: info.and_then(|info| info.cipher).map(|cipher| cipher.as_str()),
             last_error: self.dialler.last_error(peer).map(str::to_owned),
+        }
+    }
+
+    fn peer_source(&self, peer: &NodeId) -> &'static str {
+        if self.finding.automatic.contains(peer) {
+            return self.finding.source(peer).map_or("exchange", Source::as_str);
+        }
+        match (self.dialler.contains(peer), self.introduced.contains(peer)) {
+            (true, true) => "ticket",
+            (true, false) => CONFIGURED,
+            (false, _) => "incoming",
         }
     }
 

@@ -196,6 +196,11 @@ pub fn is_place(ip: IpAddr) -> bool {
     }
 }
 
+/// Whether `ip` means something else in every network that has it.
+pub fn is_private(ip: IpAddr) -> bool {
+    private_range(ip).is_some()
+}
+
 /// Ranges whose addresses mean something else in every network that has them.
 fn private_range(ip: IpAddr) -> Option<u8> {
     match ip {

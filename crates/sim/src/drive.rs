@@ -1,5 +1,7 @@
 //! Inputs to nodes, and what comes out of them.
 
+use std::net::{IpAddr, SocketAddr};
+
 use sinew_node::{Event, Node};
 use sinew_types::{Instant, InterfaceId, PathAddr};
 use sinew_wire::handshake::{COOKIE_LEN, HS1_LEN, HS2_LEN};
@@ -241,7 +243,9 @@ impl World {
         let local = self.hosts[host].local(self.now);
         match event {
             Event::Resolve { peer, host, port } => {
-                let at = host_named(&host).and_then(|number| self.hosts.get(number)).map(|host| host.at);
+                let named = host_named(&host).and_then(|number| self.hosts.get(number)).map(|host| host.at);
+                let literal = host.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, port));
+                let at = named.or(literal);
                 node.handle_resolved(peer, (&host, port), at.as_slice(), local);
             }
             Event::Connect { peer, remote, .. } => self.connect(host, peer, remote),

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use sinew_node::directory::PeeringConfig;
 use sinew_node::{Accept, Config, Endpoints, InboundPolicy, Node, Offloads, PeerConfig, UdpSocket, Verifier};
 use sinew_types::{Class, Identity, Instant, MeshAddr, NodeId, Rng, UnixMicros};
 
@@ -37,6 +38,8 @@ pub struct Host {
     pub(crate) peers: Vec<PeerConfig>,
     /// Whether it looks for direct paths.
     pub(crate) direct: bool,
+    /// Links that it keeps without being told.
+    pub(crate) peering: PeeringConfig,
     /// What survives a crash.
     pub(crate) disk: Disk,
     /// The node, while it runs.
@@ -65,6 +68,7 @@ impl Host {
             class,
             peers: Vec::new(),
             direct: false,
+            peering: PeeringConfig::OFF,
             disk: Disk::default(),
             unix_us: EPOCH,
             node: None,
@@ -120,6 +124,7 @@ impl Host {
             offloads: Offloads::ALL,
             udp_sockets: vec![UdpSocket { local: 0, ipv6: false }],
             direct: self.direct,
+            peering: self.peering,
             max_routes: MAX_ROUTES,
             unix: self.unix(now),
         };
@@ -129,6 +134,9 @@ impl Host {
             node.set_endpoints(Endpoints { local: vec![(self.at, PREFIX)], mapped: Vec::new() });
         }
         self.node = Some(Box::new(node));
+        if self.peering != PeeringConfig::OFF {
+            self.tell_places(now);
+        }
         self.wake = None;
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use sinew_types::{Class, Instant, Rng};
 
 use crate::fault::{self, Fault, Faults};
+use crate::finding::Finding;
 use crate::liar::Lie;
 use crate::link::{Direction, Link};
 use crate::nat::Realms;
@@ -53,6 +54,8 @@ pub struct Plan {
     pub faults_end: Instant,
     /// Translators, where there are any: then hosts look for direct paths.
     pub realms: Option<Realms>,
+    /// Who finds whom, where links are not peers.
+    pub finding: Option<Finding>,
     /// The higher end keeps each link, rather than one that is drawn.
     pub dialled_from_high_end: bool,
 }
@@ -100,6 +103,7 @@ impl Params {
             liars,
             faults_end,
             realms: None,
+            finding: None,
             dialled_from_high_end: false,
         }
     }
@@ -132,6 +136,7 @@ impl Plan {
             liars: BTreeMap::new(),
             faults_end: Instant::ZERO,
             realms: None,
+            finding: None,
             dialled_from_high_end: false,
         }
     }

@@ -28,6 +28,7 @@ use crate::check::revisits::{Revisits, Tail};
 use crate::check::trace::Trace;
 use crate::check::{Violation, bounds, drops};
 use crate::fault::{Fault, WallClock};
+use crate::finding;
 use crate::host::{Host, PORT, address, host_name};
 use crate::liar::{self, Lie};
 use crate::link::Link;
@@ -102,6 +103,12 @@ impl World {
                 (host.at, host.direct) = (realms.address(number), true);
             }
         }
+        if let Some(finding) = &plan.finding {
+            for (number, host) in hosts.iter_mut().enumerate() {
+                host.at = finding::address(number, plan.nodes, finding);
+                host.peering = finding.peering;
+            }
+        }
         configure_peers(plan, &mut hosts, &mut rng);
         let addrs: Vec<_> = hosts.iter().map(|host| host.addr).collect();
         let links = plan.links.clone();
@@ -123,7 +130,7 @@ impl World {
             routed: Vec::new(),
             departing: None,
             next_check: Instant::ZERO + CHECK_INTERVAL,
-            attacked: !plan.liars.is_empty(),
+            attacked: !plan.liars.is_empty() || plan.finding.is_some_and(|finding| finding.sybils > 0),
             liars: plan.liars.clone(),
             log: None,
             noted: BTreeMap::new(),
@@ -444,13 +451,17 @@ impl World {
 fn configure_peers(plan: &Plan, hosts: &mut [Host], rng: &mut Rng) {
     for (number, link) in plan.links.iter().enumerate() {
         let [a, b] = link.ends;
+        // All know the first, and nobody else.
+        if plan.finding.is_some() && a.min(b) != 0 {
+            continue;
+        }
         let via = if plan.streams.contains(&number) { CarrierKind::Tcp } else { CarrierKind::Udp };
         let mut dial = |from: usize, to: usize| {
             let host = host_name(to);
             let uri = PeerUri { node: hosts[to].id, host, port: PORT, via: vec![via], path: None };
             hosts[from].peers.push(PeerConfig { uri, cost: Metric::ZERO });
         };
-        if plan.dialled_from_high_end {
+        if plan.dialled_from_high_end || plan.finding.is_some() {
             dial(a.max(b), a.min(b));
             continue;
         }

@@ -39,12 +39,14 @@ pub enum Table {
     Journal,
     /// By a letter and what it is about: what a public gateway has promised to whom.
     Gateway,
+    /// By node id (32 bytes): nodes worth trying at the next start.
+    Peers,
 }
 
 impl Table {
     /// All of them.
     pub const ALL: [Self; 5] =
-        [Self::Networks, Self::Documents, Self::Workloads, Self::Journal, Self::Gateway];
+        [Self::Networks, Self::Documents, Self::Workloads, Self::Journal, Self::Gateway, Self::Peers];
 
     const fn definition(self) -> Definition {
         TableDefinition::new(match self {
@@ -53,6 +55,7 @@ impl Table {
             Self::Workloads => "workloads",
             Self::Journal => "journal",
             Self::Gateway => "gateway",
+            Self::Peers => "peers",
         })
     }
 }

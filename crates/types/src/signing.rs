@@ -27,8 +27,12 @@ impl Domain {
     /// A host agrees to carry a moving workload, or to give it up.
     pub const HANDOVER: Self = Self("sinew/handover/v1\0");
 
+    /// Where a node may be reached.
+    pub const NODE: Self = Self("sinew/node/v1\0");
+
     /// Every domain, for the test that no tag is a prefix of another.
-    pub const ALL: [Self; 5] = [Self::ORIGIN, Self::TRACE, Self::DOCUMENT, Self::REDEEM, Self::HANDOVER];
+    pub const ALL: [Self; 6] =
+        [Self::ORIGIN, Self::TRACE, Self::DOCUMENT, Self::REDEEM, Self::HANDOVER, Self::NODE];
 
     /// The tag's bytes.
     pub const fn tag(self) -> &'static [u8] {

@@ -13,6 +13,7 @@
 mod codec;
 
 pub mod checksum;
+pub mod directory;
 pub mod document;
 pub mod error;
 pub mod frag;

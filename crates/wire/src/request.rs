@@ -10,6 +10,7 @@ use sinew_types::{Label, MeshAddr, Signature};
 
 use crate::Malformed;
 use crate::codec::{Put, Reader};
+use crate::directory::RECORD_MAX;
 use crate::document::DOCUMENT_MAX;
 use crate::punch::{Punch, read_addr, socket_addr};
 use crate::sync::{BlindTag, DocumentId};
@@ -31,9 +32,14 @@ const OBSERVED: u8 = 14;
 const PUNCH: u8 = 15;
 const PUNCH_REPLY: u8 = 16;
 const PUNCH_END: u8 = 17;
+const RECORDS_ASK: u8 = 32;
+const RECORDS: u8 = 33;
 
 /// Highest handle of a network: three bytes of a record's prefix (protocol A4.2).
 pub const HANDLE_MAX: u32 = 0xff_ffff;
+
+/// Most node records of one message.
+pub const RECORDS_MAX: usize = 16;
 
 /// Longest name in a trace reply, bytes of UTF-8.
 pub const NAME_MAX: usize = 64;
@@ -114,6 +120,13 @@ pub enum Request {
         /// Of the round that found it.
         round: u32,
     },
+    /// Asks a neighbour for records of nodes that it knows (protocol A12.4).
+    RecordsAsk {
+        /// How many at most.
+        count: u8,
+    },
+    /// Records of nodes, at most [`RECORDS_MAX`], as signed.
+    Records(Vec<Vec<u8>>),
     /// A request of a later version.
     Other {
         /// Its tag.
@@ -150,6 +163,8 @@ impl Request {
             PUNCH => Self::Punch(Box::new(Punch::read(&mut r)?)),
             PUNCH_REPLY => Self::PunchReply(Box::new(Punch::read(&mut r)?)),
             PUNCH_END => Self::PunchEnd { round: r.u32()? },
+            RECORDS_ASK => Self::RecordsAsk { count: r.u8()? },
+            RECORDS => Self::Records(read_records(&mut r)?),
             tag => return Ok(Self::Other { tag, body: r.rest().to_vec() }),
         };
         r.finish().map(|()| request)
@@ -179,6 +194,12 @@ impl Request {
             Self::Punch(punch) => punch.write(out.u8(PUNCH)),
             Self::PunchReply(punch) => punch.write(out.u8(PUNCH_REPLY)),
             Self::PunchEnd { round } => out.u8(PUNCH_END).u32(*round),
+            Self::RecordsAsk { count } => out.u8(RECORDS_ASK).u8(*count),
+            Self::Records(records) => {
+                let records = records.get(..RECORDS_MAX).unwrap_or(records);
+                let out = out.u8(RECORDS);
+                records.iter().fold(out, |out, record| out.u16(record.len() as u16).bytes(record))
+            }
             Self::Other { tag, body } => out.u8(*tag).bytes(body),
         };
     }
@@ -407,6 +428,18 @@ impl TraceReply {
             signature: r.array()?,
         })
     }
+}
+
+fn read_records(r: &mut Reader<'_>) -> Result<Vec<Vec<u8>>, Malformed> {
+    let mut records = Vec::new();
+    while !r.is_empty() {
+        let len = usize::from(r.u16()?);
+        if len == 0 || len > RECORD_MAX || records.len() == RECORDS_MAX {
+            return Err(Malformed);
+        }
+        records.push(r.bytes(len)?.to_vec());
+    }
+    Ok(records)
 }
 
 /// A label, or nothing.

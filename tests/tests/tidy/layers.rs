@@ -23,15 +23,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("overlay", &["types", "wire"]),
     ("path", &["types", "wire"]),
     ("registry", &["types"]),
+    ("directory", &["types", "wire"]),
     // composition
-    ("node", &["types", "wire", "noise", "session", "routing", "forwarding", "overlay", "path"]),
+    (
+        "node",
+        &["types", "wire", "noise", "session", "routing", "forwarding", "overlay", "path", "directory"],
+    ),
     ("sim", &["types", "wire", "node"]),
     // edges
     ("carrier", &["types"]),
     ("tun", &["types"]),
     ("platform", &["types"]),
     ("helper", &["types", "tun", "platform"]),
-    ("discovery", &["types"]),
+    ("discovery", &["types", "wire", "directory"]),
     ("store", &["types"]),
     ("dns", &["types"]),
     ("gateway", &[]),

@@ -95,6 +95,7 @@ pub(crate) fn peers() -> Peers {
         direction: Direction::Out,
         state: PeerState::Up,
         configured: true,
+        source: "configured".into(),
         rtt_ms: Some(12.345),
         jitter_ms: Some(0.4),
         loss: Some(0.005),

@@ -28,6 +28,10 @@ pub struct Peer {
     pub state: PeerState,
     /// Whether it comes from the configuration or `peers add`; others came in.
     pub configured: bool,
+    /// How this node came to it: `configured`, `ticket`, `incoming`, or where it was heard of (`lan`,
+    /// `directory`, `exchange`, `caller`, `remembered`).
+    #[serde(default)]
+    pub source: String,
     /// Round trip, smoothed.
     pub rtt_ms: Option<f64>,
     /// Mean deviation of the round trip.

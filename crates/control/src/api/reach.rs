@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Finding;
+
 /// Asks why data to a node goes as it does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -112,6 +114,9 @@ pub struct Netcheck {
     pub nat: Nat,
     /// The same in words.
     pub nat_text: String,
+    /// How this node finds others.
+    #[serde(default)]
+    pub finding: Finding,
     /// What the router in front of this host does for it.
     pub port_mapping: PortMapping,
 }

@@ -35,7 +35,7 @@ fn status_and_key_have_the_fields_of_the_manual() {
 fn peers_have_the_fields_of_the_manual() {
     keeps::<Versioned<Peers>>(json!({"schema_version": 1, "peers": [{
         "node_id": "n", "address": "a", "name": "x", "endpoint": "1.2.3.4:5", "carrier": "udp",
-        "direction": "out", "state": "up", "configured": true, "rtt_ms": 1.5, "jitter_ms": 0.5, "loss": 0.25,
+        "direction": "out", "state": "up", "configured": true, "source": "configured", "rtt_ms": 1.5, "jitter_ms": 0.5, "loss": 0.25,
         "mtu": 1416, "rx_bytes": 1, "tx_bytes": 2, "rx_rate": 3, "tx_rate": 4, "uptime_ms": 5,
         "handshake_age_ms": 6, "cipher": "aes-256-gcm", "version": "1", "last_error": null,
     }]}));
@@ -57,6 +57,14 @@ fn why_and_netcheck_have_the_fields_of_the_manual() {
         "ipv6": {"addresses": [], "links": 0, "passes": false},
         "reflected": [{"address": "1.2.3.4:5", "carrier": "udp", "node_id": "n", "age_ms": 1}],
         "nat": "endpoint_dependent", "nat_text": "t",
+        "finding": {
+            "target": 8, "chosen": 3, "known": {"lan": 2}, "remembered": 1, "refused": {"forged": 1}, "places": ["10.0.0.1:7463 (udp)"],
+            "shared": true, "lan": {"interfaces": ["eth0"], "heard": 4, "dropped": 0},
+            "directory": {
+                "peer_id": "12D3", "peers": 5, "connected": 2, "serving": false, "reachability": "unknown",
+                "published": true, "records": 6, "refused": {},
+            },
+        },
     }));
 }
 

@@ -9,7 +9,7 @@ use super::diagnose::{ConfigError, Problems};
 use super::schema::{self, WordOrList, WordOrNumber};
 use super::{
     Accept, Config, ConfigFile, Control, Dns, Forward, Inbound, Listen, Mesh, Mtu, Node, Offload, Peer,
-    Proxy, Reach, Switch, Tls, Tun, gateway,
+    Proxy, Reach, Switch, Tls, Tun, finding, gateway,
 };
 use crate::DEFAULT_SOCKET;
 
@@ -38,11 +38,14 @@ pub(super) fn config(path: &Path, text: &str) -> Result<Config, ConfigError> {
         }
     };
     later_versions(&root, &mut problems);
+    let node = node(root.node, &mut problems);
     let listen = listen(root.listen, &mut problems);
     let has_tun = root.tun.enabled.unwrap_or(true);
     let gateway = root.gateway.map(|raw| gateway::gateway(raw, &listen, has_tun, &mut problems));
     let config = Config {
-        node: node(root.node, &mut problems),
+        discovery: finding::discovery(root.discovery, &mut problems),
+        peering: finding::peering(&root.peering, node.class, &mut problems),
+        node,
         mesh: mesh(root.mesh, &mut problems),
         listen,
         tls: tls(root.tls, &mut problems),
@@ -100,19 +103,6 @@ fn later_versions(root: &schema::Root, problems: &mut Problems<'_>) {
             "remove the section",
             root.dashboard.as_ref().is_some_and(|d| d.listen.is_some()),
         ),
-        (
-            "discovery.lan",
-            "LAN discovery",
-            "set it to false and list peers under [[peer]]",
-            root.discovery.lan,
-        ),
-        (
-            "discovery.directory",
-            "the public directory",
-            "leave the list empty",
-            !root.discovery.directory.is_empty(),
-        ),
-        ("discovery.publish", "the public directory", "set it to false", root.discovery.publish),
     ];
     for (path, what, remedy, _) in asked.into_iter().filter(|(.., asked)| *asked) {
         problems.add(path, format!("{what} is not in this version"), remedy);
@@ -367,8 +357,8 @@ fn inbound(raw: Option<WordOrList>, problems: &mut Problems<'_>) -> Inbound {
     }
 }
 
-fn offload(raw: schema::Offload, problems: &mut Problems<'_>) -> Offload {
-    let mut switch = |key: &str, word: Option<String>| match word.as_deref() {
+pub(super) fn switch(key: &str, word: Option<&str>, problems: &mut Problems<'_>) -> Switch {
+    match word {
         None | Some("auto") => Switch::Auto,
         Some("on") => Switch::On,
         Some("off") => Switch::Off,
@@ -376,7 +366,11 @@ fn offload(raw: schema::Offload, problems: &mut Problems<'_>) -> Offload {
             problems.bad_value(key, format!("unknown value `{}`", other.escape_debug()));
             Switch::Auto
         }
-    };
+    }
+}
+
+fn offload(raw: schema::Offload, problems: &mut Problems<'_>) -> Offload {
+    let mut switch = |key: &str, word: Option<String>| switch(key, word.as_deref(), problems);
     Offload {
         tun_read: switch("offload.tun_read", raw.tun_read),
         tun_write: switch("offload.tun_write", raw.tun_write),

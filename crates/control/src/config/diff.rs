@@ -61,8 +61,22 @@ fn change(key: &'static str, old: Option<String>, new: Option<String>) -> Change
 
 /// All values but the peers, as text.
 fn scalars(config: &Config) -> Vec<(&'static str, Option<String>)> {
-    let Config { node, mesh, listen, tls, proxy, reach, peers: _, tun, offload, control, dns, gateway } =
-        config;
+    let Config {
+        node,
+        mesh,
+        listen,
+        tls,
+        proxy,
+        reach,
+        peers: _,
+        tun,
+        offload,
+        discovery,
+        peering,
+        control,
+        dns,
+        gateway,
+    } = config;
     let path = |path: &std::path::Path| Some(path.display().to_string());
     let list = |addrs: &[std::net::SocketAddr]| {
         Some(addrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
@@ -91,6 +105,15 @@ fn scalars(config: &Config) -> Vec<(&'static str, Option<String>)> {
         ("offload.tun_write", switch(offload.tun_write)),
         ("offload.udp_send", switch(offload.udp_send)),
         ("offload.udp_receive", switch(offload.udp_receive)),
+        ("discovery.lan", Some(discovery.lan.to_string())),
+        ("discovery.interfaces", words(&discovery.interfaces)),
+        ("discovery.directory", words(&discovery.directory)),
+        ("discovery.publish", Some(discovery.publish.to_string())),
+        ("discovery.listen", list(&discovery.listen)),
+        ("discovery.serve", switch(discovery.serve)),
+        ("peering.target", Some(peering.target.to_string())),
+        ("peering.max", Some(peering.max.to_string())),
+        ("peering.share", Some(peering.share.to_string())),
         ("dns.enabled", Some(dns.enabled.to_string())),
         ("dns.domain", Some(dns.domain.clone())),
         ("dns.forward", forward(&dns.forward)),
@@ -131,6 +154,10 @@ fn mtu(mtu: Mtu) -> String {
         Mtu::Auto => "auto".to_owned(),
         Mtu::Fixed(bytes) => bytes.to_string(),
     }
+}
+
+fn words(list: &[String]) -> Option<String> {
+    Some(list.join(", ")).filter(|text| !text.is_empty())
 }
 
 fn switch(switch: Switch) -> Option<String> {

@@ -22,6 +22,7 @@ pub(super) struct Root {
     pub(super) metrics: Option<Endpoint>,
     pub(super) dashboard: Option<Endpoint>,
     pub(super) discovery: Discovery,
+    pub(super) peering: Peering,
     pub(super) dns: Dns,
     pub(super) gateway: Option<Gateway>,
 }
@@ -111,9 +112,20 @@ pub(super) struct Endpoint {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Discovery {
-    pub(super) lan: bool,
+    pub(super) lan: Option<bool>,
+    pub(super) interfaces: Vec<String>,
     pub(super) directory: Vec<String>,
     pub(super) publish: bool,
+    pub(super) listen: Vec<String>,
+    pub(super) serve: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Peering {
+    pub(super) target: Option<i64>,
+    pub(super) max: Option<i64>,
+    pub(super) share: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -117,8 +117,16 @@ socket = "/run/sinew/sinew.sock"
 
 [discovery]
 lan = false
-directory = []
-publish = false
+interfaces = ["eth0", "wl*"]
+directory = ["/ip4/203.0.113.5/tcp/7464/p2p/12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X"]
+publish = true
+listen = ["0.0.0.0:7464"]
+serve = "off"
+
+[peering]
+target = 4
+max = 40
+share = true
 
 [dns]
 enabled = false

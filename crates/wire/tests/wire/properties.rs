@@ -11,9 +11,10 @@ use sinew_wire::handshake::{Cookie, Hs1, Hs1Payload, Hs2, Hs2Payload, Hs2Status}
 use sinew_wire::icmp::{IcmpHeader, V4Error, V6Error, build_v4_error, build_v6_error};
 use sinew_wire::ip::PacketInfo;
 use sinew_wire::probe::Probe;
+use sinew_wire::directory::RECORD_MAX;
 use sinew_wire::punch::{Candidate, CandidateKind, Guess, MAX_CANDIDATES, Mapping, Punch};
 use sinew_wire::record::{DataHeader, Kind, Prefix, SuperHeader};
-use sinew_wire::request::{Request, TraceReply};
+use sinew_wire::request::{RECORDS_MAX, Request, TraceReply};
 use sinew_wire::routed::{RoutedClear, RoutedHeader, Watermark, Waypoints};
 use sinew_wire::routing::{OriginRecord, RoutingFrame, RoutingMessage};
 use sinew_wire::segment::{SegmentHeader, StreamClass};
@@ -152,7 +153,10 @@ fn request() -> impl Strategy<Value = Request> {
         punch().prop_map(Request::Punch),
         punch().prop_map(Request::PunchReply),
         any::<u32>().prop_map(|round| Request::PunchEnd { round }),
-        (18u8.., prop::collection::vec(any::<u8>(), 0..40))
+        any::<u8>().prop_map(|count| Request::RecordsAsk { count }),
+        prop::collection::vec(prop::collection::vec(any::<u8>(), 1..=RECORD_MAX), 0..=RECORDS_MAX)
+            .prop_map(Request::Records),
+        (34u8.., prop::collection::vec(any::<u8>(), 0..40))
             .prop_map(|(tag, body)| Request::Other { tag, body }),
     ]
 }

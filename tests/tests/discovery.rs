@@ -1,0 +1,167 @@
+//! Nobody pastes lists of peers: nodes on one network find each other, a mesh that knows one node grows
+//! by itself and outlives it, and the directory holds what its members are not trusted with.
+//!
+//! ```text
+//!   a ─┐                                  n1 ─┐
+//!      ├─ bridge "net" (no way out)       ... ├─ bridge "net", 10.N.0.1/8 each: thirty networks by
+//!   b ─┘                                  n29 ┘  the rules of diversity, one link for the kernel
+//! ```
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use sinew_tests::cli::text;
+use sinew_tests::lab::{Lab, run_lab};
+use sinew_tests::ns::{self, End};
+use sinew_tests::wait;
+
+const MTU: u32 = 1500;
+/// Starts of thirty daemons on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A network without anything on it.
+fn bridge(lab: &mut Lab) -> Result<()> {
+    lab.node("net")?;
+    lab.ns("net").ip(&["link", "add", "lan", "type", "bridge"])?;
+    lab.ns("net").ip(&["link", "set", "lan", "up"]).map(|_| ())
+}
+
+/// A machine on it.
+fn join(lab: &mut Lab, name: &str, address: &str) -> Result<()> {
+    lab.node(name)?;
+    lab.key(name)?;
+    let port = format!("p-{name}");
+    let near = End { ns: lab.ns(name), interface: "eth0", address };
+    let far = End { ns: lab.ns("net"), interface: &port, address: "169.254.9.9/32" };
+    ns::connect(near, far, MTU)?;
+    let net = lab.ns("net");
+    net.ip(&["addr", "flush", "dev", &port])?;
+    net.ip(&["link", "set", &port, "master", "lan"])?;
+    lab.config(name).finds = true;
+    Ok(())
+}
+
+fn peer(lab: &Lab, at: &str, of: &str) -> Result<Option<Value>> {
+    let id = lab.key(of)?.node_id;
+    let peers = lab.cli(at).peers_up()?;
+    Ok(peers.into_iter().find(|peer| text(peer, "node_id") == id))
+}
+
+#[test]
+fn two_on_one_network_find_each_other_without_any_configuration() {
+    run_lab("pair", |lab| {
+        bridge(lab)?;
+        join(lab, "a", "192.168.1.2/24")?;
+        join(lab, "b", "192.168.1.3/24")?;
+        lab.start("a")?;
+        lab.wait_ready("a")?;
+        lab.start("b")?;
+        lab.wait_ready("b")?;
+        let (start, target) = (Instant::now(), lab.address("b")?);
+        lab.cli("a").wait_reachable(&target, PATIENCE)?;
+        let took = start.elapsed();
+        eprintln!("on one network: linked {:.2} s after the second was ready", took.as_secs_f64());
+        ensure!(took < Duration::from_secs(3), "{took:?}");
+        let link = peer(lab, "a", "b")?.context("no link")?;
+        ensure!(text(&link, "endpoint") == "192.168.1.3:7463", "{link}");
+        let sources = [text(&link, "source").to_owned(), text(&peer(lab, "b", "a")?.context("no link")?, "source").to_owned()];
+        ensure!(sources.contains(&"lan".to_owned()), "{sources:?}");
+        let check = lab.cli("a").json(&["netcheck"])?;
+        ensure!(check["finding"]["lan"]["interfaces"] == serde_json::json!(["eth0"]), "{check}");
+        ensure!(check["finding"]["known"]["lan"] == 1, "{check}");
+        Ok(())
+    });
+}
+
+#[test]
+fn who_does_not_want_it_says_nothing_on_the_network() {
+    run_lab("quiet", |lab| {
+        bridge(lab)?;
+        join(lab, "a", "192.168.1.2/24")?;
+        join(lab, "b", "192.168.1.3/24")?;
+        lab.config("a").extra = "\n[discovery]\ninterfaces = [\"wlan*\"]\n".to_owned();
+        lab.start_all()?;
+        lab.wait_ready("a")?;
+        lab.wait_ready("b")?;
+        // Both are long past what they do at the start once the third has found b.
+        join(lab, "c", "192.168.1.4/24")?;
+        lab.start("c")?;
+        lab.wait_ready("c")?;
+        lab.cli("c").wait_reachable(&lab.address("b")?, PATIENCE)?;
+        for name in ["b", "c"] {
+            let check = lab.cli(name).json(&["netcheck"])?;
+            ensure!(check["finding"]["known"]["lan"] == 1, "{name}: {check}");
+        }
+        let check = lab.cli("a").json(&["netcheck"])?;
+        ensure!(check["finding"]["lan"]["interfaces"] == serde_json::json!([]), "{check}");
+        Ok(())
+    });
+}
+
+/// Nodes that know the hub and nothing else.
+const CROWD: usize = 28;
+
+fn name(number: usize) -> String {
+    format!("n{number}")
+}
+
+/// Links of a node, the hub's aside.
+fn links(lab: &Lab, at: &str, hub: &str) -> usize {
+    let peers = lab.cli(at).peers_up().unwrap_or_default();
+    peers.iter().filter(|peer| text(peer, "node_id") != hub).count()
+}
+
+fn crowd(lab: &mut Lab) -> Result<()> {
+    bridge(lab)?;
+    join(lab, "hub", "10.100.0.1/8")?;
+    lab.config("hub").extra = "\n[discovery]\nlan = false\n".to_owned();
+    let uri = lab.uri("hub", "10.100.0.1")?;
+    lab.start("hub")?;
+    lab.wait_ready("hub")?;
+    for number in 0..CROWD {
+        let name = name(number);
+        join(lab, &name, &format!("10.{}.0.1/8", 101 + number))?;
+        lab.config(&name).peers.push((uri.clone(), 0));
+        // Two of them listen on their network: there the last one comes in.
+        let lan = number == 1 || number == 2;
+        lab.config(&name).extra = format!("\n[discovery]\nlan = {lan}\n");
+        lab.start(&name)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn thirty_that_know_one_become_a_mesh_that_outlives_it() {
+    run_lab("crowd", |lab| {
+        crowd(lab)?;
+        let start = Instant::now();
+        let hub = lab.key("hub")?.node_id;
+        for number in 0..CROWD {
+            let name = name(number);
+            wait::until(&format!("{name} has four links of its own"), PATIENCE, || links(lab, &name, &hub) >= 4)?;
+        }
+        eprintln!("{CROWD} nodes have four links each, {:.1} s after the last start", start.elapsed().as_secs_f64());
+        wait::until("n0 remembers peers", PATIENCE, || {
+            let check = lab.cli("n0").json(&["netcheck"]);
+            check.is_ok_and(|check| check["finding"]["remembered"].as_u64() >= Some(3))
+        })?;
+        lab.kill("hub");
+        lab.stop("n0")?;
+        lab.start("n0")?;
+        lab.wait_ready("n0")?;
+        join(lab, "late", "10.200.0.1/8")?;
+        lab.start("late")?;
+        lab.wait_ready("late")?;
+        for number in 0..CROWD {
+            let (from, to) = (name(number), name((number + 11) % CROWD));
+            lab.cli(&from).wait_reachable(&lab.address(&to)?, PATIENCE).with_context(|| format!("{from} to {to}"))?;
+        }
+        for to in ["n0", "n20"] {
+            lab.cli("late").wait_reachable(&lab.address(to)?, PATIENCE)?;
+        }
+        let link = lab.cli("late").peers_up()?;
+        ensure!(link.iter().any(|peer| text(peer, "source") == "lan"), "{link:?}");
+        Ok(())
+    });
+}
