@@ -51,9 +51,9 @@ impl Finders {
         let (sender, news) = mpsc::channel(QUEUE);
         let (found, mut records) = mpsc::channel(QUEUE);
         let discovery = &config.discovery;
-        let lan = discovery.lan.then(|| {
-            Lan::start(LanConfig { interfaces: discovery.interfaces.clone() }, found.clone())
-        });
+        let lan = discovery
+            .lan
+            .then(|| Lan::start(LanConfig { interfaces: discovery.interfaces.clone() }, found.clone()));
         let directory = match discovery.uses_directory() {
             true => Some(Directory::start(directory_config(discovery, seed), found)?),
             false => None,

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sinew_control::api::{
-    Candidate, CandidateState, CarrierCheck, FamilyCheck, Finding, Listener, Nat, Netcheck, Reason, Reflected, Why,
+    Candidate, CandidateState, CarrierCheck, FamilyCheck, Finding, Listener, Nat, Netcheck, Reason,
+    Reflected, Why,
 };
 use sinew_node::{Answer, CandidateStatus, Node, PeerStatus, Reflection, Way, Ways};
 use sinew_types::{CarrierKind, Instant, NodeId, PathAddr};

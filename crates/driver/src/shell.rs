@@ -20,8 +20,8 @@ use tokio::time::Instant as TokioInstant;
 use tracing::{debug, info, warn};
 
 use crate::command::Command;
-use crate::finding::Finders;
 use crate::dialling::{Dialling, Resolved};
+use crate::finding::Finders;
 use crate::interfaces::Interfaces;
 use crate::operate::Operations;
 use crate::persist::Kept;

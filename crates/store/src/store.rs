@@ -43,8 +43,7 @@ pub enum Table {
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Networks, Self::Documents, Self::Workloads, Self::Journal, Self::Peers];
+    pub const ALL: [Self; 5] = [Self::Networks, Self::Documents, Self::Workloads, Self::Journal, Self::Peers];
 
     const fn definition(self) -> Definition {
         TableDefinition::new(match self {

@@ -24,10 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("path", &["types", "wire"]),
     ("directory", &["types", "wire"]),
     // composition
-    (
-        "node",
-        &["types", "wire", "noise", "session", "routing", "forwarding", "overlay", "path", "directory"],
-    ),
+    ("node", &["types", "wire", "noise", "session", "routing", "forwarding", "overlay", "path", "directory"]),
     ("sim", &["types", "wire", "node"]),
     // edges
     ("carrier", &["types"]),
