@@ -65,7 +65,10 @@ fn two_on_one_network_find_each_other_without_any_configuration() {
         ensure!(took < Duration::from_secs(3), "{took:?}");
         let link = peer(lab, "a", "b")?.context("no link")?;
         ensure!(text(&link, "endpoint") == "192.168.1.3:7463", "{link}");
-        let sources = [text(&link, "source").to_owned(), text(&peer(lab, "b", "a")?.context("no link")?, "source").to_owned()];
+        let sources = [
+            text(&link, "source").to_owned(),
+            text(&peer(lab, "b", "a")?.context("no link")?, "source").to_owned(),
+        ];
         ensure!(sources.contains(&"lan".to_owned()), "{sources:?}");
         let check = lab.cli("a").json(&["netcheck"])?;
         ensure!(check["finding"]["lan"]["interfaces"] == serde_json::json!(["eth0"]), "{check}");
@@ -90,8 +93,10 @@ fn who_does_not_want_it_says_nothing_on_the_network() {
         lab.wait_ready("c")?;
         lab.cli("c").wait_reachable(&lab.address("b")?, PATIENCE)?;
         for name in ["b", "c"] {
-            let check = lab.cli(name).json(&["netcheck"])?;
-            ensure!(check["finding"]["known"]["lan"] == 1, "{name}: {check}");
+            wait::until(&format!("{name} knows one on its network"), PATIENCE, || {
+                let check = lab.cli(name).json(&["netcheck"]);
+                check.is_ok_and(|check| check["finding"]["known"]["lan"] == 1)
+            })?;
         }
         let check = lab.cli("a").json(&["netcheck"])?;
         ensure!(check["finding"]["lan"]["interfaces"] == serde_json::json!([]), "{check}");
@@ -139,9 +144,14 @@ fn thirty_that_know_one_become_a_mesh_that_outlives_it() {
         let hub = lab.key("hub")?.node_id;
         for number in 0..CROWD {
             let name = name(number);
-            wait::until(&format!("{name} has four links of its own"), PATIENCE, || links(lab, &name, &hub) >= 4)?;
+            wait::until(&format!("{name} has four links of its own"), PATIENCE, || {
+                links(lab, &name, &hub) >= 4
+            })?;
         }
-        eprintln!("{CROWD} nodes have four links each, {:.1} s after the last start", start.elapsed().as_secs_f64());
+        eprintln!(
+            "{CROWD} nodes have four links each, {:.1} s after the last start",
+            start.elapsed().as_secs_f64()
+        );
         wait::until("n0 remembers peers", PATIENCE, || {
             let check = lab.cli("n0").json(&["netcheck"]);
             check.is_ok_and(|check| check["finding"]["remembered"].as_u64() >= Some(3))
@@ -155,13 +165,64 @@ fn thirty_that_know_one_become_a_mesh_that_outlives_it() {
         lab.wait_ready("late")?;
         for number in 0..CROWD {
             let (from, to) = (name(number), name((number + 11) % CROWD));
-            lab.cli(&from).wait_reachable(&lab.address(&to)?, PATIENCE).with_context(|| format!("{from} to {to}"))?;
+            lab.cli(&from)
+                .wait_reachable(&lab.address(&to)?, PATIENCE)
+                .with_context(|| format!("{from} to {to}"))?;
         }
         for to in ["n0", "n20"] {
             lab.cli("late").wait_reachable(&lab.address(to)?, PATIENCE)?;
         }
         let link = lab.cli("late").peers_up()?;
         ensure!(link.iter().any(|peer| text(peer, "source") == "lan"), "{link:?}");
+        Ok(())
+    });
+}
+
+/// `[discovery]` of a node that takes part in the directory by `entry`, and nowhere else.
+fn by_directory(entry: &str, more: &str) -> String {
+    format!("\n[discovery]\nlan = false\ndirectory = [\"{entry}\"]\n{more}")
+}
+
+#[test]
+fn the_directory_finds_strangers_and_a_peer_that_has_moved() {
+    run_lab("directory", |lab| {
+        bridge(lab)?;
+        join(lab, "keeper", "10.101.0.1/8")?;
+        let own = "\n[discovery]\nlan = false\nlisten = [\"0.0.0.0:7464\"]\nserve = \"on\"\n";
+        lab.config("keeper").extra = own.to_owned();
+        lab.start("keeper")?;
+        lab.wait_ready("keeper")?;
+        let id = text(&lab.cli("keeper").json(&["key", "show"])?, "peer_id").to_owned();
+        let entry = format!("/ip4/10.101.0.1/tcp/7464/p2p/{id}");
+        // The keeper's own record is nobody's business: it links with nobody by itself.
+        for (name, address) in [("b", "10.102.0.1/8"), ("c", "10.103.0.1/8")] {
+            join(lab, name, address)?;
+            let listen = "listen = [\"0.0.0.0:7464\"]\nserve = \"on\"\npublish = true\n";
+            lab.config(name).extra = by_directory(&entry, listen);
+            lab.start(name)?;
+        }
+        lab.cli("b").wait_reachable(&lab.address("c")?, PATIENCE)?;
+        let sources: Vec<_> = ["b", "c"]
+            .iter()
+            .flat_map(|name| lab.cli(name).peers_up().unwrap_or_default())
+            .map(|peer| text(&peer, "source").to_owned())
+            .collect();
+        ensure!(sources.contains(&"directory".to_owned()), "{sources:?}");
+        wait::until("b reads its record back", PATIENCE, || {
+            let check = lab.cli("b").json(&["netcheck"]);
+            check.is_ok_and(|check| check["finding"]["directory"]["published"] == true)
+        })?;
+        // Where this one thinks that b is, nobody is; and it takes no peers but its own.
+        join(lab, "d", "10.104.0.1/8")?;
+        let uri = lab.uri("b", "10.250.0.1")?;
+        lab.config("d").peers.push((uri, 0));
+        lab.config("d").extra = by_directory(&entry, "\n[mesh]\naccept = \"listed\"\n");
+        lab.start("d")?;
+        lab.cli("d").wait_reachable(&lab.address("b")?, PATIENCE)?;
+        let link = peer(lab, "d", "b")?.context("no link")?;
+        ensure!(text(&link, "endpoint") == "10.102.0.1:7463", "{link}");
+        ensure!(text(&link, "source") == "configured", "{link}");
+        ensure!(lab.cli("d").peers_up()?.len() == 1, "only the one that is listed");
         Ok(())
     });
 }

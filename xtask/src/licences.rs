@@ -78,11 +78,22 @@ fn built(targets: &[String]) -> Result<BTreeSet<String>> {
 fn parents(name: &str, targets: &[String]) -> Result<BTreeSet<String>> {
     let mut parents = BTreeSet::new();
     for target in targets {
-        let tree = ["tree", "--workspace", "--all-features", "--prefix", "depth", "--invert", name, "--target", target];
+        let tree = [
+            "tree",
+            "--workspace",
+            "--all-features",
+            "--prefix",
+            "depth",
+            "--invert",
+            name,
+            "--target",
+            target,
+        ];
         let text = String::from_utf8(ask(&tree)?)?;
         // "0ring v0.17.14", "1snow v0.10.0", "2libp2p-noise v0.47.0".
         let direct = text.lines().filter_map(|line| line.strip_prefix('1')?.split(' ').next());
-        parents.extend(direct.filter(|name| !name.starts_with(|c: char| c.is_ascii_digit())).map(str::to_owned));
+        parents
+            .extend(direct.filter(|name| !name.starts_with(|c: char| c.is_ascii_digit())).map(str::to_owned));
     }
     Ok(parents)
 }

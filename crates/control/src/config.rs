@@ -25,8 +25,8 @@ use sinew_types::{Class, NodeId, PeerUri};
 
 pub use diagnose::{ConfigError, Diagnostic};
 pub use diff::{Change, Effect, diff};
-pub use finding::{Discovery, Peering};
 pub use edit::{EditError, add_peer, remove_peer, save};
+pub use finding::{Discovery, Peering};
 pub use gateway::{AccessLog, CertificateFiles, Gateway, PublishAccept};
 pub use inbound::{Inbound, InboundRule, Service};
 

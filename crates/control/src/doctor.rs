@@ -47,6 +47,7 @@ pub fn diagnose(status: &Status, check: &Netcheck, peers: &Peers) -> Diagnosis {
         .collect();
     findings.extend(network(check));
     findings.extend(nat(check));
+    findings.extend(found(status, check));
     findings.extend(peers.peers.iter().filter_map(|peer| peer_finding(peer, check)));
     if status.listeners.iter().all(|listener| listener.endpoints.is_empty()) {
         findings.push(finding(
@@ -99,6 +100,29 @@ fn nat(check: &Netcheck) -> Option<Finding> {
             "the router does endpoint-dependent mapping (\"symmetric NAT\")",
             "forward a UDP port to this node, or use IPv6, where direct links to nodes behind other NATs matter",
         )
+    })
+}
+
+/// How other nodes are found.
+fn found(status: &Status, check: &Netcheck) -> Option<Finding> {
+    let how = &check.finding;
+    if how.directory.as_ref().is_some_and(|directory| directory.peers == 0 && !directory.serving) {
+        return Some(finding(
+            "directory_silent",
+            Severity::Warning,
+            "no member of the directory answers",
+            "its entries are down, or were given a wrong address or id",
+            "compare [discovery] directory with `sinew key show` there; the port is that of its [discovery] listen",
+        ));
+    }
+    (status.peers_total == 0 && how.known.is_empty()).then(|| {
+        let speaks = how.lan.as_ref().is_some_and(|lan| !lan.interfaces.is_empty());
+        let cause = match speaks {
+            true => "no other node speaks on the local network, and no peer is configured",
+            false => "no peer is configured, and there is no local network to look on ([discovery] lan)",
+        };
+        let fix = "name one node under [[peer]], or with `sinew peers add`; the others follow by themselves";
+        finding("alone", Severity::Info, "this node knows no other", cause, fix)
     })
 }
 
@@ -232,6 +256,21 @@ mod tests {
         ill.listeners.clear();
         let found = codes(&ill, &check(None, None), vec![peer(PeerState::Connecting)]);
         assert_eq!(found, ["no_peer", "peer_down", "not_reachable"]);
+    }
+
+    #[test]
+    fn who_knows_nobody_is_told_how_to_find_somebody() {
+        use crate::api::{FindingDirectory, FindingLan};
+        let alone = Status { peers_total: 0, ..status() };
+        assert_eq!(codes(&alone, &check(None, None), Vec::new()), ["alone"]);
+        let mut heard = check(None, None);
+        heard.finding.lan = Some(FindingLan { interfaces: vec!["eth0".into()], ..FindingLan::default() });
+        let told = diagnose(&alone, &heard, &Peers { peers: Vec::new() });
+        assert!(told.findings[0].cause.starts_with("no other node speaks"), "{told:?}");
+        heard.finding.known.insert("lan".into(), 1);
+        assert!(codes(&alone, &heard, Vec::new()).is_empty());
+        heard.finding.directory = Some(FindingDirectory::default());
+        assert_eq!(codes(&status(), &heard, Vec::new()), ["directory_silent"]);
     }
 
     #[test]

@@ -84,7 +84,13 @@ impl Book {
     ///
     /// # Errors
     /// [`Refusal::Older`]: what is known is newer, or says something else under the same number.
-    pub fn note(&mut self, checked: Checked, source: Source, rng: &mut Rng, now: Instant) -> Result<bool, Refusal> {
+    pub fn note(
+        &mut self,
+        checked: Checked,
+        source: Source,
+        rng: &mut Rng,
+        now: Instant,
+    ) -> Result<bool, Refusal> {
         let Checked { node, record } = checked;
         if let Some(known) = self.0.get_mut(&node) {
             if record.seq < known.record.seq || record.seq == known.record.seq && record != known.record {
@@ -189,7 +195,12 @@ impl Book {
 
     /// At most `count` records to give to somebody who asks: of `able` nodes, each network's turn in the
     /// same measure, however many nodes it has.
-    pub fn choose(&self, count: usize, able: impl Fn(&NodeId, &Known) -> bool, rng: &mut Rng) -> Vec<&NodeRecord> {
+    pub fn choose(
+        &self,
+        count: usize,
+        able: impl Fn(&NodeId, &Known) -> bool,
+        rng: &mut Rng,
+    ) -> Vec<&NodeRecord> {
         let mut groups: BTreeMap<Option<Group>, Vec<&NodeRecord>> = BTreeMap::new();
         for (_, known) in self.0.iter().filter(|(node, known)| able(node, known)) {
             let group = known.record.places.first().map(|place| Group::of(place.addr.ip()));

@@ -277,7 +277,8 @@ impl Peering {
             self.dial(node, lan, book, view, now, orders);
         }
         let soon = now + LOOK.1;
-        missing > 0 && book.iter().any(|(node, known)| self.may(node, known, lan, view) && known.after <= soon)
+        missing > 0
+            && book.iter().any(|(node, known)| self.may(node, known, lan, view) && known.after <= soon)
     }
 
     fn dial(
@@ -361,9 +362,8 @@ impl Peering {
 
     /// Whose place `new` should have, if anybody's.
     fn worst(&self, tried: &NodeId, new: &Link) -> Option<NodeId> {
-        let own = |(node, link): &(&NodeId, &Link)| {
-            *node != tried && link.origin == Origin::Chosen && !link.lan
-        };
+        let own =
+            |(node, link): &(&NodeId, &Link)| *node != tried && link.origin == Origin::Chosen && !link.lan;
         let mut own: Vec<_> = self.links.iter().filter(own).collect();
         if let Some((node, _)) = own.iter().find(|(_, link)| link.lossy && !new.lossy) {
             return Some(**node);

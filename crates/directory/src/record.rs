@@ -190,8 +190,7 @@ mod tests {
         let mut record = NodeRecord::parse(&good).unwrap();
         record.signature = other.sign(Domain::NODE, &record.signed_bytes());
         assert_eq!(check(&record.to_bytes(), Clockwork::Lenient), Err(Refusal::Forged));
-        record.signature =
-            Identity::from_seed([1; 32]).sign(Domain::ORIGIN, &record.signed_bytes());
+        record.signature = Identity::from_seed([1; 32]).sign(Domain::ORIGIN, &record.signed_bytes());
         assert_eq!(check(&record.to_bytes(), Clockwork::Lenient), Err(Refusal::Forged), "another domain");
     }
 

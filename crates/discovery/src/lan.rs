@@ -23,7 +23,7 @@ use sinew_directory::Source;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{debug, info};
 
 use crate::Found;
@@ -113,6 +113,8 @@ struct Port {
     to: SocketAddr,
     reader: tokio::task::JoinHandle<()>,
     spoke: Option<Instant>,
+    /// Somebody asked too soon after that: he is answered when it is time.
+    owes: bool,
 }
 
 impl Drop for Port {
@@ -140,7 +142,9 @@ impl Task {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         announce.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let owed = self.owed();
             tokio::select! {
+                () = sleep_until(owed.unwrap_or_else(Instant::now)), if owed.is_some() => self.pay(),
                 _ = look.tick() => self.look(),
                 _ = announce.tick() => self.announce_all(),
                 changed = self.record.changed() => match changed {
@@ -161,7 +165,8 @@ impl Task {
     fn look(&mut self) {
         let patterns = &self.config.interfaces;
         let now: Vec<_> = interfaces::list(|name| is_wanted(name, patterns));
-        let stays = |key: &Key, port: &Port| now.iter().any(|one| one.index == key.0 && *one == port.interface);
+        let stays =
+            |key: &Key, port: &Port| now.iter().any(|one| one.index == key.0 && *one == port.interface);
         self.sockets.retain(|key, port| stays(key, port));
         for interface in now {
             for ipv6 in [false, true] {
@@ -192,7 +197,7 @@ impl Task {
         info!(interface = interface.name, ipv6, "looking for nodes on the local network");
         let socket = Arc::new(socket);
         let reader = tokio::spawn(read(key, Arc::clone(&socket), self.heard.clone()));
-        let port = Port { interface: interface.clone(), socket, to, reader, spoke: None };
+        let port = Port { interface: interface.clone(), socket, to, reader, spoke: None, owes: false };
         self.sockets.insert(key, port);
         if let Some(question) = message::question() {
             self.send(key, &question);
@@ -209,15 +214,31 @@ impl Task {
         let record = self.record.borrow_and_update().clone();
         let now = Instant::now();
         let Some(port) = self.sockets.get_mut(&key) else { return };
-        if record.is_empty() || port.spoke.is_some_and(|last| now.duration_since(last) < SPACING) {
+        if port.spoke.is_some_and(|last| now.duration_since(last) < SPACING) {
+            port.owes = true;
             return;
         }
-        port.spoke = Some(now);
+        if record.is_empty() {
+            port.owes = false;
+            return;
+        }
+        (port.spoke, port.owes) = (Some(now), false);
         let label: String =
             Sha256::digest(&record).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         if let Some(bytes) = message::announcement(&label, &record) {
             self.send(key, &bytes);
         }
+    }
+
+    /// When the next announcement is due that somebody asked for.
+    fn owed(&self) -> Option<Instant> {
+        let owing = self.sockets.values().filter(|port| port.owes);
+        owing.filter_map(|port| port.spoke).map(|last| last + SPACING).min()
+    }
+
+    fn pay(&mut self) {
+        let owing: Vec<_> = self.sockets.iter().filter(|(_, port)| port.owes).map(|(key, _)| *key).collect();
+        owing.into_iter().for_each(|key| self.announce_on(key));
     }
 
     fn send(&self, key: Key, bytes: &[u8]) {

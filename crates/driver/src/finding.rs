@@ -37,9 +37,9 @@ impl Finders {
     ) -> Result<Self, DirectoryError> {
         let (finders, found) = mpsc::channel(QUEUE);
         let discovery = &config.discovery;
-        let lan = discovery.lan.then(|| {
-            Lan::start(LanConfig { interfaces: discovery.interfaces.clone() }, finders.clone())
-        });
+        let lan = discovery
+            .lan
+            .then(|| Lan::start(LanConfig { interfaces: discovery.interfaces.clone() }, finders.clone()));
         let directory = match discovery.uses_directory() {
             true => Some(Directory::start(directory_config(discovery, seed), finders)?),
             false => None,

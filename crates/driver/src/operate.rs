@@ -101,13 +101,7 @@ impl Operations {
     }
 
     /// Carries out one request. A caller that has gone away is no error.
-    pub(crate) fn handle(
-        &mut self,
-        node: &mut Node,
-        finders: &Finders,
-        command: NodeCommand,
-        now: Instant,
-    ) {
+    pub(crate) fn handle(&mut self, node: &mut Node, finders: &Finders, command: NodeCommand, now: Instant) {
         match command {
             NodeCommand::Status(reply) => drop(reply.send(Ok(self.status(node, now)))),
             NodeCommand::Peers(reply) => {

@@ -223,7 +223,8 @@ impl Node {
     fn dial_places(&mut self, node: NodeId, now: Instant) {
         let fit = self.fit();
         let cost = self.dialler.cost(&node);
-        let places: Vec<_> = self.finding.book.places(&node).iter().filter(|place| fit(place.addr)).cloned().collect();
+        let places: Vec<_> =
+            self.finding.book.places(&node).iter().filter(|place| fit(place.addr)).cloned().collect();
         for Place { addr, carriers: via } in places {
             let uri = PeerUri { node, host: addr.ip().to_string(), port: addr.port(), via, path: None };
             self.dialler.add(PeerConfig { uri, cost }, now);
@@ -241,7 +242,8 @@ impl Node {
         let bytes = record.to_bytes();
         finding.record = Some(record);
         self.emit(Event::OwnRecord { record: bytes.clone() });
-        let told: Vec<_> = self.links.iter().filter(|(_, link)| link.routing).map(|(peer, _)| *peer).collect();
+        let told: Vec<_> =
+            self.links.iter().filter(|(_, link)| link.routing).map(|(peer, _)| *peer).collect();
         for peer in told {
             self.send_request(peer, &Request::Records(vec![bytes.clone()]), now);
         }
@@ -391,7 +393,8 @@ impl Node {
         let PeeringConfig { target, .. } = self.finding.peering.config();
         let missing = self.links.values().filter(|link| link.routing).count() < target;
         let pause = if missing { ASK.0 } else { ASK.1 };
-        self.finding.ask = now + pause + Duration::from_micros(self.finding.rng.below(pause.as_micros() as u64 / 4));
+        self.finding.ask =
+            now + pause + Duration::from_micros(self.finding.rng.below(pause.as_micros() as u64 / 4));
         let tellers: Vec<_> = self.links.keys().filter(|peer| self.is_teller(peer)).copied().collect();
         let chosen = self.finding.rng.below(tellers.len() as u64) as usize;
         if let Some(&peer) = tellers.get(chosen) {

@@ -46,9 +46,9 @@ pub use direct::{Endpoints, ReachStatus};
 pub use event::{Event, PingAnswer, TraceHop};
 pub use finding::FindingStatus;
 pub use networks::Interface;
+pub use node::Node;
 /// Node records, and the rules of automatic links.
 pub use sinew_directory as directory;
-pub use node::Node;
 pub use sinew_forwarding::offload::Offloads;
 pub use sinew_forwarding::{InboundPolicy, Ports, Rule, Service};
 pub use sinew_path::punch::{is_place, is_private};

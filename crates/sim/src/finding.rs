@@ -99,7 +99,10 @@ impl World {
             .filter(|&other| other != host && self.hosts[other].node.is_some())
             .filter(|&other| {
                 let holds = |a: usize, b: usize| {
-                    self.hosts[a].node.as_ref().is_some_and(|node| node.adjacency(&self.hosts[b].addr).is_some())
+                    self.hosts[a]
+                        .node
+                        .as_ref()
+                        .is_some_and(|node| node.adjacency(&self.hosts[b].addr).is_some())
                 };
                 holds(host, other) && holds(other, host)
             })

@@ -20,8 +20,11 @@ fn connected(world: &World, hosts: std::ops::Range<usize>) -> bool {
     let mut reached = vec![hosts.start];
     let mut at = 0;
     while let Some(&host) = reached.get(at) {
-        let next: Vec<_> =
-            world.neighbours(host).into_iter().filter(|n| hosts.contains(n) && !reached.contains(n)).collect();
+        let next: Vec<_> = world
+            .neighbours(host)
+            .into_iter()
+            .filter(|n| hosts.contains(n) && !reached.contains(n))
+            .collect();
         reached.extend(next);
         at += 1;
     }

@@ -45,7 +45,7 @@ pub enum Table {
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 5] =
+    pub const ALL: [Self; 6] =
         [Self::Networks, Self::Documents, Self::Workloads, Self::Journal, Self::Gateway, Self::Peers];
 
     const fn definition(self) -> Definition {

@@ -25,10 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("registry", &["types"]),
     ("directory", &["types", "wire"]),
     // composition
-    (
-        "node",
-        &["types", "wire", "noise", "session", "routing", "forwarding", "overlay", "path", "directory"],
-    ),
+    ("node", &["types", "wire", "noise", "session", "routing", "forwarding", "overlay", "path", "directory"]),
     ("sim", &["types", "wire", "node"]),
     // edges
     ("carrier", &["types"]),

@@ -97,7 +97,9 @@ fn is_entry(text: &str) -> bool {
 
 fn is_interface(name: &str) -> bool {
     let bare = name.strip_suffix('*').unwrap_or(name);
-    name.len() <= 16 && !name.is_empty() && bare.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@:".contains(c))
+    name.len() <= 16
+        && !name.is_empty()
+        && bare.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@:".contains(c))
 }
 
 pub(super) fn peering(raw: &schema::Peering, class: Class, problems: &mut Problems<'_>) -> Peering {

@@ -102,12 +102,16 @@ pub(super) fn swarm(key: Keypair, serve: Serve) -> Result<Swarm<Parts>, Director
 pub(super) fn is_place(address: &Multiaddr) -> bool {
     let mut parts = address.iter();
     let ip = match parts.next() {
-        Some(Protocol::Ip4(v4)) => !v4.is_loopback() && !v4.is_unspecified() && !v4.is_multicast() && !v4.is_link_local(),
+        Some(Protocol::Ip4(v4)) => {
+            !v4.is_loopback() && !v4.is_unspecified() && !v4.is_multicast() && !v4.is_link_local()
+        }
         Some(Protocol::Ip6(v6)) => {
-            let none = v6.is_loopback() || v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local();
+            let none =
+                v6.is_loopback() || v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local();
             !none && !MeshAddr::contains(&v6)
         }
         _ => false,
     };
-    ip && matches!(parts.next(), Some(Protocol::Tcp(1..))) && matches!(parts.next(), None | Some(Protocol::P2p(_)))
+    ip && matches!(parts.next(), Some(Protocol::Tcp(1..)))
+        && matches!(parts.next(), None | Some(Protocol::P2p(_)))
 }

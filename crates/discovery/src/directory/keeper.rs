@@ -8,9 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use libp2p::futures::StreamExt as _;
 use libp2p::identity::Keypair;
 use libp2p::kad::store::RecordStore as _;
-use libp2p::kad::{
-    self, GetRecordOk, InboundRequest, Mode, QueryId, QueryResult, Quorum, Record, RecordKey,
-};
+use libp2p::kad::{self, GetRecordOk, InboundRequest, Mode, QueryId, QueryResult, Quorum, Record, RecordKey};
 use libp2p::multiaddr::Protocol;
 use libp2p::request_response::{Event as AskEvent, Message};
 use libp2p::swarm::SwarmEvent;
@@ -189,14 +187,18 @@ impl Keeper {
 
     fn on_event(&mut self, event: SwarmEvent<PartsEvent>) {
         match event {
-            SwarmEvent::ConnectionEstablished { peer_id, .. } => drop(self.connected.insert(peer_id)),
+            SwarmEvent::ConnectionEstablished { peer_id, .. } => {
+                self.connected.insert(peer_id);
+            }
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => {
                 self.connected.remove(&peer_id);
             }
             SwarmEvent::NewListenAddr { address, .. } => info!(%address, "the directory may be asked"),
             SwarmEvent::ListenerError { error, .. } => debug!(%error, "the directory's listener"),
             SwarmEvent::Behaviour(PartsEvent::Kad(event)) => self.on_kad(event),
-            SwarmEvent::Behaviour(PartsEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
+            SwarmEvent::Behaviour(PartsEvent::Identify(identify::Event::Received {
+                peer_id, info, ..
+            })) => {
                 self.on_identified(peer_id, &info);
             }
             SwarmEvent::Behaviour(PartsEvent::Reach(event)) => self.on_reach(&event),
@@ -260,7 +262,7 @@ impl Keeper {
                 }
             }
         }
-        if self.serve == Serve::Auto && !self.status.reachable.is_none() {
+        if self.serve == Serve::Auto && self.status.reachable.is_some() {
             let mode = if self.status.reachable == Some(true) { Mode::Server } else { Mode::Client };
             self.kad().set_mode(Some(mode));
         }
@@ -307,7 +309,8 @@ impl Keeper {
                 match record::check_at(key.as_ref(), &value, unix()) {
                     Ok(_) => {
                         // Told by somebody else, that is.
-                        let back = self.checking.as_ref().is_some_and(|(query, own)| *query == id && *own == value);
+                        let back =
+                            self.checking.as_ref().is_some_and(|(query, own)| *query == id && *own == value);
                         if back && found.peer.is_some() {
                             self.status.published = true;
                         } else if !back {
@@ -354,7 +357,8 @@ pub(super) fn judge(
 ) -> Result<Duration, Refusal> {
     let new = record::check_at(key, value, now)?;
     let old = known.and_then(|known| record::check_at(key, known, now).ok());
-    let older = |old: &Checked| old.record.seq > new.record.seq || old.record.seq == new.record.seq && old != &new;
+    let older =
+        |old: &Checked| old.record.seq > new.record.seq || old.record.seq == new.record.seq && old != &new;
     if old.as_ref().is_some_and(older) {
         return Err(Refusal::Older);
     }

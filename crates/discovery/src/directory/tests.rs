@@ -55,7 +55,7 @@ fn a_store_keeps_the_newest_of_its_owner_and_nothing_else() {
     assert_eq!(judge(&place(1), &record(1, now + day), None, now), Err(Refusal::TooLong));
     assert_eq!(judge(&place(1), &[0; 4000], None, now), Err(Refusal::Malformed));
     // What lies there already and is void is no reason to refuse anything.
-    assert_eq!(judge(&place(1), &old, Some(&record(1, now - 2 * day)), now).is_ok(), true);
+    assert!(judge(&place(1), &old, Some(&record(1, now - 2 * day)), now).is_ok());
 }
 
 #[test]
@@ -152,7 +152,8 @@ async fn members_find_each_other_and_lies_are_refused() {
     until("all four lies are refused", || all.iter().all(|&one| refused(one) > 0)).await;
     liar.abort();
     // The truth is still there.
-    let (third, mut found) = start(5, &[], &[format!("/ip4/127.0.0.1/tcp/{}/p2p/{}", port.port(), identity(1).peer_id())]);
+    let (third, mut found) =
+        start(5, &[], &[format!("/ip4/127.0.0.1/tcp/{}/p2p/{}", port.port(), identity(1).peer_id())]);
     until("the third is in", || third.status().peers > 0).await;
     third.look_up(identity(2).node_id());
     hears(&mut found, 2).await;

@@ -211,7 +211,7 @@ fn requests_about_direct_paths_have_the_layout_of_a10() {
 #[test]
 fn records_of_nodes_are_few_and_short() {
     assert_eq!(shape(&Request::RecordsAsk { count: 8 }), "2008");
-    assert_eq!(shape(&Request::Records(vec![vec![1, 2], vec![3]])), "21020001020100" .to_owned() + "03");
+    assert_eq!(shape(&Request::Records(vec![vec![1, 2], vec![3]])), "21020001020100".to_owned() + "03");
     let refused: [&[u8]; 3] = [&[0x21, 0, 0], &[0x21, 2, 0, 1], &[0x21, 44, 1]];
     for message in refused {
         assert!(Request::parse(message).is_err(), "{message:?}");

@@ -5,13 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use proptest::prelude::*;
 use sinew_types::{Class, MeshAddr, Metric, Seqno};
+use sinew_wire::directory::RECORD_MAX;
 use sinew_wire::error::{ErrorCode, ErrorReport};
 use sinew_wire::frag::FragHeader;
 use sinew_wire::handshake::{Cookie, Hs1, Hs1Payload, Hs2, Hs2Payload, Hs2Status};
 use sinew_wire::icmp::{IcmpHeader, V4Error, V6Error, build_v4_error, build_v6_error};
 use sinew_wire::ip::PacketInfo;
 use sinew_wire::probe::Probe;
-use sinew_wire::directory::RECORD_MAX;
 use sinew_wire::punch::{Candidate, CandidateKind, Guess, MAX_CANDIDATES, Mapping, Punch};
 use sinew_wire::record::{DataHeader, Kind, Prefix, SuperHeader};
 use sinew_wire::request::{RECORDS_MAX, Request, TraceReply};
