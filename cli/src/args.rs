@@ -1,5 +1,6 @@
 //! The command line; help, manual pages and shell completions all come from here.
 
+mod gateway;
 mod network;
 mod publish;
 mod workload;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub(crate) use gateway::{GatewayNameVerb, GatewayVerb};
 pub(crate) use network::{
     AdminRevokeArgs, AdminVerb, CreateArgs, DocumentsVerb, GrantArgs, JoinArgs, NetworkInviteArgs,
     NetworkVerb, OwnerArgs, PolicyVerb, Range, Scope,
@@ -121,6 +123,9 @@ pub(crate) enum Verb {
     /// Applied twice it changes nothing the second time. Exit code as of `expose`, the gravest of all
     /// services; with --dry-run 2 if anything would change.
     Apply(ApplyArgs),
+    /// What this node serves to people outside
+    #[command(subcommand)]
+    Gateway(GatewayVerb),
     /// Names of workloads and nodes
     #[command(subcommand)]
     Dns(DnsVerb),

@@ -1,5 +1,6 @@
 //! Answers as text for people: pure functions from the API's objects.
 
+pub(crate) mod gateway;
 pub(crate) mod graph;
 pub(crate) mod network;
 pub(crate) mod publish;

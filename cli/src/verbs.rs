@@ -2,6 +2,7 @@
 
 mod config;
 mod dns;
+mod gateway;
 mod generate;
 mod key;
 mod lists;
@@ -58,6 +59,7 @@ pub(crate) async fn run(args: Args, out: Out) -> Result<u8, ApiError> {
         Verb::Unexpose(args) => publish::unexpose(&client, out, args).await,
         Verb::Apply(args) => publish::apply(&client, out, args).await,
         Verb::Dns(verb) => dns::run(&client, out, verb).await,
+        Verb::Gateway(verb) => gateway::run(&client, out, verb).await,
     };
     exit.map(Exit::code)
 }

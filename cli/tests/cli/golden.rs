@@ -42,6 +42,14 @@ const CASES: &[(&str, &[&str])] = &[
     ("dns-query", &["dns", "query", "web.shop.sinew.internal"]),
     ("dns-records", &["dns", "records", "--network", "shop"]),
     ("dns-status", &["dns", "status"]),
+    ("gateway-ls", &["gateway", "ls"]),
+    ("gateway-ls-wide", &["gateway", "ls", "--wide"]),
+    ("gateway-probe", &["gateway", "probe", "shop.example"]),
+    ("gateway-log", &["gateway", "log"]),
+    ("gateway-drain", &["gateway", "drain", "web:8080"]),
+    ("gateway-cert", &["gateway", "cert"]),
+    ("gateway-name-ls", &["gateway", "name", "ls"]),
+    ("gateway-name-transfer", &["gateway", "name", "transfer", "sold", "--to", "ID"]),
 ];
 
 #[test]

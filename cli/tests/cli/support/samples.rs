@@ -7,6 +7,7 @@ use sinew_types::{Identity, NodeId};
 
 use super::{ATTACH, Answer, answer};
 
+mod gateway;
 mod networks;
 
 pub(crate) use networks::verdicts;
@@ -307,5 +308,6 @@ pub(crate) fn everything() -> Vec<Answer> {
     ]
     .into_iter()
     .chain(networks::everything())
+    .chain(gateway::answers())
     .collect()
 }

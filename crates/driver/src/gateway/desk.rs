@@ -334,7 +334,7 @@ impl Desk {
         let offer = Offer {
             key: key.clone(),
             seq: claim.seq,
-            digest: *claim.id.as_bytes(),
+            digest: claim.id,
             expires: claim.expires,
             removed: claim.removed,
             mode: build::mode(claim.mode),
