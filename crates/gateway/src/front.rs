@@ -51,6 +51,12 @@ struct Known {
     local: SocketAddr,
     /// Read already, after any `PROXY` header.
     first: Bytes,
+    held: Held,
+}
+
+/// A connection's places, kept for as long as it lives, whatever it turns into: a WebSocket goes on
+/// when HTTP is over.
+pub(crate) struct Held {
     _seat: Seat,
     _place: Place,
 }
@@ -81,7 +87,8 @@ async fn welcome(arrival: Arrival) -> Result<(), Option<Refused>> {
     }
     let max = snapshot.config.limits.connections_per_client;
     let place = shared.clients.take(Client::of(peer.ip()), max).ok_or(Some(Refused::ClientFull))?;
-    let known = Known { shared, snapshot, thread, peer, local, first, _seat: seat, _place: place };
+    let known =
+        Known { shared, snapshot, thread, peer, local, first, held: Held { _seat: seat, _place: place } };
     match listener.protocol {
         Protocol::Https => secure(known, stream).await,
         Protocol::Http => {
@@ -122,23 +129,20 @@ async fn proxy_header(stream: &mut TcpStream) -> Result<Named, Option<Refused>> 
 }
 
 async fn plain(known: Known, stream: TcpStream) {
-    let connection = http_connection(&known, None, None);
-    http::serve(Rewound::new(known.first.clone(), stream), connection, false).await;
+    let stream = Rewound::new(known.first.clone(), stream);
+    http::serve(stream, http_connection(known, None, None), false).await;
 }
 
-fn http_connection(
-    known: &Known,
-    sni: Option<String>,
-    closed: Option<Arc<ServerConfig>>,
-) -> http::Connection {
+fn http_connection(known: Known, sni: Option<String>, closed: Option<Arc<ServerConfig>>) -> http::Connection {
     http::Connection {
-        shared: known.shared.clone(),
+        shared: known.shared,
         thread: known.thread,
         peer: known.peer,
         local: known.local,
         sni,
         closed,
         link: Arc::default(),
+        _held: known.held,
     }
 }
 
@@ -203,7 +207,7 @@ async fn secure(mut known: Known, mut stream: TcpStream) -> Result<(), Option<Re
                 return Ok(());
             }
             let h2 = protocol == Some(b"h2");
-            let connection = http_connection(&known, host, closed);
+            let connection = http_connection(known, host, closed);
             http::serve(stream, connection, h2).await;
             Ok(())
         }

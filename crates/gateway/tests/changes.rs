@@ -311,3 +311,93 @@ fn a_udp_port_keeps_clients_apart_and_gives_an_unproven_one_little() {
     wait("flows end", || front.gateway.status().services[0].active == 0);
     assert_eq!(front.heard.streams.lock().unwrap().len(), 3);
 }
+
+/// A backend that switches to what repeats every byte.
+fn repeater() -> Backend {
+    backend(|mut stream| {
+        read_head(&mut stream);
+        let switched =
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        stream.write_all(switched).unwrap();
+        let mut byte = [0];
+        while matches!(stream.read(&mut byte), Ok(1)) && stream.write_all(&byte).is_ok() {}
+    })
+}
+
+#[test]
+fn a_websocket_keeps_its_place_and_a_stop_waits_for_it() {
+    let backend = repeater();
+    let front = Front::start(&web(&[backend.address], "[limits]\nconnections_per_client = 1\n"));
+    let mut stream = front.tls("a.example");
+    let head = "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    assert_eq!(read_answer(&mut stream).status, 101);
+    let mut repeats = |byte: u8| {
+        let mut got = [0];
+        stream.write_all(&[byte]).unwrap();
+        stream.read_exact(&mut got).unwrap();
+        got[0] == byte
+    };
+    assert!(repeats(b'a'));
+    assert!(closed(&mut connect(front.at(Protocol::Https))), "a second connection of one client");
+    wait("it is counted", || front.refused("client_full") == 1);
+    let at = front.at(Protocol::Https);
+    let Front { gateway, .. } = front;
+    let ending = std::thread::spawn(move || gateway.shutdown(DEADLINE));
+    wait("nothing new is accepted", || std::net::TcpStream::connect(at).is_err());
+    assert!(repeats(b'b') && !ending.is_finished());
+    drop(stream);
+    assert!(ending.join().unwrap(), "all had finished");
+}
+
+#[test]
+fn clients_that_name_no_host_reach_the_default_one_or_nobody() {
+    let backend = named("web");
+    for default in [false, true] {
+        let line = if default { "default_host = 'a.example'\n" } else { "" };
+        let front = Front::start(&format!("{line}{}", web(&[backend.address], "")));
+        let mut client = front.authority.client(&[b"http/1.1"]);
+        client.enable_sni = false;
+        let ask = |host: &str| {
+            let mut stream = front.tls_with(client.clone(), "a.example");
+            let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            stream.write_all(head.as_bytes()).ok().map(|()| read_answer(&mut stream).status)
+        };
+        assert_eq!(ask("a.example"), default.then_some(200));
+        assert_eq!(ask("b.example"), default.then_some(421));
+        assert_eq!(front.refused("unknown_name"), if default { 0 } else { 2 });
+        let wrong = parse(&format!("default_host = 'c.example'\n{}", web(&[backend.address], "")));
+        assert!(front.gateway.apply(wrong).unwrap_err().to_string().contains("c.example"));
+    }
+}
+
+#[test]
+fn only_challenges_on_plain_http_reach_a_passed_through_host() {
+    let backend = http_backend(|head, _| ok(head.lines().next().unwrap_or_default()));
+    let service = |http01: &str| {
+        format!(
+            "[[services]]\nname = 'thru'\nmode = 'tls-passthrough'\nhosts = ['thru.example']\n\
+             backends = [{{ target = '{}' }}]\n{http01}\n",
+            nobody()
+        )
+    };
+    let front = Front::start(&service(&format!("http01 = '{}'", backend.address)));
+    let ask = |path: &str| {
+        let mut stream = connect(front.at(Protocol::Http));
+        let head = format!("GET {path} HTTP/1.1\r\nHost: thru.example\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        read_answer(&mut stream)
+    };
+    let path = "/.well-known/acme-challenge/token";
+    let answer = ask(path);
+    assert_eq!((answer.status, answer.text()), (200, format!("GET {path} HTTP/1.1")));
+    for path in ["/", "/.well-known/acme-challenge", "/x/.well-known/acme-challenge/token"] {
+        assert_eq!(ask(path).status, 301, "{path}");
+    }
+    // What the front itself waits for comes first.
+    front.gateway.set_challenge("token", Some("ours"));
+    assert_eq!(ask(path).text(), "ours");
+    front.gateway.set_challenge("token", None);
+    front.gateway.apply(parse(&service(""))).unwrap();
+    assert_eq!(ask(path).status, 301, "without http01");
+}

@@ -18,6 +18,7 @@ use super::exchange;
 use super::framing::HeadLimits;
 use super::gate::{Gate, Link, Patience};
 use crate::config::Config;
+use crate::front::Held;
 use crate::state::Shared;
 
 /// What is known of a connection before its first request.
@@ -33,6 +34,7 @@ pub(crate) struct Connection {
     /// The settings by which the client has shown a certificate, if it was asked for one.
     pub(crate) closed: Option<Arc<rustls::ServerConfig>>,
     pub(crate) link: Arc<Link>,
+    pub(crate) _held: Held,
 }
 
 /// Room for frames and headers of HTTP/2, bytes of each stream and each connection that a backend may
