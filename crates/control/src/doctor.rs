@@ -132,7 +132,7 @@ fn peer_finding(peer: &Peer, check: &Netcheck) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{CarrierCheck, Direction, FamilyCheck, Health, Listener, Offload};
+    use crate::api::{CarrierCheck, Direction, FamilyCheck, Health, Listener, Offload, PortMapping};
 
     fn status() -> Status {
         let listener = Listener {
@@ -178,6 +178,7 @@ mod tests {
             reflected: Vec::new(),
             nat: Nat::Unknown,
             nat_text: String::new(),
+            port_mapping: PortMapping::default(),
         }
     }
 

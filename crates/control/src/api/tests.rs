@@ -57,6 +57,8 @@ fn why_and_netcheck_have_the_fields_of_the_manual() {
         "ipv6": {"addresses": [], "links": 0, "passes": false},
         "reflected": [{"address": "1.2.3.4:5", "carrier": "udp", "node_id": "n", "age_ms": 1}],
         "nat": "endpoint_dependent", "nat_text": "t",
+        "port_mapping": {"state": "mapped", "protocol": "pcp", "gateway": "10.0.0.254",
+                         "outside": "1.2.3.4:5", "lifetime_ms": 3600000},
     }));
 }
 
