@@ -35,6 +35,8 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     ("redis-benchmark", "redis-tools"),
     ("nsenter", "util-linux"),
     ("socat", "socat"),
+    // A home router that passes on ports: the program alone, which starts no service.
+    ("miniupnpd", "miniupnpd-nftables"),
     // A container runtime that speaks CNI, as the plugin's labs need one: Debian's podman 4 does (5
     // does not any more). crun refuses hybrid cgroups, so runc; pods want catatonit as their init;
     // a static busybox is all of a container's root; host-local stands for the stock plugins, with

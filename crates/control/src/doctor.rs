@@ -156,7 +156,7 @@ fn peer_finding(peer: &Peer, check: &Netcheck) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{CarrierCheck, Direction, FamilyCheck, Health, Listener, Offload};
+    use crate::api::{CarrierCheck, Direction, FamilyCheck, Health, Listener, Offload, PortMapping};
 
     fn status() -> Status {
         let listener = Listener {
@@ -203,6 +203,7 @@ mod tests {
             nat: Nat::Unknown,
             nat_text: String::new(),
             finding: crate::api::Finding::default(),
+            port_mapping: PortMapping::default(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What dialling takes from the outside: names resolved off the loop, connections in the making.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr as _;
 
 use sinew_carrier::connections::{Connections, Dial};
@@ -12,6 +12,10 @@ use tracing::debug;
 
 /// Answers of the resolver waiting for the loop.
 const QUEUE: usize = 64;
+
+/// A name without IPv6 addresses of its own, and its IPv4 addresses (RFC 7050 §2.2).
+const WELL_KNOWN: &str = "ipv4only.arpa";
+const WELL_KNOWN_ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 0, 170), Ipv4Addr::new(192, 0, 0, 171)];
 
 /// A resolver's answer.
 pub(crate) struct Resolved {
@@ -40,17 +44,21 @@ impl Dialling {
         &mut self.answers.1
     }
 
-    /// Asks the host's resolver, which may take its time; the node gives it up by itself.
-    pub(crate) fn resolve(&self, peer: NodeId, host: String, port: u16) {
+    /// Asks the host's resolver, which may take its time; the node gives it up by itself. `only_ipv6`: the
+    /// host has no way out over IPv4, so that IPv4 addresses that are written out need a translator.
+    pub(crate) fn resolve(&self, peer: NodeId, host: String, port: u16, only_ipv6: bool) {
         let answers = self.answers.0.clone();
         tokio::spawn(async move {
-            let addresses = match tokio::net::lookup_host((host.as_str(), port)).await {
+            let mut addresses = match tokio::net::lookup_host((host.as_str(), port)).await {
                 Ok(found) => found.collect(),
                 Err(error) => {
                     debug!(%host, %error, "name not resolved");
                     Vec::new()
                 }
             };
+            if let Some(v4) = host.parse().ok().filter(|_| only_ipv6) {
+                addresses.extend(translated(v4, port).await);
+            }
             // The loop is gone only when the daemon stops.
             let _ = answers.send(Resolved { peer, host, port, addresses }).await;
         });
@@ -65,6 +73,28 @@ impl Dialling {
     pub(crate) fn connected(&mut self, local: u32) -> Option<NodeId> {
         self.connecting.remove(&local)
     }
+}
+
+/// Where a network's NAT64 makes an IPv4 address reachable, as its DNS64 shows with a name that has none but
+/// well-known IPv4 addresses (RFC 7050). Names need no help: DNS64 translates them itself.
+async fn translated(v4: Ipv4Addr, port: u16) -> Vec<SocketAddr> {
+    let Ok(found) = tokio::net::lookup_host((WELL_KNOWN, port)).await else { return Vec::new() };
+    let mut translated: Vec<_> =
+        found.filter_map(|at| translate(at.ip(), v4)).map(|ip| SocketAddr::new(ip.into(), port)).collect();
+    translated.dedup();
+    translated
+}
+
+/// An IPv4 address behind the /96 that `answer` shows; other lengths are rare and left out.
+fn translate(answer: IpAddr, v4: Ipv4Addr) -> Option<Ipv6Addr> {
+    let IpAddr::V6(answer) = answer else { return None };
+    let mut octets = answer.octets();
+    let shown = Ipv4Addr::new(octets[12], octets[13], octets[14], octets[15]);
+    if !WELL_KNOWN_ADDRESSES.contains(&shown) {
+        return None;
+    }
+    octets[12..].copy_from_slice(&v4.octets());
+    Some(octets.into())
 }
 
 /// Where this node itself would answer: dialling that would be a node that talks to itself.
@@ -103,5 +133,19 @@ mod tests {
             assert!(own.contains(&(CarrierKind::Tcp, at.parse().unwrap())), "{at}");
         }
         assert!(!own.contains(&(CarrierKind::Udp, "192.0.2.1:7".parse().unwrap())));
+    }
+
+    #[test]
+    fn an_ipv4_address_is_found_behind_the_prefix_that_the_well_known_name_shows() {
+        let v4 = Ipv4Addr::new(198, 51, 100, 7);
+        for (answer, expected) in [
+            ("64:ff9b::c000:aa", Some("64:ff9b::c633:6407")),
+            ("2001:db8:1:2:3:4:c000:ab", Some("2001:db8:1:2:3:4:c633:6407")),
+            ("2001:db8::1", None),
+            ("192.0.0.170", None),
+        ] {
+            let expected = expected.map(|text| text.parse().unwrap());
+            assert_eq!(translate(answer.parse().unwrap(), v4), expected, "{answer}");
+        }
     }
 }

@@ -22,6 +22,7 @@ use sinew_platform::{clock, socket};
 use sinew_tun::{Tun as _, TunConfig, TunDevice};
 use sinew_types::{CarrierKind, Identity, MeshAddr};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::attach;
@@ -91,19 +92,15 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     let mut signals = Signals::new()?;
     let udp = bind_udp(&config.listen.udp)?;
     let mut offload = InUse::of_sockets(&config.offload, &udp).await;
-    let (connections, mut bound) = bind_connections(config)?;
-    bound.splice(0..0, udp.iter().map(|socket| (CarrierKind::Udp, socket.local_addr())));
+    let (connections, bound) = bind_connections(config, &udp)?;
     let group = socket::group_id(OPERATORS).map(|_| OPERATORS);
     let (control, guard) = socket::unix_listener(&config.control.socket, SOCKET_MODE, group)?;
     let (door, door_guard) =
         socket::unix_listener(&attach_socket(&config.control.socket), SOCKET_MODE, group)?;
-    let (mapped_port, wants_mapping) = (network::mapped_port(&bound), config.reach.port_mapping);
+    let mapped_port = network::mapped_port(&bound).filter(|_| config.reach.port_mapping);
     let own = identity.node_id();
     let address = own.address();
-    let mut tun = match config.tun.enabled {
-        true => Some(open_tun(config, &udp, address).await?),
-        false => None,
-    };
+    let mut tun = open_tun(config, &udp, address).await?;
     let offloads = match &mut tun {
         Some((device, _)) => offload.and_device(&config.offload, device, address.to_ipv6()).await,
         None => Offloads::PLAIN,
@@ -143,30 +140,26 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     let tenants = start_tenants(publishing, own, (helper, persist, &mut kept), (names, dns.domain), around)?;
     let operations = Operations::new(file, (bound, listeners), summary, offload, key, gaps);
     let interfaces = Interfaces::new(tun.map(|(device, _)| device));
-    let surroundings = Underlay::watch(network, mapped_port.filter(|_| wants_mapping));
-    let mut shell = Shell::new(
-        node,
-        (udp, connections),
-        interfaces,
-        requests,
-        operations,
-        tenants,
-        (dialling, surroundings, finders),
-    );
+    let outside = (dialling, Underlay::watch(network, mapped_port), finders);
+    let mut shell = Shell::new(node, (udp, connections), interfaces, requests, operations, tenants, outside);
     shell.restore(kept);
     ready();
     let result = shell.run(&mut signals).await;
     shell.underlay.end().await;
-    for server in servers {
-        server.abort();
-        // An aborted task answers with its own end; the socket's name goes with the guard.
-        let _ = server.await;
-    }
+    end(servers).await;
     drop((guard, door_guard));
     // With it the device, and what systemd-resolved was told of it.
     drop(shell);
     host_resolver::end(&state_dir);
     Ok(result?)
+}
+
+async fn end(servers: [JoinHandle<()>; 2]) {
+    for server in servers {
+        server.abort();
+        // An aborted task answers with its own end; the socket's name goes with the guard.
+        let _ = server.await;
+    }
 }
 
 /// Where the host's own programs may ask for names: this node's address, port 53. Somebody else may
@@ -271,12 +264,13 @@ fn bind_udp(addresses: &[SocketAddr]) -> Result<Vec<UdpCarrier>, RunError> {
     addresses.iter().zip(0u32..).map(|(&addr, local)| Ok(UdpCarrier::bind(addr, local)?)).collect()
 }
 
-/// The listeners of all other carriers, and where each is bound.
+/// The listeners of all other carriers, and where each listener is bound, those of UDP included.
 fn bind_connections(
     config: &config::Config,
+    udp: &[UdpCarrier],
 ) -> Result<(Connections, Vec<(CarrierKind, SocketAddr)>), RunError> {
     let mut connections = Connections::new(ConnectionLimits::default());
-    let mut bound = Vec::new();
+    let mut bound: Vec<_> = udp.iter().map(|socket| (CarrierKind::Udp, socket.local_addr())).collect();
     for &addr in &config.listen.tcp {
         bound.push((CarrierKind::Tcp, connections.listen(addr)?));
     }
@@ -300,8 +294,11 @@ async fn open_tun(
     config: &config::Config,
     udp: &[UdpCarrier],
     address: MeshAddr,
-) -> Result<(TunDevice, u16), RunError> {
+) -> Result<Option<(TunDevice, u16)>, RunError> {
     let (tun, wanted) = (&config.tun, &config.offload);
+    if !tun.enabled {
+        return Ok(None);
+    }
     let ipv6 = udp.iter().any(|socket| socket.local_addr().is_ipv6());
     let mtu = match tun.mtu {
         Mtu::Fixed(mtu) => mtu,
@@ -320,7 +317,7 @@ async fn open_tun(
     net.add_address(device.ifindex(), IpAddr::V6(address.to_ipv6()), MeshAddr::PREFIX_LEN).await?;
     net.link_up(device.ifindex(), mtu).await?;
     info!(interface = device.name(), mtu, offload = device.offload().as_str(), %address, "interface up");
-    Ok((device, mtu))
+    Ok(Some((device, mtu)))
 }
 
 fn node_config(

@@ -377,7 +377,10 @@ impl Shell {
 
     fn on_event(&mut self, event: Event) {
         match event {
-            Event::Resolve { peer, host, port } => self.dialling.resolve(peer, host, port),
+            Event::Resolve { peer, host, port } => {
+                let [ipv4, ipv6] = self.underlay.network.uplinks;
+                self.dialling.resolve(peer, host, port, ipv4.is_none() && ipv6.is_some());
+            }
             Event::Connect { peer, carrier, remote, host, path } => {
                 self.dialling.connect(
                     &mut self.connections,

@@ -66,6 +66,13 @@ impl Held {
         self.by_destination.range((*dst, 0)..=(*dst, Slot::MAX)).next().is_some()
     }
 
+    /// For whom packets wait.
+    pub(crate) fn destinations(&self) -> Vec<MeshAddr> {
+        let mut all: Vec<_> = self.by_destination.keys().map(|(dst, _)| *dst).collect();
+        all.dedup();
+        all
+    }
+
     /// Takes all packets that wait for `dst`, of whatever network.
     pub(crate) fn take(&mut self, dst: &MeshAddr) -> Vec<HeldPacket> {
         let range = (*dst, 0)..=(*dst, Slot::MAX);

@@ -132,6 +132,7 @@ impl Link {
         }
         self.liveness.on_answered(now);
         let change = self.quality.on_probe_answered(id, rtt, now);
+        self.liveness.set_loss(self.quality.loss_permille());
         if let Some(srtt) = self.quality.srtt() {
             self.liveness.set_rtt(srtt);
             if let Some(search) = &mut self.mtu {

@@ -24,6 +24,20 @@ impl Node {
         let class = if stub { Class::Stub } else { Class::Router };
         self.router.neighbour_up(peer, cost, floor, class, now);
         self.finding_neighbour_up(peer, now);
+        self.release_reachable(now);
+    }
+
+    /// A stub's way to everybody is back with its upstream: what waited for whom it has sessions with goes
+    /// out. (A router is told by its routes.)
+    fn release_reachable(&mut self, now: Instant) {
+        for dst in self.held.destinations() {
+            let session = self.sessions.keys().session(&dst).filter(|session| session.epoch.is_some());
+            if let Some(peer) = session.map(|session| session.peer)
+                && self.is_reachable(&peer)
+            {
+                self.release_held(&dst, now);
+            }
+        }
     }
 
     pub(crate) fn on_adjacency_down(&mut self, peer: NodeId, now: Instant) {

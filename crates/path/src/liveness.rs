@@ -9,6 +9,9 @@
 //!   like this. Nine probes in about 3 s, or five in about 700 ms if the far end has asked us for a
 //!   sign of life, which it does when it hears nothing from us.
 //!
+//! On a path that loses a good part of its packets anyway, so many probes are sent that all of them are
+//! lost by chance once in a thousand times: three up to one loss in ten, ten at one in two.
+//!
 //! Probes are spaced by when they were really sent, so a process that was stopped for a minute
 //! sends its probes and waits for answers before it gives a path up.
 
@@ -68,6 +71,8 @@ pub struct Liveness {
     next_hello: Instant,
     /// Between hellos at rest.
     rest: Duration,
+    /// Probes that must stay unanswered, by what the path loses.
+    enough: u8,
     /// Whether traffic was sent since the last hello.
     active: bool,
     /// Probes of any kind since the last answer.
@@ -105,6 +110,7 @@ impl Liveness {
             last_hello: now,
             next_hello: now,
             rest: HELLO_IDLE,
+            enough: PROBES,
             active: false,
             asked: None,
             doubt: None,
@@ -117,6 +123,19 @@ impl Liveness {
     /// The smoothed round trip time, on which every patience here depends.
     pub fn set_rtt(&mut self, rtt: Duration) {
         self.rtt = rtt.min(RTT_MAX);
+    }
+
+    /// The share of probes that the path has not answered lately, though it lives.
+    pub fn set_loss(&mut self, permille: u16) {
+        // The least n with loss^n below a thousandth.
+        self.enough = match permille {
+            0..=100 => PROBES,
+            101..=175 => 4,
+            176..=250 => 5,
+            251..=315 => 6,
+            316..=420 => 8,
+            _ => 10,
+        };
     }
 
     /// How long the path may rest between two hellos.
@@ -199,7 +218,7 @@ impl Liveness {
         if self.data_deadline().is_some_and(|due| now >= due) {
             return self.count_probe(now);
         }
-        if self.hellos == PROBES {
+        if self.hellos >= self.enough {
             if now >= self.hello_verdict() {
                 return self.die();
             }
@@ -218,7 +237,7 @@ impl Liveness {
         if self.dead {
             return None;
         }
-        let idle = if self.hellos == PROBES { self.hello_verdict() } else { self.next_hello };
+        let idle = if self.hellos >= self.enough { self.hello_verdict() } else { self.next_hello };
         let doubt = self.doubt_deadline().map(|due| (due, "unanswered probes"));
         let data = self.data_deadline().map(|due| (due, "unanswered traffic"));
         let first = [doubt, data].into_iter().flatten().min_by_key(|&(due, _)| due);
@@ -235,7 +254,7 @@ impl Liveness {
 
     fn ask_again(&mut self, now: Instant) -> Action {
         let enough = self.doubt.as_ref().zip(self.asked.as_ref());
-        if enough.is_some_and(|(doubt, asked)| asked.count >= doubt.probes) {
+        if enough.is_some_and(|(doubt, asked)| asked.count >= doubt.probes.max(self.enough)) {
             return self.die();
         }
         self.ask(now)
@@ -262,7 +281,7 @@ impl Liveness {
     }
 
     fn count_probe(&mut self, now: Instant) -> Action {
-        if self.probes == PROBES {
+        if self.probes >= self.enough {
             return self.die();
         }
         self.probes += 1;

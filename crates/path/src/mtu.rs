@@ -26,7 +26,7 @@ const PROBES: u8 = 3;
 const PROBE_TIMER_MIN: Duration = Duration::from_millis(1000);
 const RTT_MAX: Duration = Duration::from_secs(5);
 /// The same while data may be vanishing.
-const URGENT_TIMER_MIN: Duration = Duration::from_millis(150);
+const URGENT_TIMER_MIN: Duration = Duration::from_millis(120);
 /// A size that was confirmed so recently is not doubted again.
 const URGENT_SPACING: Duration = Duration::from_secs(1);
 const RAISE_AFTER: Duration = Duration::from_secs(600);
@@ -90,6 +90,8 @@ pub struct Search {
     confirmed_at: Instant,
     used_at: Option<Instant>,
     raise_at: Instant,
+    /// A suspicion that came too soon after a confirmation is looked into then.
+    suspect_at: Option<Instant>,
     /// Not even the base passes.
     narrow: bool,
 }
@@ -111,6 +113,7 @@ impl Search {
             confirmed_at: now,
             used_at: None,
             raise_at: now,
+            suspect_at: None,
             narrow: false,
         };
         search.climb(now);
@@ -221,11 +224,14 @@ impl Search {
     /// Large packets seem to vanish, right now, while small ones pass. The size in use is asked for at
     /// once, the base as well: if that fails, the path is [too narrow](Self::is_too_narrow).
     pub fn on_suspected(&mut self, now: Instant) {
-        let lately = now.since(self.confirmed_at) < URGENT_SPACING;
-        let confirming = self.probe.is_some_and(|probe| probe.goal == Goal::Confirm && probe.urgent);
-        if lately || confirming {
+        if self.probe.is_some_and(|probe| probe.goal == Goal::Confirm && probe.urgent) {
             return;
         }
+        if now.since(self.confirmed_at) < URGENT_SPACING {
+            self.suspect_at = Some(self.confirmed_at + URGENT_SPACING);
+            return;
+        }
+        self.suspect_at = None;
         let size = self.payload;
         self.probe = Some(Probe { goal: Goal::Confirm, size, tries: 0, urgent: true, expires: None });
     }
@@ -275,7 +281,8 @@ impl Search {
             Some(_) => Some((Instant::ZERO, "size probe")),
             None => {
                 let confirm = self.confirm_at().map(|at| (at, "size confirmation"));
-                let raise = (self.raise_at, "size search");
+                let raise =
+                    (self.suspect_at.map_or(self.raise_at, |at| at.min(self.raise_at)), "size search");
                 Some(confirm.map_or(raise, |confirm| if confirm.0 < raise.0 { confirm } else { raise }))
             }
         }
@@ -291,7 +298,9 @@ impl Search {
         if let Some(probe) = self.probe {
             return probe.expires.is_some_and(|at| now >= at) && self.on_lost(now);
         }
-        if self.confirm_at().is_some_and(|at| now >= at) {
+        if self.suspect_at.is_some_and(|at| now >= at) {
+            self.on_suspected(now);
+        } else if self.confirm_at().is_some_and(|at| now >= at) {
             self.probe = Some(Probe {
                 goal: Goal::Confirm,
                 size: self.payload,

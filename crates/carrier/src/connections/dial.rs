@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 use sinew_types::{CarrierKind, PathAddr};
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::connection::{Connecting, Wire};
 use super::datagrams::{Datagrams, reason};
-use super::stream::{Stream, tune};
+use super::stream::{SEGMENT, Stream, tune};
 use super::websocket::{self, WebSocket, plain};
 
 /// Longest answer of a proxy, up to its empty line.
@@ -50,8 +51,9 @@ pub(crate) fn tcp(remote: SocketAddr) -> Connecting {
 }
 
 async fn connect(remote: SocketAddr) -> io::Result<TcpStream> {
-    let socket = if remote.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-    socket?.connect(remote).await
+    let socket = if remote.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    SockRef::from(&socket).set_tcp_mss(SEGMENT)?;
+    socket.connect(remote).await
 }
 
 pub(crate) fn websocket(dial: Dial, tls: Arc<rustls::ClientConfig>) -> Connecting {

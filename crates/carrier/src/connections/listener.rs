@@ -19,7 +19,7 @@ use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use super::connection::{Connecting, Wire};
 use super::datagrams::{RECEIVE_BUFFER, SEND_BUFFER};
-use super::stream::{Stream, tune};
+use super::stream::{SEGMENT, Stream, tune};
 use super::websocket::{self, WebSocket, plain};
 use crate::tls::{self, Certificate, TlsError};
 
@@ -186,6 +186,7 @@ fn open(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     // On Linux this only passes over connections of a former run that linger in TIME_WAIT.
     socket.set_reuse_address(true)?;
+    socket.set_tcp_mss(SEGMENT)?;
     if addr.is_ipv6() {
         socket.set_only_v6(true)?;
     }

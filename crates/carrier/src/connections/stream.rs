@@ -8,6 +8,9 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::websocket::WebSocket;
 
+/// Largest TCP segment, bytes: what fits the smallest underlay there is in practice (MTU 1280). Where ICMP
+/// is filtered the kernel would go on sending larger ones into a path that has become narrower.
+pub(crate) const SEGMENT: u32 = 1220;
 /// Unsent bytes the kernel may hold: more would be delay, not speed.
 const NOTSENT_LOWAT: u32 = 256 * 1024;
 

@@ -65,6 +65,8 @@ fn why_and_netcheck_have_the_fields_of_the_manual() {
                 "published": true, "records": 6, "refused": {},
             },
         },
+        "port_mapping": {"state": "mapped", "protocol": "pcp", "gateway": "10.0.0.254",
+                         "outside": "1.2.3.4:5", "lifetime_ms": 3600000},
     }));
 }
 

@@ -253,3 +253,21 @@ fn a_path_that_must_not_rest_long_says_hello_as_often() {
     let gaps = hellos.windows(2).map(|two| two[1].since(two[0]));
     assert!(gaps.clone().all(|gap| gap <= Duration::from_millis(2400)), "{gaps:?}");
 }
+
+#[test]
+fn a_path_that_loses_half_of_its_probes_anyway_is_given_more_of_them() {
+    for (loss, expected) in [(0, 3), (100, 3), (200, 5), (440, 10), (900, 10)] {
+        let mut liveness = Liveness::new(Rng::new([1; 32]), Instant::ZERO);
+        liveness.set_loss(loss);
+        liveness.on_sent(Instant::ZERO);
+        let (mut now, mut probes) = (Instant::ZERO, 0);
+        loop {
+            match liveness.poll(now) {
+                Action::SendProbe => probes += 1,
+                Action::Dead => break,
+                Action::None => now = liveness.poll_timeout().unwrap().0.max(now + Duration::from_millis(1)),
+            }
+        }
+        assert!((expected..=expected + 1).contains(&probes), "{loss}: {probes} probes");
+    }
+}

@@ -256,6 +256,10 @@ fn a_wrong_suspicion_costs_one_probe_and_is_not_raised_again_for_a_second() {
         path.run(&mut search, path.now + Duration::from_millis(100));
     }
     assert_eq!((search.payload(), path.probes), (1472, before + 1));
+    // But it is not forgotten: the path may have changed right after.
+    path.limit = 1252;
+    path.run(&mut search, path.now + Duration::from_millis(1200));
+    assert_eq!(search.payload(), 1252);
 }
 
 #[test]

@@ -1,0 +1,103 @@
+//! A link that is hardly one: a quarter of the packets lost each way, 800 ms there and back, 256 kbit/s.
+//! It stays up, routing converges over it, and it is as good as ever when the network is.
+//!
+//! ```text
+//!   a ── box ── b ── c        the box delays and loses; both its sides are shaped
+//! ```
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use sinew_tests::cli::{number, text};
+use sinew_tests::impair::{Wan, WanFaults};
+use sinew_tests::lab::{Dial, Lab, interface, run_lab};
+use sinew_tests::ns::{self, End};
+use sinew_tests::wait;
+use sinew_tests::workload::ping;
+
+const WEAK: WanFaults = WanFaults {
+    delay: Duration::from_millis(400),
+    jitter: Duration::from_millis(40),
+    loss: 0.25,
+    reorder: 0.0,
+};
+const GOOD: WanFaults =
+    WanFaults { delay: Duration::from_millis(5), jitter: Duration::ZERO, loss: 0.0, reorder: 0.0 };
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// `a` and `b` with a box between them, and `c` behind `b`.
+fn topology(lab: &mut Lab) -> Result<()> {
+    for name in ["a", "box", "b", "c"] {
+        lab.node(name)?;
+    }
+    for (name, address) in [("a", "10.90.0.1/24"), ("b", "10.90.0.2/24")] {
+        let side = format!("to-{name}");
+        let near = End { ns: lab.ns(name), interface: "wan", address };
+        let far = End { ns: lab.ns("box"), interface: &side, address: "169.254.9.9/32" };
+        ns::connect(near, far, 1500)?;
+        lab.ns("box").ip(&["addr", "flush", "dev", &side])?;
+        for (ns, device) in [(lab.ns(name), "wan"), (lab.ns("box"), side.as_str())] {
+            ns.run(&["ethtool", "-K", device, "tx", "off", "tso", "off", "gso", "off", "gro", "off"])?;
+        }
+    }
+    lab.link("b", "c")?;
+    lab.peer_links(Dial::Both)?;
+    let uri = lab.uri("b", "10.90.0.2")?;
+    lab.key("a")?;
+    lab.config("a").peers.push((uri, 0));
+    ensure!(interface("c") == "to-c", "names");
+    Ok(())
+}
+
+fn shaped(lab: &Lab, rate: Option<&str>) -> Result<()> {
+    for name in ["a", "b"] {
+        let verb = if rate.is_some() { "replace" } else { "del" };
+        let mut argv = vec!["tc", "qdisc", verb, "dev", "wan", "root"];
+        if let Some(rate) = rate {
+            argv.extend(["tbf", "rate", rate, "burst", "4000", "latency", "300ms"]);
+        }
+        lab.ns(name).run(&argv)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_link_that_is_hardly_one_stays_up_and_recovers() {
+    run_lab("weak", |lab| {
+        topology(lab)?;
+        shaped(lab, Some("256kbit"))?;
+        let weak = Wan::start(lab.ns("box"), ["to-a", "to-b"], WEAK)?;
+        lab.start_all()?;
+        let peer = |lab: &Lab| lab.cli("a").peers_up().ok()?.first().cloned();
+        wait::until("a link", PATIENCE, || peer(lab).is_some())?;
+        let c = lab.address("c")?;
+        let started = Instant::now();
+        wait::until("a route to c", PATIENCE, || {
+            lab.cli("a").run(&["route", "get", &c]).is_ok_and(|out| out.code == Some(0))
+        })?;
+        eprintln!("converged after {} ms", started.elapsed().as_millis());
+
+        let report = ping(lab.ns("a"), &c, 60, 250)?;
+        let up = peer(lab).context("the link is gone")?;
+        let uptime = number(&up, "uptime_ms").context("uptime")?;
+        eprintln!("{} of {} pings; the link is up for {uptime} ms", report.received, report.sent);
+        ensure!(report.received >= report.sent / 4, "{report:?}");
+        ensure!(uptime >= 15_000.0, "the link did not stay up while it was used: {up}");
+
+        drop(weak);
+        shaped(lab, None)?;
+        let _good = Wan::start(lab.ns("box"), ["to-a", "to-b"], GOOD)?;
+        let healed = Instant::now();
+        wait::until("the link is quick again", PATIENCE, || {
+            peer(lab).is_some_and(|peer| number(&peer, "rtt_ms").is_some_and(|rtt| rtt < 100.0))
+        })?;
+        eprintln!("quick again after {} ms", healed.elapsed().as_millis());
+        let report = ping(lab.ns("a"), &c, 20, 50)?;
+        ensure!(
+            report.received >= 19,
+            "{report:?}, over {}",
+            text(&peer(lab).unwrap_or_default(), "endpoint")
+        );
+        Ok(())
+    });
+}
