@@ -5,8 +5,8 @@
 //! addresses IPv6 text.
 
 mod config;
-mod gateway;
 mod finding;
+mod gateway;
 mod graph;
 mod hex;
 mod names;
@@ -22,12 +22,12 @@ mod status;
 mod workloads;
 
 pub use config::{LoadedConfig, Reload};
+pub use finding::{Finding, FindingDirectory, FindingLan};
 pub use gateway::{
     BackendProbe, GatewayBackend, GatewayCertificate, GatewayCertificates, GatewayDomain, GatewayDrain,
     GatewayDrained, GatewayListener, GatewayLog, GatewayLogQuery, GatewayName, GatewayNames, GatewayPort,
     GatewayProbe, GatewayProbed, GatewayService, GatewayStatus, GatewayTransfer,
 };
-pub use finding::{Finding, FindingDirectory, FindingLan};
 pub use graph::{Graph, GraphLink, GraphNode, LinkKind};
 pub use hex::Hex;
 pub use names::{

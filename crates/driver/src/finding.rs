@@ -31,10 +31,7 @@ pub(crate) struct Finders {
 
 impl Finders {
     /// Starts what is configured. Nothing here needs privileges. `seed`: of the key in the directory.
-    pub(crate) fn start(
-        config: &config::Config,
-        seed: Zeroizing<[u8; 32]>,
-    ) -> Result<Self, DirectoryError> {
+    pub(crate) fn start(config: &config::Config, seed: Zeroizing<[u8; 32]>) -> Result<Self, DirectoryError> {
         let (finders, found) = mpsc::channel(QUEUE);
         let discovery = &config.discovery;
         let lan = discovery
