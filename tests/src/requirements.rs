@@ -35,6 +35,8 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     ("redis-benchmark", "redis-tools"),
     ("nsenter", "util-linux"),
     ("socat", "socat"),
+    ("argon2", "argon2"),
+    ("python3", "python3"),
     // A home router that passes on ports: the program alone, which starts no service.
     ("miniupnpd", "miniupnpd-nftables"),
     // A container runtime that speaks CNI, as the plugin's labs need one: Debian's podman 4 does (5

@@ -27,6 +27,8 @@ const NETWORK: &str = "archive";
 const DOMAIN: &str = "gw.example.test";
 const HOST: &str = "files.gw.example.test";
 const BYTES: u64 = 8 << 20;
+const USER: &str = "owner";
+const PASSWORD: &str = "correct-horse";
 const OWNER: &str = "owner:correct-horse";
 const SOON: Duration = Duration::from_secs(30);
 
@@ -86,6 +88,17 @@ fn upload(lab: &Lab, pair: &Pair, file: &Path, sha256: &str) -> Result<()> {
     Ok(())
 }
 
+/// The desk, and nothing else, behind a password.
+fn publish(lab: &Lab) -> Result<()> {
+    let mut argon2 = process::command("sh");
+    argon2.args(["-c", &format!("printf %s {PASSWORD} | argon2 0123456789abcdef -id -e")]);
+    let users = lab.dir().join("users");
+    std::fs::write(&users, format!("{USER}:{}", process::run_ok(&mut argon2, SOON)?))?;
+    let (gateway, users) = (lab.key("g")?.node_id, users.display().to_string());
+    let expose = ["expose", "desk", "--network", NETWORK, "--port", "8080", "--via", &gateway];
+    lab.cli("a").json(&[&expose[..], &["--name", "files", "--basic", &users]].concat()).map(drop)
+}
+
 /// Every link of the relay, recorded.
 fn taps(lab: &Lab) -> Result<Vec<(Capture, PathBuf)>> {
     let tap = |end: &&str| {
@@ -125,12 +138,7 @@ fn a_file_travels_through_three_workloads_and_comes_back_after_a_restart() {
         let pair = machines(lab)?;
         let postgres = tenant::postgres(&lab.dir().join("database"))?;
         let running = workloads(lab, &postgres)?;
-        let password = lab.dir().join("owner.password");
-        std::fs::write(&password, OWNER)?;
-        let gateway = lab.key("g")?.node_id;
-        let basic = format!("@{}", password.display());
-        let expose = ["expose", "desk", "--network", NETWORK, "--port", "8080", "--via", &gateway];
-        lab.cli("a").json(&[&expose[..], &["--name", "files", "--basic", &basic]].concat())?;
+        publish(lab)?;
 
         let file = lab.dir().join("report.csv");
         let sha256 = payload_file(&file, BYTES)?;
