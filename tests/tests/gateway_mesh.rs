@@ -49,7 +49,6 @@ fn start(lab: &mut Lab) -> Result<Stage> {
         trust.chain,
         trust.key,
     );
-    std::fs::create_dir_all(lab.dir().join("gwlog"))?;
     lab.start_all()?;
     lab.wait_mesh()?;
     tenant::network(lab, "shop", "10.20.0.0/16", "a", &["b"])?;
@@ -270,7 +269,7 @@ fn tls_tcp_and_udp_go_through_and_the_end_lets_clients_finish() {
             ]);
             process::run(&mut psql, SOON).is_ok_and(|said| said.stdout.trim() == "42")
         })?;
-        let echo = ["socat", "UDP4-LISTEN:9000,fork,reuseaddr", "EXEC:cat"];
+        let echo = ["socat", "UDP6-LISTEN:9000,fork,reuseaddr", "EXEC:cat"];
         let _echo = Workload::start(lab, "a", "shop", "echo", &echo)?;
         let exposed = expose_live(lab, "echo", &["--port", "9000", "--mode", "udp"])?;
         let port = exposed["publication"]["answer"]["port"].as_u64().context("no port")?;

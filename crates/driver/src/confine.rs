@@ -36,11 +36,22 @@ const SHARED: &[&str] = &[
 pub(crate) fn confine(file: &ConfigFile) -> Result<Vec<Gap>, ConfineError> {
     // Later there is no right to make it. If it cannot be made, whoever needs it says why.
     let _ = DirBuilder::new().recursive(true).mode(0o700).create(&file.config.node.state_dir);
+    if let Some(folder) = log_folder(file) {
+        let _ = DirBuilder::new().recursive(true).mode(0o750).create(folder);
+    }
     let gaps = confine::daemon(&fence(file))?;
     for gap in &gaps {
         info!("{}; {}", gap.text(), gap.fix());
     }
     Ok(gaps)
+}
+
+/// Where the gateway's access log is, and nothing else.
+fn log_folder(file: &ConfigFile) -> Option<&Path> {
+    match &file.config.gateway.as_ref()?.log {
+        AccessLog::File(path) => path.parent(),
+        AccessLog::Off | AccessLog::Stderr => None,
+    }
 }
 
 fn fence(file: &ConfigFile) -> Fence {
@@ -56,11 +67,9 @@ fn fence(file: &ConfigFile) -> Fence {
     }
     if let Some(gateway) = &file.config.gateway {
         read.extend(crate::gateway::folders(&gateway.certificates));
-        if let AccessLog::File(path) = &gateway.log {
-            // Its configuration is refused if others have files there.
-            write.push(folder(path));
-        }
     }
+    // Its configuration is refused if others have files there.
+    write.extend(log_folder(file).map(Path::to_owned));
     Fence { read, write, local_services: false }
 }
 

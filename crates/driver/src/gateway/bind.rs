@@ -7,9 +7,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use sinew_control::config::Gateway;
 use sinew_gateway::{Bind, OwnBind};
+
+/// Between attempts to have a port.
+const MOMENT: Duration = Duration::from_millis(20);
 
 /// Sockets by address.
 #[derive(Debug, Default)]
@@ -43,10 +47,10 @@ impl Sockets {
     /// Whether a port of the range can be had on this machine. It is kept until the front takes it.
     pub(crate) fn prepare(&self, address: SocketAddr, udp: bool) -> io::Result<()> {
         if udp {
-            let socket = OwnBind.udp(address)?;
+            let socket = patiently(|| OwnBind.udp(address))?;
             lock(&self.udp).insert(address, socket);
         } else {
-            let socket = OwnBind.tcp(address)?;
+            let socket = patiently(|| OwnBind.tcp(address))?;
             lock(&self.tcp).insert(address, socket);
         }
         Ok(())
@@ -63,6 +67,17 @@ impl Sockets {
         self.tidy();
         lock(&self.fixed).clear();
     }
+}
+
+/// The front lets a port of an ended service go on its own threads, in a moment.
+fn patiently<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    for _ in 0..5 {
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => std::thread::sleep(MOMENT),
+            result => return result,
+        }
+    }
+    bind()
 }
 
 impl Bind for Sockets {
