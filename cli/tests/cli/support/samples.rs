@@ -8,6 +8,7 @@ use sinew_types::{Identity, NodeId};
 use super::{ATTACH, Answer, answer};
 
 mod networks;
+pub(crate) mod publish;
 
 pub(crate) use networks::verdicts;
 
