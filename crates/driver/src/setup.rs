@@ -31,7 +31,7 @@ use crate::confine::confine;
 use crate::dialling::{Dialling, own_endpoints};
 use crate::error::RunError;
 use crate::host_resolver::{self, HostAsks, Wanted};
-use crate::ingress::Ingress;
+use crate::ingress::{self, Ingress};
 use crate::interfaces::Interfaces;
 use crate::names::Names;
 use crate::offload::InUse;
@@ -86,7 +86,7 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     if config.tun.enabled {
         privilege::check(&[Capability::NetAdmin])?;
     }
-    let helper = Helper::new(helper)?;
+    let helper = Arc::new(Helper::new(helper)?);
     let mut signals = Signals::new()?;
     let udp = bind_udp(&config.listen.udp)?;
     let mut offload = InUse::of_sockets(&config.offload, &udp).await;
@@ -120,24 +120,18 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
         tokio::spawn(async { drop(api::serve(control, commands).await) }),
     ];
     let host_names = bind_names(config, address);
-    let service_port = bind_service_port(config, address);
+    let port = service_port(config, address);
     let (state_dir, dns) = (config.node.state_dir.clone(), config.dns.clone());
     let dialling = Dialling::new(config.proxy.http.clone());
     let socket = config.control.socket.clone();
     let ended = crate::workloads::ended_meanwhile(&socket);
     let asks = host_asks(config, tun.as_ref().map(|(device, _)| device), address, host_names.is_some());
-    let streams = most_streams(privilege::raise_descriptors());
     let gaps = confine(&file)?;
     // Threads of their own, which must have given up as much: from here on.
     let (persist, kept) = Persist::open(&state_dir)?;
-    let mut names = Names::start(&dns).map_err(RunError::Names)?;
-    if let Some((udp, tcp)) = host_names {
-        names.serve_host(udp, tcp, asks);
-    }
-    let helper = Arc::new(helper);
+    let names = start_names(&dns, host_names, asks)?;
     // No desk: this node takes in nothing for others.
-    let ingress = Ingress::start(service_port, Arc::clone(&helper), None, address, streams)?;
-    let publications = Publications::new(ingress, false);
+    let publications = Publications::new(Ingress::start(port, Arc::clone(&helper), None)?, false);
     let around = Surroundings { offloads, mtu, socket, ended };
     let tenants = Tenants::new(helper, persist, names, publications, around);
     let operations = Operations::new(file, listeners, summary, offload, key, gaps);
@@ -152,8 +146,7 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
         let _ = server.await;
     }
     drop((guard, door_guard));
-    // With it the device, and what systemd-resolved was told of it.
-    drop(shell);
+    drop(shell); // With it the device, and what systemd-resolved was told of it.
     host_resolver::end(&state_dir);
     Ok(result?)
 }
@@ -169,14 +162,25 @@ fn bind_names(config: &config::Config, address: MeshAddr) -> Option<(UdpSocket, 
     bound.inspect_err(|error| info!(%error, "no name server for the host at {at}")).ok()
 }
 
-/// Where gateways come in. Somebody else may have the port; only publishing needs it.
-fn bind_service_port(config: &config::Config, address: MeshAddr) -> Option<TcpListener> {
-    if !config.tun.enabled {
-        return None;
+fn start_names(
+    dns: &config::Dns,
+    host: Option<(UdpSocket, TcpListener)>,
+    asks: HostAsks,
+) -> Result<Names, RunError> {
+    let mut names = Names::start(dns).map_err(RunError::Names)?;
+    if let Some((udp, tcp)) = host {
+        names.serve_host(udp, tcp, asks);
     }
-    let at = SocketAddr::new(IpAddr::V6(address.to_ipv6()), sinew_wire::ingress::PORT);
-    let bound = TcpListener::bind(at);
-    bound.inspect_err(|error| warn!(%error, "no service port at {at}: nothing can be published")).ok()
+    Ok(names)
+}
+
+/// Where gateways come in. Somebody else may have the port; only publishing needs it.
+fn service_port(config: &config::Config, own: MeshAddr) -> ingress::Port {
+    let at = SocketAddr::new(IpAddr::V6(own.to_ipv6()), sinew_wire::ingress::PORT);
+    let bound = config.tun.enabled.then(|| TcpListener::bind(at)).transpose();
+    let bound = bound.inspect_err(|error| warn!(%error, "no service port at {at}: nothing can be published"));
+    let streams = most_streams(privilege::raise_descriptors());
+    ingress::Port { listener: bound.ok().flatten(), own, streams }
 }
 
 /// How many streams of gateways may be open: each takes two descriptors, and a pipe while it is busy. The

@@ -307,5 +307,6 @@ pub(crate) fn everything() -> Vec<Answer> {
     ]
     .into_iter()
     .chain(networks::everything())
+    .chain(publish::everything())
     .collect()
 }
