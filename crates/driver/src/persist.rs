@@ -47,7 +47,7 @@ impl Persist {
 
     /// Keeps a workload; `then` hears whether it is on the disk.
     pub(crate) fn put_workload(&self, record: &Record, then: impl FnOnce(bool) + Send + 'static) {
-        self.put(Table::Workloads, record.id.as_bytes(), &record.to_bytes(), then);
+        self.put_then(Table::Workloads, record.id.as_bytes(), &record.to_bytes(), then);
     }
 
     pub(crate) fn delete_workload(&self, id: &str) {
@@ -67,8 +67,13 @@ impl Persist {
         self.submit(batch, |_| {});
     }
 
+    /// Keeps one entry.
+    pub(crate) fn put(&self, table: Table, key: &[u8], value: &[u8]) {
+        self.put_then(table, key, value, |_| {});
+    }
+
     /// Keeps one entry; `then` as in [`Self::submit`].
-    pub(crate) fn put(
+    fn put_then(
         &self,
         table: Table,
         key: &[u8],

@@ -20,7 +20,7 @@ use sinew_platform::net::Net;
 use sinew_platform::privilege::{self, Capability};
 use sinew_platform::{clock, socket};
 use sinew_tun::{Tun as _, TunConfig, TunDevice};
-use sinew_types::{CarrierKind, Identity, MeshAddr};
+use sinew_types::{CarrierKind, Identity, MeshAddr, NodeId};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
@@ -32,7 +32,7 @@ use crate::error::RunError;
 use crate::finding::{self, Finders};
 use crate::gateway::{self, Sockets};
 use crate::host_resolver::{self, HostAsks, Wanted};
-use crate::ingress::Ingress;
+use crate::ingress::{self, Ingress};
 use crate::interfaces::Interfaces;
 use crate::names::Names;
 use crate::network::{self, Network, Underlay};
@@ -88,7 +88,7 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     if config.tun.enabled {
         privilege::check(&[Capability::NetAdmin])?;
     }
-    let helper = Helper::new(helper)?;
+    let helper = Arc::new(Helper::new(helper)?);
     let mut signals = Signals::new()?;
     let udp = bind_udp(&config.listen.udp)?;
     let mut offload = InUse::of_sockets(&config.offload, &udp).await;
@@ -131,10 +131,7 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     let gaps = confine(&file)?;
     // Threads of their own, which must have given up as much: from here on.
     let (persist, mut kept) = Persist::open(&state_dir)?;
-    let mut names = Names::start(&dns).map_err(RunError::Names)?;
-    if let Some((udp, tcp)) = host_names {
-        names.serve_host(udp, tcp, asks);
-    }
+    let names = start_names(&dns, host_names, asks)?;
     let finders = Finders::start(&file.config, directory_seed)?;
     let around = Surroundings { offloads, mtu, socket, ended };
     let tenants = start_tenants(publishing, own, (helper, persist, &mut kept), (names, dns.domain), around)?;
@@ -148,8 +145,7 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     shell.underlay.end().await;
     end(servers).await;
     drop((guard, door_guard));
-    // With it the device, and what systemd-resolved was told of it.
-    drop(shell);
+    drop(shell); // With it the device, and what systemd-resolved was told of it.
     host_resolver::end(&state_dir);
     Ok(result?)
 }
@@ -175,18 +171,16 @@ fn bind_names(config: &config::Config, address: MeshAddr) -> Option<(UdpSocket, 
 
 /// What publishing needs of the host, taken while there are privileges.
 struct Publishing {
-    service_port: Option<TcpListener>,
+    port: ingress::Port,
     /// The public side, if this node is a gateway.
     public: Option<(config::Gateway, Arc<Sockets>)>,
-    streams: usize,
 }
 
 impl Publishing {
     fn bind(config: &config::Config, address: MeshAddr) -> Result<Self, RunError> {
         let sockets = config.gateway.as_ref().map(|gateway| Sockets::bind(gateway).map(Arc::new));
         let public = config.gateway.clone().zip(sockets.transpose().map_err(RunError::Gateway)?);
-        let streams = most_streams(privilege::raise_descriptors());
-        Ok(Self { service_port: bind_service_port(config, address), public, streams })
+        Ok(Self { port: service_port(config, address), public })
     }
 }
 
@@ -198,12 +192,12 @@ fn start_tenants(
     (names, internal): (Names, String),
     around: Surroundings,
 ) -> Result<Tenants, RunError> {
-    let Publishing { service_port, public, streams } = publishing;
+    let Publishing { port, public } = publishing;
     let helper = Arc::new(helper);
     let (desk, brought) = mpsc::channel(gateway::WAITING);
     let desk = public.is_some().then_some(desk);
     let is_gateway = desk.is_some();
-    let ingress = Ingress::start(service_port, Arc::clone(&helper), desk, own.address(), streams)?;
+    let ingress = Ingress::start(port, Arc::clone(&helper), desk)?;
     let publications = Publications::new(ingress, is_gateway);
     let mut tenants = Tenants::new(helper, persist, names, publications, around);
     if let Some((config, sockets)) = public {
@@ -214,14 +208,25 @@ fn start_tenants(
     Ok(tenants)
 }
 
-/// Where gateways come in. Somebody else may have the port; only publishing needs it.
-fn bind_service_port(config: &config::Config, address: MeshAddr) -> Option<TcpListener> {
-    if !config.tun.enabled {
-        return None;
+fn start_names(
+    dns: &config::Dns,
+    host: Option<(UdpSocket, TcpListener)>,
+    asks: HostAsks,
+) -> Result<Names, RunError> {
+    let mut names = Names::start(dns).map_err(RunError::Names)?;
+    if let Some((udp, tcp)) = host {
+        names.serve_host(udp, tcp, asks);
     }
-    let at = SocketAddr::new(IpAddr::V6(address.to_ipv6()), sinew_wire::ingress::PORT);
-    let bound = TcpListener::bind(at);
-    bound.inspect_err(|error| warn!(%error, "no service port at {at}: nothing can be published")).ok()
+    Ok(names)
+}
+
+/// Where gateways come in. Somebody else may have the port; only publishing needs it.
+fn service_port(config: &config::Config, own: MeshAddr) -> ingress::Port {
+    let at = SocketAddr::new(IpAddr::V6(own.to_ipv6()), sinew_wire::ingress::PORT);
+    let bound = config.tun.enabled.then(|| TcpListener::bind(at)).transpose();
+    let bound = bound.inspect_err(|error| warn!(%error, "no service port at {at}: nothing can be published"));
+    let streams = most_streams(privilege::raise_descriptors());
+    ingress::Port { listener: bound.ok().flatten(), own, streams }
 }
 
 /// How many streams of gateways may be open: each takes two descriptors, and a pipe while it is busy. The

@@ -9,6 +9,7 @@ use super::{ATTACH, Answer, answer};
 
 mod gateway;
 mod networks;
+pub(crate) mod publish;
 
 pub(crate) use networks::verdicts;
 
@@ -309,5 +310,6 @@ pub(crate) fn everything() -> Vec<Answer> {
     .into_iter()
     .chain(networks::everything())
     .chain(gateway::answers())
+    .chain(publish::everything())
     .collect()
 }
