@@ -13,8 +13,13 @@ use super::seconds;
 pub(crate) struct ExposeCommand {
     #[command(subcommand)]
     pub(crate) verb: Option<ExposeVerb>,
+    /// Beside the others, not around them: clap finds an optional group by its own arguments alone.
     #[command(flatten)]
     pub(crate) args: Option<ExposeArgs>,
+    #[command(flatten)]
+    pub(crate) front: FrontArgs,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -23,7 +28,6 @@ pub(crate) enum ExposeVerb {
     Ls,
 }
 
-/// `80`: the port; `web:80*2`: another backend.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ExposeArgs {
     /// The workload that serves, by its name in the network
@@ -52,10 +56,6 @@ pub(crate) struct ExposeArgs {
     /// One more backend, and its share of the clients; repeatable
     #[arg(long = "backend", value_name = "WORKLOAD:PORT[*WEIGHT]", value_parser = backend)]
     pub(crate) backends: Vec<ExposeBackend>,
-    #[command(flatten)]
-    pub(crate) front: FrontArgs,
-    #[command(flatten)]
-    pub(crate) access: AccessArgs,
     /// Seconds to wait for the gateway's answer
     #[arg(long, value_name = "S", default_value_t = 10.0, value_parser = seconds)]
     pub(crate) wait: f64,

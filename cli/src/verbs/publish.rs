@@ -33,7 +33,7 @@ pub(super) async fn expose(client: &Client, out: Out, command: ExposeCommand) ->
             Ok(Exit::Ok)
         }
         (None, Some(args)) => {
-            let (wait, expose) = (args.wait, request(args)?);
+            let (wait, expose) = (args.wait, request(args, command.front, command.access)?);
             let exposed = send(client, &expose, wait).await?;
             out.object(&exposed, || render::publish::exposed(&exposed))?;
             Ok(if expose.dry_run { Exit::Ok } else { exit(&exposed.publication) })
@@ -57,11 +57,11 @@ const fn exit(publication: &Publication) -> Exit {
     }
 }
 
-fn request(args: ExposeArgs) -> Result<Expose, ApiError> {
+fn request(args: ExposeArgs, requests: FrontArgs, who: AccessArgs) -> Result<Expose, ApiError> {
     let mut backends = vec![ExposeBackend { workload: args.workload, port: args.port, weight: 1 }];
     backends.extend(args.backends);
-    let (mut settings, forward) = (front(args.front), args.access.forward_auth.clone());
-    settings.access = access(args.access)?;
+    let (mut settings, forward) = (front(requests), who.forward_auth.clone());
+    settings.access = access(who)?;
     backends.extend(forward.map(|forward| forward.backend));
     let expose = Expose {
         network: args.network,

@@ -3,5 +3,6 @@
 mod exits;
 mod golden;
 mod networks;
+mod publish;
 mod support;
 mod workloads;

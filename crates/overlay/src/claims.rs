@@ -160,8 +160,9 @@ impl Claims {
             }
         }
         let state = judge(&set, &network, clock(unix));
-        prune(&mut set, &state);
+        // Before the rest is dropped: what counts for nothing is told once.
         let claimed = claimed(&set, &state, &network);
+        prune(&mut set, &state);
         self.networks.insert(network, set);
         Ok((network, claimed))
     }

@@ -9,6 +9,7 @@ use super::{ATTACH, Answer, answer};
 
 mod gateway;
 mod networks;
+pub(crate) mod publish;
 
 pub(crate) use networks::verdicts;
 

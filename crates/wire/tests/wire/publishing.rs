@@ -44,7 +44,7 @@ fn a_publish_has_the_layout_of_a11() {
         format!("012000{one}"),
         "02010001".to_owned(),
         format!("031400{:02x}{}{:02x}{}", 3, hex(b"app"), 15, hex(b"www.example.org")),
-        format!("044d00{two}02{}50000100{two}03{}901f0300", hex(b"db"), hex(b"web")),
+        format!("044f00{two}02{}50000100{two}03{}901f0300", hex(b"db"), hex(b"web")),
         format!("050200{}", hex(b"{}")),
         format!("072000{nine}"),
     ];
