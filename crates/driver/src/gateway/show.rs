@@ -123,7 +123,9 @@ impl Desk {
             }
         }
         let dead = |service: &&GatewayService| {
-            let clients = || service.backends.iter().filter(|backend| backend.weight > 0);
+            // What is not served yet is not asked after either.
+            let asked = |backend: &&GatewayBackend| backend.weight > 0 && backend.condition != "unknown";
+            let clients = || service.backends.iter().filter(asked);
             clients().next().is_some() && clients().all(|backend| !backend.healthy)
         };
         for service in services.iter().filter(dead) {
