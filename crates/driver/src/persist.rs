@@ -73,13 +73,7 @@ impl Persist {
     }
 
     /// Keeps one entry; `then` as in [`Self::submit`].
-    fn put_then(
-        &self,
-        table: Table,
-        key: &[u8],
-        value: &[u8],
-        then: impl FnOnce(bool) + Send + 'static,
-    ) {
+    fn put_then(&self, table: Table, key: &[u8], value: &[u8], then: impl FnOnce(bool) + Send + 'static) {
         let mut batch = Batch::new();
         match batch.put(table, key, value) {
             Ok(_) => self.submit(batch, then),

@@ -110,6 +110,7 @@ pub(super) fn template(claim: &Claim, settings: &Settings) -> Result<front::Serv
             PublishProxyHeader::V2 => front::ProxyVersion::V2,
         }),
         access: access(&settings.access, claim, asked)?,
+        http01: None,
         body_max: settings.body_max,
     };
     alone(&service)?;
