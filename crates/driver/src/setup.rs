@@ -188,12 +188,11 @@ impl Publishing {
 fn start_tenants(
     publishing: Publishing,
     own: NodeId,
-    (helper, persist, kept): (Helper, Persist, &mut Kept),
+    (helper, persist, kept): (Arc<Helper>, Persist, &mut Kept),
     (names, internal): (Names, String),
     around: Surroundings,
 ) -> Result<Tenants, RunError> {
     let Publishing { port, public } = publishing;
-    let helper = Arc::new(helper);
     let (desk, brought) = mpsc::channel(gateway::WAITING);
     let desk = public.is_some().then_some(desk);
     let is_gateway = desk.is_some();
