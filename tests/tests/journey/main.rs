@@ -41,7 +41,7 @@ fn machines(lab: &mut Lab) -> Result<Pair> {
     let front = lab.underlay("g", "person");
     lab.config("g").extra = format!(
         "\n[gateway]\ndomain = \"{DOMAIN}\"\nhttps = [\"{front}:443\"]\nhttp = [\"{front}:80\"]\n\
-         certificates = [{{ chain = \"{}\", key = \"{}\" }}]\n",
+         certificates = [{{ certificate = \"{}\", key = \"{}\" }}]\n",
         pair.chain.display(),
         pair.key.display()
     );

@@ -34,7 +34,7 @@ pub(super) fn prepare(lab: &mut Lab) -> Result<()> {
     let address = lab.underlay("c", OUTSIDE);
     lab.config("c").extra = format!(
         "\n[gateway]\ndomain = \"{DOMAIN}\"\nhttps = [\"{address}:443\"]\nhttp = [\"{address}:80\"]\n\
-         certificates = [{{ chain = \"{}\", key = \"{}\" }}]\n",
+         certificates = [{{ certificate = \"{}\", key = \"{}\" }}]\n",
         pair.chain.display(),
         pair.key.display()
     );
