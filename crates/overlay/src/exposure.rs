@@ -109,6 +109,9 @@ pub struct IngressPort {
     pub port: u16,
 }
 
+/// Documents, and the gateway that they are for.
+pub type Notice = (NodeId, Vec<Arc<[u8]>>);
+
 /// The id of the service that `author` calls `name`: an author that lost everything but its key takes the
 /// same slot again.
 pub fn service_id(network: &NetworkId, author: &NodeId, name: &Label) -> [u8; 16] {
@@ -370,7 +373,7 @@ impl Overlay {
     ///
     /// # Errors
     /// [`Refusal::UnknownNetworkId`].
-    pub fn notices(&self, network: &NetworkId) -> Result<Vec<(NodeId, Vec<Arc<[u8]>>)>, Refusal> {
+    pub fn notices(&self, network: &NetworkId) -> Result<Vec<Notice>, Refusal> {
         let state = self.network(network)?;
         if state.rights(&self.own, Grant::REVOKE).is_none() {
             return Ok(Vec::new());

@@ -83,7 +83,7 @@ pub use document::{
 };
 pub use event::WorkloadSpec;
 pub use event::{AdmitSpec, Change, Event, InviteSpec, Placed, Revoked, Send, StoredNetwork, TicketKind};
-pub use exposure::{BackendSpec, ExposureStatus, Ingress, IngressPort, PublicationSpec, service_id};
+pub use exposure::{BackendSpec, ExposureStatus, Ingress, IngressPort, Notice, PublicationSpec, service_id};
 pub use judge::{Clock, MEMBERS_MAX, PUBLICATIONS_MAX, STALE_AFTER, WORKLOADS_MAX, judge};
 pub use names::NameRecord;
 pub use overlay::{Counts, Overlay};
