@@ -22,7 +22,7 @@ use sinew_platform::net::{InterfaceAddress, Net};
 use sinew_platform::privilege::{self, Capability};
 use sinew_platform::{clock, socket};
 use sinew_tun::{Tun as _, TunConfig, TunDevice};
-use sinew_types::{CarrierKind, Identity, MeshAddr};
+use sinew_types::{CarrierKind, Identity, MeshAddr, NodeId};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
@@ -127,47 +127,96 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     let dialling = Dialling::new(config.proxy.http.clone());
     let socket = config.control.socket.clone();
     let ended = crate::workloads::ended_meanwhile(&socket);
-    let public = config.gateway.as_ref().map(|gateway| Sockets::bind(gateway).map(Arc::new));
-    let public = config.gateway.clone().zip(public.transpose().map_err(RunError::Gateway)?);
+    let public = bind_public(config)?;
     let asks = host_asks(config, tun.as_ref().map(|(device, _)| device), address, host_names.is_some());
     let streams = most_streams(privilege::raise_descriptors());
     let gaps = confine(&file)?;
     // Threads of their own, which must have given up as much: from here on.
-    let (persist, kept) = Persist::open(&state_dir)?;
-    let mut names = Names::start(&dns).map_err(RunError::Names)?;
-    if let Some((udp, tcp)) = host_names {
-        names.serve_host(udp, tcp, asks);
-    }
-    let mut kept = kept;
-    let helper = Arc::new(helper);
-    let (desk, brought) = mpsc::channel(gateway::WAITING);
-    let desk = public.is_some().then_some(desk);
-    let is_gateway = desk.is_some();
-    let ingress = Ingress::start(service_port, Arc::clone(&helper), desk, address, streams)?;
-    let publications = Publications::new(ingress, is_gateway);
+    let (persist, mut kept) = Persist::open(&state_dir)?;
+    let promised = std::mem::take(&mut kept.gateway);
+    let publishing = Publishing { service_port, streams, public, own, domain: dns.domain.clone(), promised };
+    let names = start_names(&dns, host_names, asks)?;
     let around = Surroundings { offloads, mtu, socket, ended };
-    let mut tenants = Tenants::new(helper, persist, names, publications, around);
-    if let Some((config, sockets)) = public {
-        let (internal, kept) = (vec![dns.domain.clone()], std::mem::take(&mut kept.gateway));
-        let start = gateway::Start { config, internal, own, sockets, brought, kept };
-        tenants.serve_public(start).map_err(RunError::Gateway)?;
-    }
+    let tenants = publishing.tenants(helper, persist, names, around)?;
     let operations = Operations::new(file, listeners, summary, offload, key, gaps);
     let interfaces = Interfaces::new(tun.map(|(device, _)| device));
     let mut shell = Shell::new(node, (udp, connections), interfaces, requests, operations, tenants, dialling);
     shell.restore(kept);
     ready();
     let result = shell.run(&mut signals).await;
-    for server in servers {
-        server.abort();
-        // An aborted task answers with its own end; the socket's name goes with the guard.
-        let _ = server.await;
-    }
+    end(servers).await;
     drop((guard, door_guard));
     // With it the device, and what systemd-resolved was told of it.
     drop(shell);
     host_resolver::end(&state_dir);
     Ok(result?)
+}
+
+async fn end(servers: [tokio::task::JoinHandle<()>; 2]) {
+    for server in servers {
+        server.abort();
+        // An aborted task answers with its own end; the socket's name goes with the guard.
+        let _ = server.await;
+    }
+}
+
+/// The gateway's configuration, and its sockets, bound while there is a right to.
+type PublicParts = Option<(config::Gateway, Arc<Sockets>)>;
+
+fn bind_public(config: &config::Config) -> Result<PublicParts, RunError> {
+    let Some(gateway) = &config.gateway else { return Ok(None) };
+    let sockets = Sockets::bind(gateway).map_err(RunError::Gateway)?;
+    Ok(Some((gateway.clone(), Arc::new(sockets))))
+}
+
+fn start_names(
+    dns: &config::Dns,
+    host_names: Option<(UdpSocket, TcpListener)>,
+    asks: HostAsks,
+) -> Result<Names, RunError> {
+    let mut names = Names::start(dns).map_err(RunError::Names)?;
+    if let Some((udp, tcp)) = host_names {
+        names.serve_host(udp, tcp, asks);
+    }
+    Ok(names)
+}
+
+/// What publishing needs, on either side.
+struct Publishing {
+    service_port: Option<TcpListener>,
+    streams: usize,
+    public: PublicParts,
+    own: NodeId,
+    /// The mesh's own domain, below which nothing is published.
+    domain: String,
+    /// What an earlier run promised as a gateway.
+    promised: Vec<sinew_store::Entry>,
+}
+
+impl Publishing {
+    /// Networks, workloads, the service port and the gateway, each with its threads.
+    fn tenants(
+        self,
+        helper: Helper,
+        persist: Persist,
+        names: Names,
+        around: Surroundings,
+    ) -> Result<Tenants, RunError> {
+        let helper = Arc::new(helper);
+        let (desk, brought) = mpsc::channel(gateway::WAITING);
+        let desk = self.public.is_some().then_some(desk);
+        let is_gateway = desk.is_some();
+        let address = self.own.address();
+        let ingress = Ingress::start(self.service_port, Arc::clone(&helper), desk, address, self.streams)?;
+        let publications = Publications::new(ingress, is_gateway);
+        let mut tenants = Tenants::new(helper, persist, names, publications, around);
+        if let Some((config, sockets)) = self.public {
+            let (internal, kept, own) = (vec![self.domain], self.promised, self.own);
+            let start = gateway::Start { config, internal, own, sockets, brought, kept };
+            tenants.serve_public(start).map_err(RunError::Gateway)?;
+        }
+        Ok(tenants)
+    }
 }
 
 /// Where the host's own programs may ask for names: this node's address, port 53. Somebody else may
