@@ -309,5 +309,6 @@ pub(crate) fn everything() -> Vec<Answer> {
     .into_iter()
     .chain(networks::everything())
     .chain(gateway::answers())
+    .chain(publish::everything())
     .collect()
 }
