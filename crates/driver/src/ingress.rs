@@ -50,6 +50,16 @@ struct Shared {
     streams: usize,
 }
 
+/// The port, bound while there was a right to.
+pub(crate) struct Port {
+    /// Without, documents are not even carried to gateways: they would not know who speaks.
+    pub(crate) listener: Option<TcpListener>,
+    /// This node's address.
+    pub(crate) own: MeshAddr,
+    /// Streams that may be open at once.
+    pub(crate) streams: usize,
+}
+
 /// The thread, from the loop's side. It ends when this is dropped.
 pub(crate) struct Ingress {
     tables: watch::Sender<Arc<Table>>,
@@ -60,18 +70,12 @@ pub(crate) struct Ingress {
 }
 
 impl Ingress {
-    /// Starts the thread; without `listener` it only carries documents to gateways. `streams`: how many may
-    /// be open at once.
+    /// Starts the thread. `desk`: where documents for this node as a gateway go, if it is one.
     ///
     /// # Errors
     /// Without a thread or a runtime.
-    pub(crate) fn start(
-        listener: Option<TcpListener>,
-        helper: Arc<Helper>,
-        desk: Option<Desk>,
-        own: MeshAddr,
-        streams: usize,
-    ) -> io::Result<Self> {
+    pub(crate) fn start(port: Port, helper: Arc<Helper>, desk: Option<Desk>) -> io::Result<Self> {
+        let Port { listener, own, streams } = port;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (tables, watched) = watch::channel(Arc::default());

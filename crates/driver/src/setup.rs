@@ -32,7 +32,7 @@ use crate::dialling::{Dialling, own_endpoints};
 use crate::error::RunError;
 use crate::gateway::{self, Sockets};
 use crate::host_resolver::{self, HostAsks, Wanted};
-use crate::ingress::Ingress;
+use crate::ingress::{self, Ingress};
 use crate::interfaces::Interfaces;
 use crate::names::Names;
 use crate::offload::InUse;
@@ -87,7 +87,7 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     if config.tun.enabled {
         privilege::check(&[Capability::NetAdmin])?;
     }
-    let helper = Helper::new(helper)?;
+    let helper = Arc::new(Helper::new(helper)?);
     let mut signals = Signals::new()?;
     let udp = bind_udp(&config.listen.udp)?;
     let mut offload = InUse::of_sockets(&config.offload, &udp).await;
@@ -122,19 +122,18 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
         tokio::spawn(async { drop(api::serve(control, commands).await) }),
     ];
     let host_names = bind_names(config, address);
-    let service_port = bind_service_port(config, address);
+    let port = service_port(config, address);
     let (state_dir, dns) = (config.node.state_dir.clone(), config.dns.clone());
     let dialling = Dialling::new(config.proxy.http.clone());
     let socket = config.control.socket.clone();
     let ended = crate::workloads::ended_meanwhile(&socket);
     let public = bind_public(config)?;
     let asks = host_asks(config, tun.as_ref().map(|(device, _)| device), address, host_names.is_some());
-    let streams = most_streams(privilege::raise_descriptors());
     let gaps = confine(&file)?;
     // Threads of their own, which must have given up as much: from here on.
     let (persist, mut kept) = Persist::open(&state_dir)?;
     let promised = std::mem::take(&mut kept.gateway);
-    let publishing = Publishing { service_port, streams, public, own, domain: dns.domain.clone(), promised };
+    let publishing = Publishing { port, public, own, domain: dns.domain.clone(), promised };
     let names = start_names(&dns, host_names, asks)?;
     let around = Surroundings { offloads, mtu, socket, ended };
     let tenants = publishing.tenants(helper, persist, names, around)?;
@@ -146,8 +145,7 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     let result = shell.run(&mut signals).await;
     end(servers).await;
     drop((guard, door_guard));
-    // With it the device, and what systemd-resolved was told of it.
-    drop(shell);
+    drop(shell); // With it the device, and what systemd-resolved was told of it.
     host_resolver::end(&state_dir);
     Ok(result?)
 }
@@ -169,22 +167,9 @@ fn bind_public(config: &config::Config) -> Result<PublicParts, RunError> {
     Ok(Some((gateway.clone(), Arc::new(sockets))))
 }
 
-fn start_names(
-    dns: &config::Dns,
-    host_names: Option<(UdpSocket, TcpListener)>,
-    asks: HostAsks,
-) -> Result<Names, RunError> {
-    let mut names = Names::start(dns).map_err(RunError::Names)?;
-    if let Some((udp, tcp)) = host_names {
-        names.serve_host(udp, tcp, asks);
-    }
-    Ok(names)
-}
-
 /// What publishing needs, on either side.
 struct Publishing {
-    service_port: Option<TcpListener>,
-    streams: usize,
+    port: ingress::Port,
     public: PublicParts,
     own: NodeId,
     /// The mesh's own domain, below which nothing is published.
@@ -197,17 +182,15 @@ impl Publishing {
     /// Networks, workloads, the service port and the gateway, each with its threads.
     fn tenants(
         self,
-        helper: Helper,
+        helper: Arc<Helper>,
         persist: Persist,
         names: Names,
         around: Surroundings,
     ) -> Result<Tenants, RunError> {
-        let helper = Arc::new(helper);
         let (desk, brought) = mpsc::channel(gateway::WAITING);
         let desk = self.public.is_some().then_some(desk);
         let is_gateway = desk.is_some();
-        let address = self.own.address();
-        let ingress = Ingress::start(self.service_port, Arc::clone(&helper), desk, address, self.streams)?;
+        let ingress = Ingress::start(self.port, Arc::clone(&helper), desk)?;
         let publications = Publications::new(ingress, is_gateway);
         let mut tenants = Tenants::new(helper, persist, names, publications, around);
         if let Some((config, sockets)) = self.public {
@@ -230,14 +213,25 @@ fn bind_names(config: &config::Config, address: MeshAddr) -> Option<(UdpSocket, 
     bound.inspect_err(|error| info!(%error, "no name server for the host at {at}")).ok()
 }
 
-/// Where gateways come in. Somebody else may have the port; only publishing needs it.
-fn bind_service_port(config: &config::Config, address: MeshAddr) -> Option<TcpListener> {
-    if !config.tun.enabled {
-        return None;
+fn start_names(
+    dns: &config::Dns,
+    host: Option<(UdpSocket, TcpListener)>,
+    asks: HostAsks,
+) -> Result<Names, RunError> {
+    let mut names = Names::start(dns).map_err(RunError::Names)?;
+    if let Some((udp, tcp)) = host {
+        names.serve_host(udp, tcp, asks);
     }
-    let at = SocketAddr::new(IpAddr::V6(address.to_ipv6()), sinew_wire::ingress::PORT);
-    let bound = TcpListener::bind(at);
-    bound.inspect_err(|error| warn!(%error, "no service port at {at}: nothing can be published")).ok()
+    Ok(names)
+}
+
+/// Where gateways come in. Somebody else may have the port; only publishing needs it.
+fn service_port(config: &config::Config, own: MeshAddr) -> ingress::Port {
+    let at = SocketAddr::new(IpAddr::V6(own.to_ipv6()), sinew_wire::ingress::PORT);
+    let bound = config.tun.enabled.then(|| TcpListener::bind(at)).transpose();
+    let bound = bound.inspect_err(|error| warn!(%error, "no service port at {at}: nothing can be published"));
+    let streams = most_streams(privilege::raise_descriptors());
+    ingress::Port { listener: bound.ok().flatten(), own, streams }
 }
 
 /// How many streams of gateways may be open: each takes two descriptors, and a pipe while it is busy. The
