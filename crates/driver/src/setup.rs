@@ -24,6 +24,7 @@ use sinew_platform::{clock, socket};
 use sinew_tun::{Tun as _, TunConfig, TunDevice};
 use sinew_types::{CarrierKind, Identity, MeshAddr};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tracing::info;
 
 use crate::attach;
@@ -137,16 +138,21 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     shell.restore(kept);
     ready();
     let result = shell.run(&mut signals).await;
-    for server in servers {
-        server.abort();
-        // An aborted task answers with its own end; the socket's name goes with the guard.
-        let _ = server.await;
-    }
+    stop(servers).await;
     drop((guard, door_guard));
     // With it the device, and what systemd-resolved was told of it.
     drop(shell);
     host_resolver::end(&state_dir);
     Ok(result?)
+}
+
+/// Ends the servers of both sockets.
+async fn stop(servers: [JoinHandle<()>; 2]) {
+    for server in servers {
+        server.abort();
+        // An aborted task answers with its own end; the socket's name goes with the guard.
+        let _ = server.await;
+    }
 }
 
 /// Where the host's own programs may ask for names: this node's address, port 53. Somebody else may

@@ -14,8 +14,19 @@ mod unsafety;
 use source::Source;
 
 /// The pure crates (no IO, no clock, no threads, no `unsafe`): same seed and inputs, same bytes.
-pub(crate) const PURE: &[&str] =
-    &["types", "wire", "noise", "session", "routing", "forwarding", "overlay", "path", "directory", "node", "sim"];
+pub(crate) const PURE: &[&str] = &[
+    "types",
+    "wire",
+    "noise",
+    "session",
+    "routing",
+    "forwarding",
+    "overlay",
+    "path",
+    "directory",
+    "node",
+    "sim",
+];
 
 /// The only crates that may hold `unsafe`: they talk to the kernel.
 pub(crate) const UNSAFE_ALLOWED: &[&str] = &["tun", "carrier", "platform"];
