@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sinew_node::Endpoints;
 use sinew_node::directory::{Own, PeeringConfig, Refusal, Source};
-use sinew_types::{CarrierKind, Identity, Instant, NodeId, UnixMicros};
+use sinew_types::{CarrierKind, Identity, Instant, NodeId};
 use sinew_wire::directory::Place;
 
 use crate::check::Violation;
@@ -59,11 +59,6 @@ impl Host {
 }
 
 impl World {
-    /// The wall clock of a host.
-    pub fn unix(&self, host: usize) -> UnixMicros {
-        self.hosts[host].unix(self.now)
-    }
-
     /// A host hears of a node from `source`.
     ///
     /// # Errors

@@ -78,7 +78,7 @@ fn a_thousand_names_cannot_redirect_impersonate_or_partition() {
     forged[last] ^= 1;
     let places = vec![Place { addr: world.hosts()[HONEST].at, carriers: vec![CarrierKind::Udp] }];
     let old = Own { places, ..Own::default() }.sign(world.identity(3), unix - 3_600_000_000).to_bytes();
-    let mut say = |world: &mut World, host: usize, record: &[u8]| {
+    let say = |world: &mut World, host: usize, record: &[u8]| {
         world.tell(host, record, Source::Directory).unwrap_or_else(|violation| panic!("{violation}"))
     };
     for host in 0..HONEST {
