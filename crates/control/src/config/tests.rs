@@ -261,7 +261,10 @@ fn each_change_is_told_with_its_effect() {
     assert!(changes.contains(&cost));
     assert!(changes.contains(&row("peer.uri", &uri(2, 1), "", Effect::Live)), "its node is still a peer");
     assert!(changes.contains(&row("peer.uri", "", &uri(2, 2), Effect::Live)));
-    assert_eq!(changes.len(), 8);
+    // What nobody set goes with the class.
+    assert!(changes.contains(&row("peering.target", "8", "2", Effect::Live)));
+    assert!(changes.contains(&row("peering.share", "true", "false", Effect::Restart)));
+    assert_eq!(changes.len(), 10);
     let gone = diff(&old, &good("[node]\nname = \"a\"\n[[peer]]\nuri = \"sinew://ID@h:1\""));
     assert_eq!((gone.len(), gone[0].effect), (1, Effect::Reconnects));
     assert_eq!(diff(&new, &new), []);
