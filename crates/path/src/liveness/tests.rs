@@ -268,6 +268,7 @@ fn a_path_that_loses_half_of_its_probes_anyway_is_given_more_of_them() {
                 Action::None => now = liveness.poll_timeout().unwrap().0.max(now + Duration::from_millis(1)),
             }
         }
-        assert!((expected..=expected + 1).contains(&probes), "{loss}: {probes} probes");
+        // Hellos of a path in use come in between, one a second.
+        assert!((expected..=expected + 3).contains(&probes), "{loss}: {probes} probes");
     }
 }
