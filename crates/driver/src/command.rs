@@ -85,7 +85,7 @@ pub(crate) enum WorkloadCommand {
 /// Requests about services that gateways offer.
 pub(crate) enum PublicationCommand {
     List(Reply<api::Publications>),
-    Expose(api::Expose, Reply<api::Exposed>),
+    Expose(Box<api::Expose>, Reply<api::Exposed>),
     Unexpose(api::Unexpose, Reply<api::Unexposed>),
 }
 

@@ -38,7 +38,7 @@ pub(super) fn router() -> Router<Loop> {
         .route(paths::WORKLOADS_LEASE_TERMS, acts(W::Terms))
         .route(paths::WORKLOADS_LEASE, acts(W::Lease))
         .route(paths::PUBLICATIONS, reads(P::List))
-        .route(paths::PUBLICATIONS_EXPOSE, acts(P::Expose))
+        .route(paths::PUBLICATIONS_EXPOSE, acts(|expose, reply| P::Expose(Box::new(expose), reply)))
         .route(paths::PUBLICATIONS_UNEXPOSE, acts(P::Unexpose))
         .route(paths::DNS_QUERY, acts(DnsCommand::Query))
         .route(paths::DNS_RECORDS, get(records))
