@@ -58,7 +58,7 @@ fn expose(lab: &Lab, workload: &str, options: &[&str]) -> Result<(Output, Value)
 }
 
 fn bytes<const N: usize>(hex: &str) -> Result<[u8; N]> {
-    let byte = |at: usize| Some(u8::from_str_radix(hex.get(2 * at..2 * at + 2)?, 16).ok()?);
+    let byte = |at: usize| u8::from_str_radix(hex.get(2 * at..2 * at + 2)?, 16).ok();
     let all: Option<Vec<u8>> = (0..N).map(byte).collect();
     all.and_then(|all| all.try_into().ok()).with_context(|| format!("{hex} is no id"))
 }
