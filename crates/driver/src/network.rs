@@ -89,7 +89,7 @@ impl Network {
         mapped: Option<SocketAddr>,
     ) -> Vec<Listener> {
         // The port that is mapped is that of the first such socket; see `mapped_port`.
-        let first = bound.iter().position(|at| is_mappable(at));
+        let first = bound.iter().position(is_mappable);
 
         let endpoints = |addr: SocketAddr| -> Vec<String> {
             if !addr.ip().is_unspecified() {
