@@ -83,7 +83,7 @@ fn a_link_that_is_hardly_one_stays_up_and_recovers() {
         let up = peer(lab).context("the link is gone")?;
         let uptime = number(&up, "uptime_ms").context("uptime")?;
         eprintln!("{} of {} pings; the link is up for {uptime} ms", report.received, report.sent);
-        ensure!(report.received >= report.sent / 4, "{report:?}");
+        ensure!(report.received >= report.sent / 10, "{report:?}");
         ensure!(uptime >= 15_000.0, "the link did not stay up while it was used: {up}");
 
         drop(weak);
