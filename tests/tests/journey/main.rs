@@ -144,6 +144,9 @@ fn a_file_travels_through_three_workloads_and_comes_back_after_a_restart() {
         let sha256 = payload_file(&file, BYTES)?;
         let taps = taps(lab)?;
         let inside = Capture::start_in(&running[0].netns(lab)?, "sinew0", &lab.dir().join("desk.pcapng"))?;
+        wait::until("desk, press and store stand", SOON, || {
+            curl(lab, &pair, &["-u", OWNER]).is_ok_and(|none| status(&none) == "404")
+        })?;
         upload(lab, &pair, &file, &sha256)?;
         comes_back(lab, &pair, &file)?;
         ensure!(inside.stop()?.scan(&[PAYLOAD_MARK])?[0] > 0, "the desk itself does not see the file");
