@@ -3,7 +3,7 @@
 //! The owner of a domain delegates one name to the gateway (`_acme-challenge.example.org NS ns.gw.…`), or
 //! points it elsewhere with a CNAME. What is not below a name that we were told of is refused; what is, is a
 //! zone with a SOA, an NS and perhaps some TXT records, so that resolvers that walk down label by label
-//! find their way. An answer is never larger than [`question::UDP_MAX`] over UDP, whatever is asked.
+//! find their way. An answer is never larger than `UDP_MAX` bytes over UDP, whatever is asked.
 
 mod answer;
 mod server;
