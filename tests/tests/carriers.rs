@@ -49,17 +49,17 @@ fn carrier_between(lab: &Lab, at: &str) -> Result<String> {
     Ok(text(peer, "carrier").to_owned())
 }
 
-/// The largest inner packet passes unfragmented, both ways.
+/// The largest inner packet passes unfragmented, both ways: each end has searched for itself.
 fn full_mtu(lab: &Lab) -> Result<()> {
-    let target = lab.address("b")?;
-    let path_mtu = || {
-        let peers = lab.cli("a").peers_up().ok()?;
+    let mtu_at = |node: &str| {
+        let peers = lab.cli(node).peers_up().ok()?;
         // QUIC finds its packet size in the first round trips.
         peers.first().and_then(|peer| number(peer, "mtu")).filter(|mtu| *mtu >= 1380.0)
     };
-    let mtu = wait::value("an MTU of 1380 or more", SOON, path_mtu)?;
+    let mtu_of_both = || Some(mtu_at("a")?.min(mtu_at("b")?));
+    let mtu = wait::value("an MTU of 1380 or more at both ends", SOON, mtu_of_both)?;
     // IPv6 and ICMPv6 headers are 48 bytes.
-    let size = (mtu as u32 - 48).to_string();
+    let (size, target) = ((mtu as u32 - 48).to_string(), lab.address("b")?);
     let out = lab.ns("a").run(&["ping", "-6", "-M", "do", "-s", &size, "-c", "3", "-i", "0.1", &target])?;
     ensure!(out.contains(" 3 received"), "a packet of {mtu} bytes does not pass: {out}");
     Ok(())

@@ -91,8 +91,8 @@ pub enum SendError {
         /// Bytes that went.
         sent: usize,
     },
-    /// A record is larger than the local link carries, or than the carrier's framing allows; so
-    /// would be all that follow.
+    /// Records larger than the local link carries, or than the carrier's framing allows. A shorter one
+    /// at the end went.
     #[error("larger than the local link carries")]
     TooBig {
         /// Bytes that went.
@@ -104,7 +104,7 @@ pub enum SendError {
 }
 
 impl SendError {
-    /// Bytes that went before the failure.
+    /// Bytes that went.
     pub const fn sent(&self) -> usize {
         match *self {
             Self::WouldBlock { sent } | Self::TooBig { sent } => sent,

@@ -194,6 +194,16 @@ impl UdpCarrier {
         Ok(())
     }
 
+    /// The last datagram may be shorter than those that were too big, and an answer that a peer waits
+    /// for. Returns what is to be said of them all.
+    fn send_tail(&self, to: SocketAddr, bytes: &[u8], segment: usize, ecn: u8, sent: usize) -> SendError {
+        let tail = &bytes[bytes.len() - bytes.len() % segment..];
+        let left = !tail.is_empty()
+            && sent + tail.len() < bytes.len()
+            && self.send_once(to, tail, segment, ecn).is_ok();
+        SendError::TooBig { sent: sent + if left { tail.len() } else { 0 } }
+    }
+
     fn renew_state(&self) {
         if let Ok(fresh) = make_state(&self.socket) {
             // quinn-udp asks for aggregation each time.
@@ -249,7 +259,10 @@ impl Datagrams for UdpCarrier {
         }
         let chunk = (SEND_MAX / segment).clamp(1, MAX_SEGMENTS) * segment;
         for (at, part) in bytes.chunks(chunk).enumerate() {
-            self.send_chunk(to, part, segment, ecn).map_err(|error| after(error, at * chunk))?;
+            match self.send_chunk(to, part, segment, ecn).map_err(|error| after(error, at * chunk)) {
+                Err(SendError::TooBig { sent }) => return Err(self.send_tail(to, bytes, segment, ecn, sent)),
+                result => result?,
+            }
         }
         Ok(())
     }

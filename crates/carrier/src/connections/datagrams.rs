@@ -69,7 +69,7 @@ impl Datagrams {
 
     /// The outer error means that the connection is gone.
     pub(crate) fn send(&mut self, bytes: &[u8], segment: usize) -> io::Result<Result<(), SendError>> {
-        let mut sent = 0;
+        let (mut sent, mut too_big) = (0, false);
         for record in bytes.chunks(segment) {
             // QUIC would throw out the oldest record to make room for this one.
             if self.room() < record.len() {
@@ -78,11 +78,11 @@ impl Datagrams {
             }
             match self.connection.send_datagram(Bytes::copy_from_slice(record)) {
                 Ok(()) => sent += record.len(),
-                Err(SendDatagramError::TooLarge) => return Ok(Err(SendError::TooBig { sent })),
+                Err(SendDatagramError::TooLarge) => too_big = true,
                 Err(error) => return Err(io::Error::other(error.to_string())),
             }
         }
-        Ok(Ok(()))
+        Ok(if too_big { Err(SendError::TooBig { sent }) } else { Ok(()) })
     }
 
     pub(crate) fn drive(&mut self, cx: &mut Context<'_>, pool: &mut Pool) -> Step {

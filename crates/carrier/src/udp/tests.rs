@@ -124,6 +124,12 @@ fn segments_above_the_local_mtu_are_too_big_and_do_not_switch_segmentation_off()
             assert!(matches!(error, SendError::TooBig { sent: 0 }), "{len}: {error:?}");
             assert!(a.segmentation(), "{len}");
         }
+        for full in [1, 2, 100] {
+            let error = a.try_send(b.local_addr(), &pattern(full * 1373 + 100), 1373, 3).unwrap_err();
+            assert!(matches!(error, SendError::TooBig { sent: 100 }), "{full}: {error:?}");
+            let tail = collect(&b, a.local_addr(), 3, 1).await;
+            assert_eq!(tail, [&pattern(full * 1373 + 100)[full * 1373..]], "{full}");
+        }
         check_round_trip(&a, &b, 1372, 40 * 1372).await;
         a.try_send(b.local_addr(), &pattern(3000), 1000, 3).unwrap();
         assert_eq!(collect(&b, a.local_addr(), 3, 3).await.len(), 3, "ECN still carried");
