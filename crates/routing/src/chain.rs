@@ -66,15 +66,15 @@ pub(crate) struct Proof {
     /// When the seqno is no longer good, by our own clock: a jump of network time harms nothing
     /// that is already here.
     pub(crate) expires: Instant,
-    /// A second record with this seqno is about. Values that do not verify may belong to it, so
+    /// A second record with this seqno that is about. Values that do not verify may belong to it, so
     /// the neighbour who passes them on is not to blame.
-    pub(crate) contested: bool,
+    pub(crate) rival: Option<Arc<Origin>>,
 }
 
 impl Proof {
     pub(crate) fn new(origin: Arc<Origin>, expires: Instant) -> Self {
         let value = origin.record.anchor;
-        Self { origin, low: Metric::UNREACHABLE, value, expires, contested: false }
+        Self { origin, low: Metric::UNREACHABLE, value, expires, rival: None }
     }
 
     pub(crate) fn seqno(&self) -> Seqno {

@@ -207,6 +207,15 @@ impl Destination {
         older && self.proof(newest).is_some()
     }
 
+    /// The record that this neighbour lacks: the newest, or the second one of the seqno that it has.
+    pub(crate) fn to_show(&self, slot: Slot) -> Option<&Origin> {
+        if self.lags(slot) {
+            return Some(&self.origin);
+        }
+        let told = self.adv(slot).and_then(|adv| self.proof(adv.seqno()));
+        told.and_then(|proof| proof.rival.as_deref())
+    }
+
     pub(crate) fn proof(&self, seqno: Seqno) -> Option<&Proof> {
         self.proofs.iter().find(|proof| proof.seqno() == seqno)
     }

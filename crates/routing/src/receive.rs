@@ -151,7 +151,7 @@ impl Router {
         if let Some(neighbour) = self.neighbours.get_mut(slot) {
             neighbour.missing.remove(&addr);
         }
-        self.heard_newer(slot, &addr, record.seqno);
+        self.heard_newer(slot, &addr, record.seqno, now);
         Ok(())
     }
 
@@ -180,7 +180,7 @@ impl Router {
             Some(known) if known.origin.record == origin.record => {}
             Some(known) => {
                 // A6: two records, one seqno: the first stays, and the owner has to know.
-                if !std::mem::replace(&mut known.contested, true) {
+                if known.rival.replace(origin).is_none() {
                     self.events.push_back(Event::DuplicateIdentity(node));
                 }
             }
@@ -225,7 +225,7 @@ impl Router {
         link.adv = proof.ok().map(|_| rank);
         link.set(PROVEN, proof == Ok(true));
         self.reselect(key, now);
-        self.heard_newer(slot, &origin, claim.seqno);
+        self.heard_newer(slot, &origin, claim.seqno, now);
         self.show_neighbour(key);
         self.after_update(key, slot, starved, now);
         if proof == Ok(false) && !again {
@@ -264,7 +264,7 @@ impl Router {
         let Some(proof) = dest.proof_mut(claim.seqno) else { return Ok(false) };
         let price = proof.price(claim.metric);
         let genuine = proof.verify(claim.metric, &claim.chain, self.verifier.as_ref());
-        let contested = proof.contested;
+        let contested = proof.rival.is_some();
         self.stats.hashes += price;
         if let Some(neighbour) = self.neighbours.get_mut(slot) {
             neighbour.hashes.charge(price, now);

@@ -134,17 +134,15 @@ impl Router {
         if dest.adv(slot).is_some_and(|adv| adv.seqno() >= seqno) {
             return true;
         }
-        let record = &dest.origin.record;
         let request = RoutingMessage::SeqnoRequest { origin: dest.origin.addr, seqno };
-        // D6: an origin jumps past a higher number only if shown its own signature under it.
-        let behind = dest.adv(slot).is_some_and(|adv| adv.seqno() < record.seqno);
-        let shown = behind.then(|| RoutingMessage::Origin(record.clone()));
-        let extra = if behind { origin_len(record) } else { 0 };
+        // D6: an origin jumps past another number only if shown its own signature under it.
+        let shown = dest.to_show(slot).map(|origin| origin.record.clone());
+        let extra = shown.as_ref().map_or(0, origin_len);
         if draft.room < SMALL + extra {
             return false;
         }
         if let Some(shown) = shown {
-            draft.put(self, &shown, extra);
+            draft.put(self, &RoutingMessage::Origin(shown), extra);
         }
         draft.put(self, &request, SMALL)
     }

@@ -6,20 +6,26 @@
 //! signed that itself. And whoever spoke of the newer one is owed word as soon as ours overtakes
 //! it, against D8; else the answer would end where the two meet.
 //!
+//! Two hosts that began in the same millisecond have records of one seqno, neither of them newer.
+//! Whoever holds both acts as if the neighbour with the second one had asked for the next seqno: the
+//! request shows that record to the origin that has not signed it, which leaps over it.
+//!
 //! An honest origin with several neighbours is shown its own words now and then; that costs one
 //! ORIGIN a seqno and hop, and bounds hold it ([`SHOWS_AT_ONCE`], [`SHOWS_PER_SWEEP`]).
 
-use sinew_types::{Class, MeshAddr, Seqno};
+use sinew_types::{Class, Instant, MeshAddr, Seqno};
 
 use crate::config::{SHOWS_AT_ONCE, SHOWS_PER_SWEEP};
 use crate::destination::OWED;
 use crate::neighbour::Slot;
+use crate::rank::PackedRank;
 use crate::router::Router;
 use crate::table::Key;
 
 impl Router {
-    /// A neighbour knows of this seqno of somebody else's origin.
-    pub(crate) fn heard_newer(&mut self, slot: Slot, origin: &MeshAddr, seqno: Seqno) {
+    /// A neighbour knows of this seqno of somebody else's origin: a newer one than ours, or ours by
+    /// another record.
+    pub(crate) fn heard_newer(&mut self, slot: Slot, origin: &MeshAddr, seqno: Seqno, now: Instant) {
         let Some((key, dest)) = self.table.find(origin).and_then(|key| Some((key, self.table.get_mut(key)?)))
         else {
             return;
@@ -28,8 +34,13 @@ impl Router {
         if dest.next_hop.is_none_or(|hop| hop == slot) {
             return;
         }
-        if dest.own.is_some_and(|own| own.seqno() < seqno) {
+        let own = dest.own.map(PackedRank::seqno);
+        let rival = own == Some(seqno) && dest.proof(seqno).is_some_and(|proof| proof.rival.is_some());
+        if own.is_some_and(|own| own < seqno) {
             dest.link_mut(slot).set(OWED, true);
+        }
+        if rival {
+            self.answer_as_relay(key, slot, seqno.next(), now);
         }
         self.show_neighbour(key);
     }

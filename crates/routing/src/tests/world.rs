@@ -130,7 +130,7 @@ impl World {
         world
     }
 
-    fn birth(&mut self, node: usize, clock_back: u64) -> Router {
+    pub(crate) fn birth(&mut self, node: usize, clock_back: u64) -> Router {
         self.restarts += 1;
         let mut config = Config::new(Arc::clone(&self.identities[node]));
         config.significance = self.significance;

@@ -54,6 +54,24 @@ fn twins_far_apart_hear_of_each_other_and_both_report() {
 }
 
 #[test]
+fn twins_that_began_in_the_same_millisecond_both_report() {
+    for n in [3, 4, 5, 8] {
+        let mut world = row(n);
+        for twin in [0, n - 1] {
+            world.routers[twin] = world.birth(twin, 0);
+        }
+        let seqno = |twin: usize| world.routers[twin].own.seqno;
+        assert_eq!(seqno(0), seqno(n - 1));
+        world.open_all();
+        world.run_for(MINUTE);
+        let reporters = reporters(&world);
+        // In a row of three, the one between them hears both.
+        let expected = if n == 3 { vec![1] } else { vec![0, n - 1] };
+        assert!(expected.iter().all(|node| reporters.contains(node)), "row of {n}: {reporters:?}");
+    }
+}
+
+#[test]
 fn twins_that_part_are_reported_no_more() {
     let mut world = row(4);
     world.open_all();
