@@ -202,6 +202,15 @@ impl Options {
             patience: Duration::from_secs(180),
         }
     }
+
+    /// Reads the system's roots now, unless others are given: for a process that gives up the right to.
+    ///
+    /// # Errors
+    /// [`StartError::Roots`].
+    pub fn read_roots(&mut self) -> Result<(), StartError> {
+        self.roots = Some(manager::roots(self)?);
+        Ok(())
+    }
 }
 
 impl std::fmt::Debug for Options {

@@ -138,7 +138,7 @@ impl Drop for Manager {
     }
 }
 
-fn roots(options: &Options) -> Result<Vec<u8>, StartError> {
+pub(crate) fn roots(options: &Options) -> Result<Vec<u8>, StartError> {
     if let Some(roots) = &options.roots {
         return Ok(roots.clone());
     }

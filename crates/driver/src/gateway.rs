@@ -19,6 +19,7 @@ mod dial;
 mod documents;
 mod log;
 mod look;
+mod ordered;
 mod orders;
 mod show;
 
@@ -36,6 +37,7 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) use bind::Sockets;
 pub(crate) use certificates::folders;
 pub(crate) use desk::Order;
+pub(crate) use ordered::Authority;
 
 use crate::command::GatewayCommand;
 use crate::ingress::Brought;
@@ -54,6 +56,8 @@ pub(crate) struct Start {
     pub(crate) own: NodeId,
     /// Bound while there was a right to.
     pub(crate) sockets: Arc<Sockets>,
+    /// Whom certificates are ordered from.
+    pub(crate) authority: Option<Authority>,
     /// Documents that publishers bring.
     pub(crate) brought: mpsc::Receiver<Brought>,
     /// What an earlier run promised.
@@ -91,6 +95,7 @@ impl Public {
             internal: start.internal,
             own: start.own,
             sockets: start.sockets,
+            authority: start.authority,
             kept: start.kept,
         };
         let desk = {

@@ -30,7 +30,7 @@ use crate::confine::confine;
 use crate::dialling::{Dialling, own_endpoints};
 use crate::error::RunError;
 use crate::finding::{self, Finders};
-use crate::gateway::{self, Sockets};
+use crate::gateway::{self, Authority, Sockets};
 use crate::host_resolver::{self, HostAsks, Wanted};
 use crate::ingress::{self, Ingress};
 use crate::interfaces::Interfaces;
@@ -173,13 +173,16 @@ fn bind_names(config: &config::Config, address: MeshAddr) -> Option<(UdpSocket, 
 struct Publishing {
     port: ingress::Port,
     /// The public side, if this node is a gateway.
-    public: Option<(config::Gateway, Arc<Sockets>)>,
+    public: Option<(config::Gateway, Arc<Sockets>, Option<Authority>)>,
 }
 
 impl Publishing {
     fn bind(config: &config::Config, address: MeshAddr) -> Result<Self, RunError> {
-        let sockets = config.gateway.as_ref().map(|gateway| Sockets::bind(gateway).map(Arc::new));
-        let public = config.gateway.clone().zip(sockets.transpose().map_err(RunError::Gateway)?);
+        let public = config.gateway.as_ref().map(|gateway| {
+            let sockets = Arc::new(Sockets::bind(gateway)?);
+            Ok((gateway.clone(), sockets, Authority::prepare(gateway, &config.node.state_dir)?))
+        });
+        let public = public.transpose().map_err(RunError::Gateway)?;
         Ok(Self { port: service_port(config, address), public })
     }
 }
@@ -199,9 +202,9 @@ fn start_tenants(
     let ingress = Ingress::start(port, Arc::clone(&helper), desk)?;
     let publications = Publications::new(ingress, is_gateway);
     let mut tenants = Tenants::new(helper, persist, names, publications, around);
-    if let Some((config, sockets)) = public {
+    if let Some((config, sockets, authority)) = public {
         let (internal, kept) = (vec![internal], std::mem::take(&mut kept.gateway));
-        let start = gateway::Start { config, internal, own, sockets, brought, kept };
+        let start = gateway::Start { config, internal, own, sockets, authority, brought, kept };
         tenants.serve_public(start).map_err(RunError::Gateway)?;
     }
     Ok(tenants)

@@ -17,6 +17,7 @@ pub(crate) mod id;
 mod page;
 pub(crate) mod pool;
 mod record;
+mod rest;
 mod serve;
 mod upgrade;
 

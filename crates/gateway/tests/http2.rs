@@ -113,6 +113,31 @@ fn another_host_on_the_connection_is_misdirected() {
     });
 }
 
+/// Clients that are still sending take a reset of their stream for the answer (curl 7.88).
+#[test]
+fn a_body_that_is_answered_early_is_read_to_its_end() {
+    const CHUNKS: u32 = 200;
+    let backend = named("x");
+    let front = Front::start(&web(&[backend.address], ""));
+    run(async {
+        let mut sender = client(&front).await;
+        let (all, sent) = tokio::sync::oneshot::channel();
+        // More than all windows hold.
+        let chunks = futures_util::stream::unfold((0, Some(all)), |(count, mut all)| async move {
+            if count == CHUNKS {
+                all.take().unwrap().send(()).unwrap();
+                return None;
+            }
+            let chunk = Frame::data(Bytes::from(vec![0; 64 * 1024]));
+            Some((Ok::<_, Infallible>(chunk), (count + 1, all)))
+        });
+        let body = StreamBody::new(Box::pin(chunks));
+        let upload = Request::post("https://b.example/").body(body).unwrap();
+        assert_eq!(sender.send_request(upload).await.unwrap().status(), StatusCode::MISDIRECTED_REQUEST);
+        sent.await.unwrap();
+    });
+}
+
 #[test]
 fn grpc_keeps_its_trailers_both_ways() {
     let front = Front::start(&web(&[grpc_backend()], "protocol = 'h2c'"));

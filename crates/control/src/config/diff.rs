@@ -138,6 +138,13 @@ fn gateway_scalars(gateway: Option<&Gateway>) -> Vec<(&'static str, Option<Strin
         ("gateway.tcp_ports", of(&|gateway| range(gateway.tcp_ports))),
         ("gateway.udp_ports", of(&|gateway| range(gateway.udp_ports))),
         ("gateway.certificates.certificate", of(&files)),
+        ("gateway.acme.directory", of(&|gateway| Some(gateway.acme.as_ref()?.directory.clone()))),
+        ("gateway.acme.email", of(&|gateway| gateway.acme.as_ref()?.email.clone())),
+        (
+            "gateway.acme.ca_file",
+            of(&|gateway| Some(gateway.acme.as_ref()?.ca_file.as_ref()?.display().to_string())),
+        ),
+        ("gateway.acme.dns", of(&|gateway| addrs(&gateway.acme.as_ref()?.dns))),
         ("gateway.publish.accept", of(&|gateway| Some(gateway.accept.to_string()))),
         ("gateway.publish.per_network", of(&|gateway| Some(gateway.per_network.to_string()))),
         ("gateway.publish.reserved", of(&|gateway| list(&gateway.reserved))),

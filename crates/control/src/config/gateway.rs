@@ -22,6 +22,8 @@ const GRACE_MAX: i64 = 3600;
 const UNPRIVILEGED: u16 = 1024;
 /// Ports of one kind: each is a socket.
 const PORTS_MAX: u32 = 10_000;
+/// The authority, unless the file says otherwise.
+const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
 /// Longest domain: a name of 63 characters and a dot go in front.
 const DOMAIN_MAX: usize = 253 - 64;
 /// Folders that hold other programs' files, too. Files are made anew in the log's folder, so it needs one of
@@ -45,6 +47,8 @@ pub struct Gateway {
     pub udp_ports: Option<(u16, u16)>,
     /// Certificates from files.
     pub certificates: Vec<CertificateFiles>,
+    /// Whom certificates are ordered from, for hosts that no file covers; none: they have none.
+    pub acme: Option<Acme>,
     /// Whose services are taken.
     pub accept: PublishAccept,
     /// Names and ports that one network may have.
@@ -61,6 +65,25 @@ pub struct Gateway {
     pub log: AccessLog,
     /// How long requests may take to finish at the end, seconds.
     pub grace: u32,
+}
+
+/// `[gateway.acme]`: an authority by RFC 8555.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acme {
+    /// Address of its directory.
+    pub directory: String,
+    /// Where it may write to, about certificates that end.
+    pub email: Option<String>,
+    /// PEM file of the authorities that the directory's own certificate may come from; none: those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// Where questions for `_acme-challenge.DOMAIN` come in; with it, one certificate covers the whole domain.
+    pub dns: Vec<SocketAddr>,
+}
+
+impl fmt::Display for Acme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.directory)
+    }
 }
 
 /// A certificate with its key, as PEM files. Its names are those of the certificate.
@@ -135,9 +158,6 @@ pub(super) fn gateway(
             remedy,
         );
     }
-    if raw.acme.is_some() {
-        problems.add("gateway.acme", "ACME is not in this version", "list files under `certificates`");
-    }
     let gateway = Gateway {
         domain: domain(raw.domain, problems),
         https: sockets("gateway.https", &raw.https, problems),
@@ -145,6 +165,7 @@ pub(super) fn gateway(
         tcp_ports: ports("gateway.tcp_ports", raw.tcp_ports, problems),
         udp_ports: ports("gateway.udp_ports", raw.udp_ports, problems),
         certificates: certificates(raw.certificates, problems),
+        acme: raw.acme.map(|raw| acme(raw, problems)),
         accept: accept(raw.publish.accept, problems),
         per_network: number(
             "gateway.publish.per_network",
@@ -171,8 +192,46 @@ pub(super) fn gateway(
             "set `https`, or `tcp_ports`",
         );
     }
+    provable(&gateway, problems);
     collisions(&gateway, listen, problems);
     gateway
+}
+
+fn acme(raw: schema::Acme, problems: &mut Problems<'_>) -> Acme {
+    let directory = raw.directory.unwrap_or_else(|| LETS_ENCRYPT.to_owned());
+    let host = directory.strip_prefix("https://").and_then(|rest| rest.split('/').next());
+    if host.is_none_or(str::is_empty) || directory.contains(char::is_whitespace) {
+        let shown = directory.escape_debug();
+        problems.bad_value("gateway.acme.directory", format!("`{shown}` is no address of a directory"));
+    }
+    let mailbox = |text: &String| {
+        text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && host.split('.').all(is_label))
+    };
+    if let Some(text) = raw.email.as_ref().filter(|text| !mailbox(text)) {
+        problems.bad_value("gateway.acme.email", format!("`{}` is no address", text.escape_debug()));
+    }
+    Acme {
+        directory,
+        email: raw.email,
+        ca_file: raw.ca_file.map(|path| file_path("gateway.acme.ca_file", Some(path), "", problems)),
+        dns: sockets("gateway.acme.dns", &raw.dns, problems),
+    }
+}
+
+/// The authority looks at port 443 of each host; only the domain can be proved without.
+fn provable(gateway: &Gateway, problems: &mut Problems<'_>) {
+    let Some(acme) = &gateway.acme else { return };
+    if gateway.https.is_empty() {
+        let remedy = "set `https`, or remove `acme`";
+        problems.add("gateway.acme", "certificates are for `https`, which is not set", remedy);
+    }
+    if !acme.dns.is_empty() && gateway.domain.is_none() {
+        problems.add(
+            "gateway.acme.dns",
+            "it proves `domain`, which is not set",
+            "set `domain`, or remove `dns`",
+        );
+    }
 }
 
 fn domain(raw: Option<String>, problems: &mut Problems<'_>) -> Option<String> {
@@ -328,8 +387,17 @@ fn collisions(gateway: &Gateway, listen: &Listen, problems: &mut Problems<'_>) {
             }
         }
     }
+    let none = Vec::new();
+    let dns = gateway.acme.as_ref().map_or(&none, |acme| &acme.dns);
     let tcp = [&gateway.https, &gateway.http, &listen.tcp, &listen.wss];
     let udp = [&listen.udp, &listen.quic];
+    let taken = tcp.iter().chain(&udp).flat_map(|list| list.iter());
+    for (addr, other) in taken.flat_map(|other| dns.iter().map(move |addr| (addr, other))) {
+        if overlap(*addr, *other) {
+            let problem = format!("{addr} overlaps with {other}, where this node listens already");
+            problems.add("gateway.acme.dns", problem, "name servers are asked at port 53");
+        }
+    }
     let ranges = [
         ("gateway.tcp_ports", gateway.tcp_ports, &tcp[..]),
         ("gateway.udp_ports", gateway.udp_ports, &udp[..]),

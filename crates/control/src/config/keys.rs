@@ -99,9 +99,10 @@ pub(super) const KEYS: &[Key] = &[
         Effect::Restart,
     ),
     key("gateway.grace", "seconds from 0 to 3600", Effect::Live),
-    key("gateway.acme.directory", TEXT, Effect::Restart),
-    key("gateway.acme.email", TEXT, Effect::Restart),
+    key("gateway.acme.directory", "an address that begins with https://", Effect::Restart),
+    key("gateway.acme.email", "an address, such as \"ops@example.org\"", Effect::Restart),
     key("gateway.acme.ca_file", PATH, Effect::Restart),
+    key("gateway.acme.dns", "a list of addresses, such as [\"0.0.0.0:53\"]", Effect::Restart),
 ];
 
 /// The entry of a dotted path.

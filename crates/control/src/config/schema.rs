@@ -182,6 +182,7 @@ pub(super) struct Acme {
     pub(super) directory: Option<String>,
     pub(super) email: Option<String>,
     pub(super) ca_file: Option<String>,
+    pub(super) dns: Vec<String>,
 }
 
 /// `"auto"` or a number.

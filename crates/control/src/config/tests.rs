@@ -64,6 +64,9 @@ fn every_value_of_the_manual_is_taken() {
     assert_eq!((gateway.per_network, gateway.grace), (3, 5));
     assert_eq!(gateway.log, AccessLog::File("/var/log/sinew/access.log".into()));
     assert_eq!(gateway.resolvers, ["192.0.2.53:53".parse().unwrap()]);
+    let acme = gateway.acme.unwrap();
+    assert!(acme.directory.contains("letsencrypt.org"), "the usual one");
+    assert_eq!((acme.email.as_deref(), acme.dns.len()), (Some("ops@example.org"), 1));
     let Inbound::Rules(rules) = config.tun.inbound else { panic!("rules were read as something else") };
     let texts: Vec<_> = rules.iter().map(ToString::to_string).collect();
     assert_eq!(texts, [format!("tcp/22 from {}", node(2)), "tcp/80".into(), "udp/53".into(), "icmp".into()]);
@@ -147,6 +150,7 @@ http = ["0.0.0.0:80"]
 tcp_ports = "20000-20999"
 udp_ports = "20000-20999"
 certificates = [{ certificate = "/etc/sinew/tls/gw.pem", key = "/etc/sinew/tls/gw.key" }]
+acme = { email = "ops@example.org", dns = ["0.0.0.0:53"] }
 publish = { accept = ["ID"], per_network = 3, reserved = ["billing"] }
 proxies = ["10.0.0.0/8", "2001:db8::1"]
 resolvers = ["192.0.2.53"]

@@ -51,16 +51,16 @@ pub(super) fn of_refusal(refusal: &Refusal) -> Answer {
     refused(code(refusal), refusal.text(date))
 }
 
-/// What became of a claim. `certified` says whether there is a certificate for a host that needs one.
+/// What became of a claim. `lacks` says why a host that needs a certificate has none.
 pub(super) fn of_outcome(
     outcome: &Outcome,
     domain: Option<&str>,
-    certified: impl Fn(&str) -> bool,
+    lacks: impl Fn(&str) -> Option<String>,
 ) -> Answer {
     if outcome.withdrawn {
         return Answer { state: AnswerState::Withdrawn, ..refused("", "") };
     }
-    let hosts: Vec<_> = outcome.hosts.iter().map(|host| of_host(host, domain, &certified)).collect();
+    let hosts: Vec<_> = outcome.hosts.iter().map(|host| of_host(host, domain, &lacks)).collect();
     let any = |state| hosts.iter().any(|host| host.state == state);
     let state = match () {
         () if outcome.port.is_some() || any(AnswerState::Live) => AnswerState::Live,
@@ -84,7 +84,7 @@ pub(super) fn of_outcome(
 pub(super) fn of_host(
     outcome: &HostOutcome,
     domain: Option<&str>,
-    certified: impl Fn(&str) -> bool,
+    lacks: impl Fn(&str) -> Option<String>,
 ) -> AnswerHost {
     let host = outcome.host.clone();
     let make = |state, code: &str, text: String, dns| AnswerHost {
@@ -95,11 +95,10 @@ pub(super) fn of_host(
         dns,
     };
     match &outcome.state {
-        HostState::Serving if certified(&host) => make(AnswerState::Live, "", String::new(), Vec::new()),
-        HostState::Serving => {
-            let text = format!("the gateway has no certificate for {host} yet");
-            make(AnswerState::Pending, "certificate_missing", text, Vec::new())
-        }
+        HostState::Serving => match lacks(&host) {
+            None => make(AnswerState::Live, "", String::new(), Vec::new()),
+            Some(text) => make(AnswerState::Pending, "certificate_missing", text, Vec::new()),
+        },
         HostState::Waiting { record, last } => {
             let set = |name: &str, kind: &str, value: &str| DnsToSet {
                 name: name.to_owned(),
@@ -145,7 +144,7 @@ mod tests {
             port: None,
             withdrawn: false,
         };
-        let answer = of_outcome(&outcome, Some("gw.test"), |_| true);
+        let answer = of_outcome(&outcome, Some("gw.test"), |_| None);
         assert_eq!((answer.state, answer.code.as_str()), (AnswerState::Pending, "proof_missing"));
         let dns: Vec<_> =
             answer.hosts[0].dns.iter().map(|dns| (dns.kind.as_str(), dns.value.as_str())).collect();
@@ -158,7 +157,11 @@ mod tests {
             other.text
         );
         let served = Outcome { hosts: vec![host("app.gw.test", HostState::Serving)], ..outcome };
-        assert_eq!(of_outcome(&served, None, |_| true).state, AnswerState::Live);
-        assert_eq!(of_outcome(&served, None, |_| false).code, "certificate_missing");
+        assert_eq!(of_outcome(&served, None, |_| None).state, AnswerState::Live);
+        let answer = of_outcome(&served, None, |host| Some(format!("none for {host}")));
+        assert_eq!(
+            (answer.code.as_str(), answer.text.as_str()),
+            ("certificate_missing", "none for app.gw.test")
+        );
     }
 }

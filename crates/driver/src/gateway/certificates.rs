@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sinew_control::api::GatewayCertificate;
 use sinew_control::config::CertificateFiles;
@@ -41,11 +41,39 @@ pub(super) fn expiry(certificates: &Certificates, host: &str) -> Option<u64> {
     facts(&certificates.get(host)?).map(|facts| facts.until)
 }
 
+/// Hosts that files give, with `*.` for all names of one label more. Nobody else sets their certificates.
+#[derive(Clone, Debug, Default)]
+pub(super) struct FileHosts(Arc<Mutex<BTreeSet<String>>>);
+
+impl FileHosts {
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does it, unless a file gives exactly this host; no file comes in between.
+    pub(super) fn unless_given(&self, host: &str, act: impl FnOnce()) {
+        let hosts = self.lock();
+        if !hosts.contains(host) {
+            act();
+        }
+    }
+
+    /// A look at them.
+    pub(super) fn with<T>(&self, look: impl FnOnce(&BTreeSet<String>) -> T) -> T {
+        look(&self.lock())
+    }
+}
+
+/// Whether one of these is for `host`.
+pub(super) fn covers(hosts: &BTreeSet<String>, host: &str) -> bool {
+    let wildcard = || host.split_once('.').is_some_and(|(_, rest)| hosts.contains(&format!("*.{rest}")));
+    hosts.contains(host) || wildcard()
+}
+
 /// Certificates of the configuration.
 #[derive(Debug, Default)]
 pub(super) struct Files {
-    /// Hosts that a file gave.
-    hosts: BTreeSet<String>,
+    hosts: FileHosts,
     shown: Vec<GatewayCertificate>,
 }
 
@@ -68,7 +96,8 @@ impl Files {
             read.push((certificate, facts));
         }
         let hosts: BTreeSet<_> = read.iter().flat_map(|(_, facts)| facts.hosts.iter().cloned()).collect();
-        self.hosts.difference(&hosts).for_each(|gone| into.remove(gone));
+        let mut given = self.hosts.lock();
+        given.difference(&hosts).for_each(|gone| into.remove(gone));
         self.shown.clear();
         for (certificate, facts) in read {
             into.set(&facts.hosts, &certificate);
@@ -80,8 +109,13 @@ impl Files {
                 problem: None,
             });
         }
-        self.hosts = hosts;
+        *given = hosts;
         Ok(())
+    }
+
+    /// Hosts that they give.
+    pub(super) const fn hosts(&self) -> &FileHosts {
+        &self.hosts
     }
 
     /// For people.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
+use sinew_acme::HostStatus;
 use sinew_control::api::Answer;
 use sinew_control::config;
 use sinew_gateway::config as front;
@@ -27,6 +28,7 @@ use super::dial::{self, MeshDial};
 use super::documents::Documents;
 use super::log::{Events, Log};
 use super::look::{Looked, Looks};
+use super::ordered::{self, Authority, Ordered};
 use crate::command::GatewayCommand;
 use crate::ingress::Brought;
 use crate::persist::Persist;
@@ -59,6 +61,7 @@ pub(crate) struct Parts {
     pub(crate) internal: Vec<String>,
     pub(crate) own: NodeId,
     pub(crate) sockets: Arc<Sockets>,
+    pub(crate) authority: Option<Authority>,
     pub(crate) kept: Vec<Entry>,
 }
 
@@ -82,6 +85,7 @@ pub(crate) struct Desk {
     pub(super) dial: Arc<MeshDial>,
     pub(super) certificates: Arc<Certificates>,
     pub(super) files: Files,
+    pub(super) ordered: Option<Ordered>,
     pub(super) log: Arc<Log>,
     looks: Looks,
     /// What the front runs on.
@@ -118,7 +122,7 @@ impl Desk {
     /// # Errors
     /// For people: a certificate, the log, the front.
     pub(crate) fn new(parts: Parts, persist: Persist) -> Result<Self, String> {
-        let Parts { config, internal, own, sockets, kept } = parts;
+        let Parts { config, internal, own, sockets, authority, kept } = parts;
         let entries = kept.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
         let (registry, damaged) = Registry::restore(rules(&config, &internal), entries);
         if damaged > 0 {
@@ -129,6 +133,8 @@ impl Desk {
         let certificates = Certificates::new();
         let mut files = Files::default();
         files.load(&config.certificates, &certificates).map_err(|error| format!("[gateway] {error}"))?;
+        let order = |authority| Ordered::start(authority, &certificates, files.hosts());
+        let ordered = authority.map(order).transpose().map_err(|error| format!("[gateway.acme] {error}"))?;
         let dial = Arc::new(MeshDial::new());
         let options = Options {
             threads: 0,
@@ -154,6 +160,7 @@ impl Desk {
             dial,
             certificates,
             files,
+            ordered,
             log,
             applied: front::Config::default(),
             trouble: Vec::new(),
@@ -246,6 +253,7 @@ impl Desk {
             https: fixed.https,
             http: fixed.http,
             log: fixed.log,
+            acme: fixed.acme,
             ..config
         };
         self.registry.set_rules(rules(&self.config, &self.internal));
@@ -365,12 +373,28 @@ impl Desk {
         outcome: Result<&sinew_registry::Outcome, &Refusal>,
         mode: sinew_registry::Mode,
     ) -> Answer {
-        let certified =
-            |host: &str| mode != sinew_registry::Mode::Http || self.certificates.get(host).is_some();
+        let orders = self.orders();
+        let lacks = |host: &str| self.lacks(mode, host, &orders);
         match outcome {
-            Ok(outcome) => answer::of_outcome(outcome, self.config.domain.as_deref(), certified),
+            Ok(outcome) => answer::of_outcome(outcome, self.config.domain.as_deref(), lacks),
             Err(refusal) => answer::of_refusal(refusal),
         }
+    }
+
+    /// How orders of certificates stand.
+    pub(super) fn orders(&self) -> BTreeMap<String, HostStatus> {
+        self.ordered.as_ref().map(Ordered::status).unwrap_or_default()
+    }
+
+    /// Why a host that needs a certificate has none.
+    pub(super) fn lacks(
+        &self,
+        mode: sinew_registry::Mode,
+        host: &str,
+        orders: &BTreeMap<String, HostStatus>,
+    ) -> Option<String> {
+        let has = mode != sinew_registry::Mode::Http || self.certificates.get(host).is_some();
+        (!has).then(|| ordered::missing(ordered::order_of(orders, host), host))
     }
 
     // --- what is served ---
@@ -381,6 +405,7 @@ impl Desk {
         self.open_ports(&addresses);
         let (config, table) = self.front_config(&addresses);
         self.dial.set(table);
+        self.order_certificates(&config);
         if config == self.applied {
             return;
         }
@@ -394,6 +419,13 @@ impl Desk {
             }
         }
         self.sockets.tidy();
+    }
+
+    fn order_certificates(&mut self, config: &front::Config) {
+        let Some(ordered) = &mut self.ordered else { return };
+        let http = config.services.iter().filter(|service| service.mode == front::Mode::Http);
+        let hosts = http.flat_map(|service| service.hosts.iter().cloned()).collect();
+        ordered.want(&hosts, self.files.hosts());
     }
 
     /// Ports that this machine has for other programs are exchanged.

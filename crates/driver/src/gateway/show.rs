@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use sinew_acme::HostStatus;
 use sinew_control::api::{
     AnswerState, GatewayBackend, GatewayCertificate, GatewayCertificates, GatewayDomain, GatewayListener,
     GatewayName, GatewayNames, GatewayPort, GatewayService, GatewayStatus, Health, Severity,
@@ -14,6 +15,7 @@ use super::build;
 use super::certificates;
 use super::desk::{Desk, Live, hex};
 use super::log::short;
+use super::ordered;
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -22,10 +24,11 @@ impl Desk {
         let status = self.front.as_ref().map(sinew_gateway::Gateway::status);
         let empty = Status { connections: 0, refused: Vec::new(), services: Vec::new() };
         let status = status.unwrap_or(empty);
+        let orders = self.orders();
         let mut services: Vec<_> = self
             .registry
             .services()
-            .map(|(key, service, hosts)| self.service(key, service, hosts, &status))
+            .map(|(key, service, hosts)| self.service(key, service, hosts, &status, &orders))
             .collect();
         services.sort_by(|a, b| {
             (a.host.contains('/'), &a.host, &a.paths).cmp(&(b.host.contains('/'), &b.host, &b.paths))
@@ -36,7 +39,7 @@ impl Desk {
             listeners: self.listeners(),
             connections: status.connections,
             refused: refused.map(|(word, count)| ((*word).to_owned(), *count)).collect(),
-            health: self.health(&services),
+            health: self.health(&services, &orders),
             services,
         }
     }
@@ -62,10 +65,11 @@ impl Desk {
         service: &Service,
         hosts: Vec<HostOutcome>,
         status: &Status,
+        orders: &BTreeMap<String, HostStatus>,
     ) -> GatewayService {
-        let certified = |host: &str| service.mode != Mode::Http || self.certificates.get(host).is_some();
+        let lacks = |host: &str| self.lacks(service.mode, host, orders);
         let domain = self.config.domain.as_deref();
-        let hosts: Vec<_> = hosts.iter().map(|host| answer::of_host(host, domain, certified)).collect();
+        let hosts: Vec<_> = hosts.iter().map(|host| answer::of_host(host, domain, lacks)).collect();
         let served =
             hosts.iter().filter(|host| host.state == AnswerState::Live || host.code == "certificate_missing");
         let serving = Serving { key, service, hosts: served.map(|host| host.host.clone()).collect() };
@@ -104,7 +108,7 @@ impl Desk {
         }
     }
 
-    fn health(&self, services: &[GatewayService]) -> Vec<Health> {
+    fn health(&self, services: &[GatewayService], orders: &BTreeMap<String, HostStatus>) -> Vec<Health> {
         let mut health: Vec<Health> = Vec::new();
         let mut note = |code: &str, text: String, fix: &str| {
             let fix = fix.to_owned();
@@ -113,8 +117,23 @@ impl Desk {
         for trouble in &self.trouble {
             note("gateway", trouble.clone(), "correct it and reload: `sinew config reload`");
         }
+        for order in orders.values().filter(|order| ordered::fails(order)) {
+            let why = order.last_error.as_deref().unwrap_or("it cannot be proved");
+            let text = match order.not_after {
+                Some(end) => {
+                    format!("the certificate for {} is not renewed and ends {}: {why}", order.host, date(end))
+                }
+                None => format!("no certificate for {}: {why}", order.host),
+            };
+            note(
+                "certificate_order",
+                text,
+                "`sinew gateway cert` shows all orders; the next try comes by itself",
+            );
+        }
         for host in services.iter().flat_map(|service| &service.hosts) {
-            if host.code == "certificate_missing" {
+            // What is on order was told of above, if it fails.
+            if host.code == "certificate_missing" && ordered::order_of(orders, &host.host).is_none() {
                 note(
                     "certificate_missing",
                     host.text.clone(),
@@ -137,8 +156,11 @@ impl Desk {
 
     pub(super) fn certificates_shown(&self) -> GatewayCertificates {
         let mut all = self.files.shown().to_vec();
+        let orders = self.orders();
+        all.extend(orders.values().map(ordered::shown));
         for service in self.status().services {
-            for host in service.hosts.iter().filter(|host| host.code == "certificate_missing") {
+            let lacking = service.hosts.iter().filter(|host| host.code == "certificate_missing");
+            for host in lacking.filter(|host| ordered::order_of(&orders, &host.host).is_none()) {
                 all.push(GatewayCertificate {
                     hosts: vec![host.host.clone()],
                     source: "none".to_owned(),

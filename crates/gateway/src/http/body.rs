@@ -12,6 +12,7 @@ use hyper::client::conn::http1;
 use tokio::time::Sleep;
 
 use super::record::Record;
+use super::rest::ClientBody;
 use crate::backend::{Backend, Busy};
 
 /// Why a body broke off.
@@ -50,7 +51,7 @@ pub(crate) struct Progress {
 
 /// A client's body.
 pub(crate) struct Upload {
-    pub(crate) inner: Incoming,
+    pub(crate) inner: ClientBody,
     pub(crate) progress: Arc<Progress>,
     pub(crate) max: u64,
     pub(crate) stall: Stall,
@@ -145,7 +146,7 @@ impl HttpBody for Body {
 
 impl Upload {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match Pin::new(&mut self.inner).poll_frame(cx) {
+        match self.inner.poll_frame(cx) {
             Poll::Pending if self.stall.poll(cx) => {
                 self.progress.stalled.store(true, Ordering::Relaxed);
                 Poll::Ready(Some(Err(BodyError::Idle)))

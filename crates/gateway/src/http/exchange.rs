@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, Uri, Version};
 
@@ -15,6 +15,7 @@ use super::gate::{Link, REFUSED};
 use super::headers::{self, Origin};
 use super::page::Page;
 use super::record::Record;
+use super::rest::ClientBody;
 use super::serve::Connection;
 use super::{forward_auth, upgrade};
 use crate::access::Denied;
@@ -51,7 +52,7 @@ pub(super) async fn exchange(connection: &Arc<Connection>, request: Request<Inco
     record.request(&request);
     let asked = request.headers().get(header::ACCEPT).cloned();
     let snapshot = connection.shared.snapshot.load_full();
-    match pass(connection, &snapshot, request, &mut record).await {
+    match pass(connection, &snapshot, ClientBody::within(request), &mut record).await {
         Ok(Answer::Backend(response)) => response.finish(record),
         Ok(Answer::Switched(response, status)) => {
             record.answer(status, None);
@@ -79,7 +80,7 @@ pub(super) enum Answer {
 async fn pass(
     connection: &Arc<Connection>,
     snapshot: &Arc<Snapshot>,
-    mut request: Request<Incoming>,
+    mut request: Request<ClientBody>,
     record: &mut Record,
 ) -> Result<Answer, Page> {
     if request.method().as_str() == REFUSED {
@@ -124,7 +125,7 @@ async fn pass(
 }
 
 /// The page for what the gate has refused.
-fn refused(request: &Request<Incoming>) -> Page {
+fn refused(request: &Request<ClientBody>) -> Page {
     let number = request.uri().path().strip_prefix('/').and_then(|text| text.parse::<usize>().ok());
     let violation = number.and_then(|number| Violation::ALL.get(number)).unwrap_or(&Violation::Framing);
     let text = match violation {
@@ -138,7 +139,7 @@ fn refused(request: &Request<Incoming>) -> Page {
 }
 
 /// Whom the request is for, as the client wrote it. What a request says twice must be the same.
-fn authority(request: &Request<Incoming>) -> Result<String, Page> {
+fn authority(request: &Request<ClientBody>) -> Result<String, Page> {
     let header = request.headers().get(header::HOST).map(|value| value.to_str().unwrap_or(""));
     match (request.uri().authority(), header) {
         (Some(target), Some(header)) if !target.as_str().eq_ignore_ascii_case(header) => {
@@ -151,7 +152,7 @@ fn authority(request: &Request<Incoming>) -> Result<String, Page> {
 }
 
 /// The answer to a certificate authority's question, if this is one that we wait for.
-fn challenge(connection: &Connection, request: &Request<Incoming>) -> Option<Page> {
+fn challenge(connection: &Connection, request: &Request<ClientBody>) -> Option<Page> {
     let token = request.uri().path().strip_prefix(CHALLENGE)?;
     if connection.sni.is_some() {
         return None;
@@ -163,7 +164,7 @@ fn challenge(connection: &Connection, request: &Request<Incoming>) -> Option<Pag
 fn route(
     connection: &Connection,
     snapshot: &Snapshot,
-    request: &Request<Incoming>,
+    request: &Request<ClientBody>,
     host: &str,
 ) -> Result<Arc<Service>, Page> {
     let secure = connection.sni.is_some();
@@ -205,7 +206,7 @@ fn route(
     Ok(service.clone())
 }
 
-fn redirect(request: &Request<Incoming>, host: &str) -> Page {
+fn redirect(request: &Request<ClientBody>, host: &str) -> Page {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let path = if path.starts_with('/') { path } else { "/" };
     // Forms that were posted in the clear are repeated as they were, not turned into GET.
@@ -217,7 +218,7 @@ fn redirect(request: &Request<Incoming>, host: &str) -> Page {
 /// Addresses, rates, users, sizes: what the service asks of its clients.
 async fn admit(
     service: &Service,
-    request: &mut Request<Incoming>,
+    request: &mut Request<ClientBody>,
     client: SocketAddr,
     record: &mut Record,
 ) -> Result<(), Page> {
@@ -254,7 +255,7 @@ fn denied(denied: Denied) -> Page {
 fn outbound(
     snapshot: &Snapshot,
     service: &Service,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
     origin: &Origin<'_>,
     record: &mut Record,
     upgrades: bool,

@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use super::body::Body;
 use super::headers::{self, Origin};
 use super::page::Page;
+use super::rest::ClientBody;
 use super::serve::Connection;
 use crate::config::ForwardAuth;
 use crate::state::Snapshot;
@@ -31,7 +32,7 @@ pub(super) async fn ask(
     connection: &Connection,
     snapshot: &Snapshot,
     auth: &ForwardAuth,
-    request: &mut Request<Incoming>,
+    request: &mut Request<ClientBody>,
     origin: &Origin<'_>,
 ) -> Result<(), Page> {
     let times = &snapshot.config.timeouts;
@@ -61,7 +62,7 @@ pub(super) async fn ask(
     Err(refusal(answer).await)
 }
 
-fn question(auth: &ForwardAuth, request: &Request<Incoming>, origin: &Origin<'_>) -> Option<Request<Body>> {
+fn question(auth: &ForwardAuth, request: &Request<ClientBody>, origin: &Origin<'_>) -> Option<Request<Body>> {
     let mut question = Request::new(Body::Empty);
     *question.uri_mut() = auth.path.parse().ok()?;
     let original = request.uri().path_and_query().map_or("/", |path| path.as_str());

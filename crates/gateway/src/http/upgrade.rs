@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use hyper::body::Incoming;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode};
@@ -19,6 +18,7 @@ use super::body::Body;
 use super::exchange::Answer;
 use super::headers;
 use super::page::Page;
+use super::rest::ClientBody;
 use super::serve::Connection;
 use crate::config::BackendProtocol;
 use crate::event::{StreamEvent, unix_millis};
@@ -28,7 +28,7 @@ use crate::state::{Service, Snapshot};
 const KEY: HeaderName = header::SEC_WEBSOCKET_KEY;
 
 /// Whether a request is a WebSocket over HTTP/2.
-pub(super) fn extended(request: &Request<Incoming>) -> bool {
+pub(super) fn extended(request: &Request<ClientBody>) -> bool {
     let protocol = request.extensions().get::<hyper::ext::Protocol>();
     request.method() == Method::CONNECT
         && protocol.is_some_and(|protocol| protocol.as_str().eq_ignore_ascii_case("websocket"))
@@ -44,7 +44,7 @@ pub(super) struct Waiting {
 /// Makes of a request that wants to switch what a backend understands.
 pub(super) fn prepare(
     service: &Service,
-    request: &mut Request<Incoming>,
+    request: &mut Request<ClientBody>,
     extended: bool,
 ) -> Result<Option<Waiting>, Page> {
     if service.config.protocol == BackendProtocol::H2c {
