@@ -34,6 +34,8 @@ pub struct Authority {
     folder: PathBuf,
     address: String,
     temper: Temper,
+    /// Beside the zone `lab.`.
+    records: Vec<String>,
     pebble: Option<Proc>,
     unbound: Option<Proc>,
 }
@@ -46,12 +48,29 @@ impl Authority {
         std::fs::create_dir_all(&folder)?;
         let address = lab.underlay(node, gateway);
         own_certificate(&folder, &address)?;
-        let mut authority =
-            Self { node: node.to_owned(), folder, address, temper, pebble: None, unbound: None };
+        let mut authority = Self {
+            node: node.to_owned(),
+            folder,
+            address,
+            temper,
+            records: Vec::new(),
+            pebble: None,
+            unbound: None,
+        };
         let gateway = lab.underlay(gateway, node);
         authority.resolve(lab, &gateway, &gateway, delegated)?;
         authority.revive(lab)?;
         Ok(authority)
+    }
+
+    /// Where its resolver can be asked.
+    pub fn resolver(&self) -> String {
+        format!("{}:53", self.address)
+    }
+
+    /// Has the resolver know these records from the next [`Authority::resolve`] on, each as a zone file has it.
+    pub fn know(&mut self, records: &[&str]) {
+        self.records = records.iter().map(|&record| record.to_owned()).collect();
     }
 
     /// Its directory.
@@ -68,12 +87,16 @@ impl Authority {
     /// server at `server`; with nothing remembered.
     pub fn resolve(&mut self, lab: &Lab, host: &str, server: &str, delegated: &[&str]) -> Result<()> {
         let mut config = format!(
-            "server:\n interface: 127.0.0.1\n do-daemonize: no\n chroot: \"\"\n username: \"\"\n pidfile: \"\"\n \
+            "server:\n interface: 127.0.0.1\n interface: {}\n access-control: 0.0.0.0/0 allow\n do-daemonize: no\n chroot: \"\"\n username: \"\"\n pidfile: \"\"\n \
              directory: \"{}\"\n use-syslog: no\n module-config: \"iterator\"\n do-not-query-localhost: no\n \
              qname-minimisation: yes\n cache-max-negative-ttl: 1\n local-zone: \"lab.\" redirect\n \
              local-data: \"lab. 1 A {host}\"\n",
+            self.address,
             self.folder.display()
         );
+        for record in &self.records {
+            config += &format!(" local-data: '{record}'\n");
+        }
         for name in delegated {
             config += &format!(" local-zone: \"_acme-challenge.{name}.\" transparent\n");
         }

@@ -37,9 +37,10 @@ fn start(lab: &mut Lab, temper: Temper, dns: bool) -> Result<Stage> {
     let dns = if dns { format!(", dns = [\"{}:53\"]", lab.underlay("gw", "ca")) } else { String::new() };
     lab.config("gw").extra = format!(
         "\n[gateway]\ndomain = \"gw.lab\"\nhttps = [\"0.0.0.0:443\"]\nhttp = [\"0.0.0.0:80\"]\n\
-         acme = {{ directory = {:?}, email = \"ops@gw.lab\", ca_file = {:?}{dns} }}\n",
+         acme = {{ directory = {:?}, email = \"ops@gw.lab\", ca_file = {:?}{dns} }}\nresolvers = [{:?}]\n",
         authority.directory(),
         authority.own_root(),
+        authority.resolver(),
     );
     lab.start_all()?;
     lab.wait_mesh()?;
@@ -52,10 +53,10 @@ fn web(lab: &Lab) -> Result<Workload> {
     Workload::start(lab, "a", "shop", "web", &words(&nginx))
 }
 
-fn expose(lab: &Lab, name: &str) -> Result<Value> {
+fn expose(lab: &Lab, options: &[&str]) -> Result<Value> {
     let gateway = lab.key("gw")?.node_id;
-    let args = ["expose", "web", "--network", "shop", "--via", &gateway, "--port", "80", "--name", name];
-    let said = lab.cli("a").run_json(&args)?;
+    let args = ["expose", "web", "--network", "shop", "--via", &gateway, "--port", "80"];
+    let said = lab.cli("a").run_json(&[&args, options].concat())?;
     let value: Value = serde_json::from_str(&said.stdout)?;
     Ok(value["publication"].clone())
 }
@@ -92,7 +93,7 @@ fn each_published_host_is_ordered_and_kept_over_a_restart() {
         let _web = web(lab)?;
         ensure!(certificates(lab)?.is_empty(), "ordered before anything was published");
         let began = Instant::now();
-        let first = expose(lab, "app")?;
+        let first = expose(lab, &["--name", "app"])?;
         ensure!(["pending", "live"].contains(&text(&first, "state")), "{first}");
         wait::until("the page comes", DEADLINE, || stage.page(lab, &root, "app.gw.lab"))?;
         eprintln!("served {} ms after it was published", began.elapsed().as_millis());
@@ -119,6 +120,39 @@ fn each_published_host_is_ordered_and_kept_over_a_restart() {
 }
 
 #[test]
+fn a_domain_of_ones_own_is_served_once_a_record_proves_it() {
+    run_lab("gwown", |lab| {
+        let mut stage = start(lab, Temper::default(), false)?;
+        let root = stage.authority.root(lab)?;
+        let _web = web(lab)?;
+        let said = expose(lab, &["--host", "shop.test"])?;
+        ensure!(said["state"] == "pending" && said["code"] == "proof_missing", "{said}");
+        let record = &said["answer"]["hosts"][0]["dns"][0];
+        ensure!(record["kind"] == "TXT", "{said}");
+        ensure!(stage.authority.orders() == 0, "ordered for a domain that is nobody's yet");
+        let gateway = lab.underlay("gw", "ca");
+        let (address, proof) = (
+            format!("shop.test. 1 A {gateway}"),
+            format!("{}. 1 TXT \"{}\"", text(record, "name"), text(record, "value")),
+        );
+        // Somebody else's proof first.
+        let wrong = format!("{}. 1 TXT \"somebody-else\"", text(record, "name"));
+        stage.authority.know(&[&address, &wrong]);
+        stage.authority.resolve(lab, &gateway, &gateway, &["gw.lab"])?;
+        let domain =
+            || lab.cli("gw").json(&["gateway", "name", "ls"]).unwrap_or_default()["domains"][0].clone();
+        let looks = || domain()["failures"].as_u64();
+        let before = looks();
+        // One look may have been under way.
+        wait::until("another's record is looked at", DEADLINE, || looks() >= before.map(|looks| looks + 2))?;
+        ensure!(domain()["state"] == "waiting", "{}", domain());
+        stage.authority.know(&[&address, &proof]);
+        stage.authority.resolve(lab, &gateway, &gateway, &["gw.lab"])?;
+        wait::until("the page comes", DEADLINE, || stage.page(lab, &root, "shop.test"))
+    });
+}
+
+#[test]
 fn one_wildcard_serves_all_names_and_is_renewed_while_clients_stay_connected() {
     run_lab("gwwild", |lab| {
         // Renewed after 8 s.
@@ -129,7 +163,7 @@ fn one_wildcard_serves_all_names_and_is_renewed_while_clients_stay_connected() {
         ensure!(certificates(lab)?[0]["hosts"][0] == "*.gw.lab");
         let _web = web(lab)?;
         for name in ["app", "shop"] {
-            let publication = expose(lab, name)?;
+            let publication = expose(lab, &["--name", name])?;
             ensure!(publication["state"] == "live", "{publication}");
             ensure!(stage.page(lab, &root, &format!("{name}.gw.lab")), "{name} is not served at once");
         }

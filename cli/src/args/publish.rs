@@ -56,6 +56,9 @@ pub(crate) struct ExposeArgs {
     /// One more backend, and its share of the clients; repeatable
     #[arg(long = "backend", value_name = "WORKLOAD:PORT[*WEIGHT]", value_parser = backend)]
     pub(crate) backends: Vec<ExposeBackend>,
+    /// Who answers an authority's questions over HTTP (http-01), where TLS goes through unread
+    #[arg(long, value_name = "WORKLOAD:PORT", value_parser = aside)]
+    pub(crate) acme_http: Option<ExposeBackend>,
     /// Seconds to wait for the gateway's answer
     #[arg(long, value_name = "S", default_value_t = 10.0, value_parser = seconds)]
     pub(crate) wait: f64,
@@ -162,8 +165,12 @@ pub(crate) struct Forward {
 
 fn forward(text: &str) -> Result<Forward, String> {
     let (place, path) = text.split_once('/').ok_or("write WORKLOAD:PORT/PATH")?;
-    let backend = ExposeBackend { weight: 0, ..backend(place)? };
-    Ok(Forward { backend, path: format!("/{path}") })
+    Ok(Forward { backend: aside(place)?, path: format!("/{path}") })
+}
+
+/// A backend that gets no clients.
+fn aside(text: &str) -> Result<ExposeBackend, String> {
+    Ok(ExposeBackend { weight: 0, ..backend(text)? })
 }
 
 fn rate(text: &str) -> Result<PublishRate, String> {

@@ -60,6 +60,7 @@ const fn exit(publication: &Publication) -> Exit {
 fn request(args: ExposeArgs, requests: FrontArgs, who: AccessArgs) -> Result<Expose, ApiError> {
     let mut backends = vec![ExposeBackend { workload: args.workload, port: args.port, weight: 1 }];
     backends.extend(args.backends);
+    backends.extend(args.acme_http);
     let (mut settings, forward) = (front(requests), who.forward_auth.clone());
     settings.access = access(who)?;
     backends.extend(forward.map(|forward| forward.backend));

@@ -202,7 +202,8 @@ pub struct ExposeBackend {
     pub workload: String,
     /// Port.
     pub port: u16,
-    /// Share, 0 to 1000; 0 for the one that [`PublishAccess::forward`] asks.
+    /// Share, 0 to 1000; 0 for the one that [`PublishAccess::forward`] asks, and in mode `tls-passthrough`
+    /// for the one that answers an authority's questions over plain HTTP.
     #[serde(default = "one")]
     pub weight: u16,
 }
@@ -256,8 +257,13 @@ impl Expose {
             return Err("modes tcp and udp have a port of their own: leave --name and --host out".to_owned());
         }
         let asked = self.backends.iter().filter(|backend| backend.weight == 0).count();
-        if asked != usize::from(self.settings.access.forward.is_some()) {
-            return Err("one backend of weight 0 goes with access.forward, and only with it".to_owned());
+        let fits = match self.mode {
+            PublishMode::TlsPassthrough => asked <= 1,
+            _ => asked == usize::from(self.settings.access.forward.is_some()),
+        };
+        if !fits {
+            let why = "one backend of weight 0 goes with access.forward or mode tls-passthrough, and only with these";
+            return Err(why.to_owned());
         }
         if self.backends.iter().any(|backend| backend.weight > 1000 || backend.port == 0) {
             return Err("a backend has a port from 1 on and a weight of at most 1000".to_owned());

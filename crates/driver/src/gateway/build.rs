@@ -81,6 +81,8 @@ pub(super) fn routes(claim: &Claim, table: &mut Table) {
 
 /// The service as the front would serve it, but for its name and hosts, which others decide on.
 pub(super) fn template(claim: &Claim, settings: &Settings) -> Result<front::Service, String> {
+    // In this mode it is asked by authorities, in the others about clients.
+    let passthrough = claim.mode == overlay::PublishMode::TlsPassthrough;
     let asked = claim.backends.iter().find(|backend| backend.weight == 0);
     let backends = claim.backends.iter().filter(|backend| backend.weight > 0).map(|backend| front::Backend {
         target: target(claim, backend),
@@ -109,8 +111,8 @@ pub(super) fn template(claim: &Claim, settings: &Settings) -> Result<front::Serv
             PublishProxyHeader::V1 => front::ProxyVersion::V1,
             PublishProxyHeader::V2 => front::ProxyVersion::V2,
         }),
-        access: access(&settings.access, claim, asked)?,
-        http01: None,
+        access: access(&settings.access, claim, asked.filter(|_| !passthrough))?,
+        http01: asked.filter(|_| passthrough).map(|backend| target(claim, backend)),
         body_max: settings.body_max,
     };
     alone(&service)?;

@@ -1,0 +1,156 @@
+//! Open WebSockets outlive what operators do: another configuration, another certificate, and the gateway's end for
+//! as long as its grace period lasts.
+//!
+//! ```text
+//!   client ────────── gw ────── a   echo (WebSocket server) of network "shop"
+//!   many addresses  [gateway]
+//! ```
+//! `SINEW_WEBSOCKETS=10000` opens as many; a tenth of that without.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use sinew_tests::front::Pair;
+use sinew_tests::lab::{Lab, interface, run_lab};
+use sinew_tests::process::{self, Proc};
+use sinew_tests::tenant::{self, SOON, Workload};
+use sinew_tests::wait;
+
+const DEADLINE: Duration = Duration::from_secs(120);
+/// WebSockets of one client address; a gateway lets in 512.
+const EACH: usize = 400;
+/// What a connection that waits may cost.
+const KIB_EACH: f64 = 32.0;
+const GRACE: u64 = 12;
+
+fn script(name: &str) -> String {
+    format!("{}/tests/gateway_sockets/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn count() -> usize {
+    std::env::var("SINEW_WEBSOCKETS").ok().and_then(|text| text.parse().ok()).unwrap_or(1000)
+}
+
+struct Stage {
+    address: String,
+    trust: Pair,
+    herd: Proc,
+    rounds: u32,
+}
+
+fn gateway_section(trust: &Pair, more: &str) -> String {
+    format!(
+        "\n[gateway]\ndomain = \"gw.test\"\nhttps = [\"0.0.0.0:443\"]\ngrace = {GRACE}\n\
+         certificates = [{{ certificate = {:?}, key = {:?} }}]\n{more}",
+        trust.chain, trust.key,
+    )
+}
+
+fn start(lab: &mut Lab) -> Result<()> {
+    // Each WebSocket is two descriptors at the gateway and three at its workload's node.
+    let (own, descriptors) = (std::process::id().to_string(), format!("--nofile={0}:{0}", 64 * 1024));
+    process::run_ok(process::command("prlimit").args(["--pid", &own, &descriptors]), SOON)?;
+    lab.line(&["client", "gw", "a"])?;
+    lab.peer("a", "gw")?;
+    let trust = Pair::make(lab.dir(), "gw", &["*.gw.test"])?;
+    lab.config("gw").extra = gateway_section(&trust, "");
+    lab.start_all()?;
+    lab.wait_mesh()?;
+    tenant::network(lab, "shop", "10.20.0.0/16", "a", &[])
+}
+
+/// Opens them all, from as many addresses as it takes.
+fn gather(lab: &mut Lab) -> Result<Stage> {
+    let trust = Pair { chain: lab.dir().join("gw.pem"), key: lab.dir().join("gw.key") };
+    let address = lab.underlay("gw", "client");
+    let mut sources = Vec::new();
+    for number in 0..count().div_ceil(EACH) {
+        let source = format!("10.99.0.{}", number + 1);
+        lab.ns("client").ip(&["addr", "add", &format!("{source}/24"), "dev", &interface("gw")])?;
+        sources.push(source);
+    }
+    lab.ns("gw").ip(&["route", "add", "10.99.0.0/24", "dev", &interface("client")])?;
+    let mut command = lab.ns("client").command("python3");
+    command.args([&script("herd.py"), "live.gw.test", &address]).arg(&trust.chain);
+    command.arg(count().to_string()).args(&sources);
+    let before = lab.daemon("gw")?.process().rss_bytes()?;
+    let began = Instant::now();
+    let mut herd = Proc::spawn(&mut command, &lab.dir().join("herd.log"))?;
+    herd.wait_log(&format!("open {}", count()), DEADLINE)?;
+    let took = began.elapsed();
+    let after = lab.daemon("gw")?.process().rss_bytes()?;
+    let each = after.saturating_sub(before) as f64 / 1024.0 / count() as f64;
+    eprintln!("{} opened in {:.1} s, {each:.1} KiB each at the gateway", count(), took.as_secs_f64());
+    ensure!(each <= KIB_EACH, "{each:.1} KiB each");
+    Ok(Stage { address, trust, herd, rounds: 0 })
+}
+
+impl Stage {
+    /// How many of them still carry what is said.
+    fn alive(&mut self) -> Result<usize> {
+        self.rounds += 1;
+        self.herd.signal(Signal::SIGUSR1)?;
+        let round = format!("round {}: ", self.rounds);
+        self.herd.wait_log(&round, DEADLINE)?;
+        let said = || self.herd.log().lines().find_map(|line| line.strip_prefix(&round).map(str::to_owned));
+        let line = wait::value("the whole line", SOON, || said().filter(|line| line.contains(" of ")))?;
+        Ok(line.split(' ').next().context("a number")?.parse()?)
+    }
+
+    fn serial(&self, lab: &Lab) -> Result<String> {
+        let script = format!(
+            "openssl s_client -connect {}:443 -servername live.gw.test </dev/null 2>/dev/null | \
+             openssl x509 -noout -serial",
+            self.address
+        );
+        process::run_ok(lab.ns("client").command("sh").args(["-c", &script]), SOON)
+    }
+
+    fn connects(&self, lab: &Lab) -> Result<bool> {
+        let to = format!("{}:443", self.address).parse()?;
+        lab.ns("client").enter(|| std::net::TcpStream::connect_timeout(&to, Duration::from_secs(1)).is_ok())
+    }
+}
+
+#[test]
+fn open_websockets_outlive_a_reload_another_certificate_and_the_grace_period() {
+    run_lab("gwsockets", |lab| {
+        start(lab)?;
+        let _echo = Workload::start(lab, "a", "shop", "live", &["python3", &script("echo.py"), "8080"])?;
+        let gateway = lab.key("gw")?.node_id;
+        let args =
+            ["expose", "live", "--network", "shop", "--via", &gateway, "--port", "8080", "--name", "live"];
+        lab.cli("a").json(&args)?;
+        let mut stage = gather(lab)?;
+        ensure!(stage.alive()? == count());
+
+        // Another certificate in the same files, and another configuration.
+        let serial = stage.serial(lab)?;
+        let trust = Pair::make(lab.dir(), "gw", &["*.gw.test"])?;
+        lab.config("gw").extra = gateway_section(&trust, "publish = { reserved = [\"billing\"] }\n");
+        lab.config("gw").write()?;
+        lab.cli("gw").json(&["config", "reload"])?;
+        wait::until("the other certificate is used", SOON, || {
+            stage.serial(lab).is_ok_and(|now| !now.is_empty() && now != serial)
+        })?;
+        ensure!(stage.alive()? == count(), "after a reload");
+
+        let began = Instant::now();
+        lab.daemon("gw")?.process().signal(Signal::SIGTERM)?;
+        wait::until("nobody new is let in", SOON, || stage.connects(lab).is_ok_and(|connects| !connects))?;
+        let alive = stage.alive()?;
+        let lasted = began.elapsed();
+        ensure!(
+            lasted < Duration::from_secs(GRACE),
+            "the round took {lasted:?}, longer than the grace period"
+        );
+        ensure!(alive == count(), "{alive} after the signal");
+        lab.daemon("gw")?.process().wait(DEADLINE)?;
+        let ended = began.elapsed().as_secs_f64();
+        eprintln!("ended {ended:.1} s after the signal");
+        ensure!(ended >= GRACE as f64 - 1.0 && ended < GRACE as f64 + 10.0, "ended after {ended:.1} s");
+        ensure!(stage.alive()? == 0, "without a gateway");
+        Ok(())
+    });
+}
