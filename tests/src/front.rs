@@ -1,16 +1,15 @@
 //! The public front on its own (the gateway crate's example), nginx behind it, and clients.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
 use crate::ns::Namespace;
 use crate::process::{self, Proc};
-use crate::requirements::workspace_root;
+use crate::requirements::build;
 use crate::wait;
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -19,28 +18,11 @@ const READY: Duration = Duration::from_secs(10);
 /// The program, built once for each run.
 fn program() -> Result<&'static Path> {
     static PROGRAM: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
-    let built = PROGRAM.get_or_init(|| build().map_err(|error| format!("{error:#}")));
+    let built = PROGRAM.get_or_init(|| match build() {
+        Ok(folder) => Ok(folder.join("examples/front")),
+        Err(error) => Err(format!("{error:#}")),
+    });
     built.as_deref().map_err(|text| anyhow::anyhow!(text.clone()))
-}
-
-fn build() -> Result<PathBuf> {
-    let root = workspace_root();
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.current_dir(&root).args([
-        "build",
-        "--quiet",
-        "--release",
-        "-p",
-        "sinew-gateway",
-        "--example",
-        "front",
-    ]);
-    if !command.status().context("cannot run cargo")?.success() {
-        bail!("the release build of the front failed");
-    }
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    Ok(target.join("release/examples/front"))
 }
 
 /// A certificate with its key, signed by itself.

@@ -135,15 +135,29 @@ pub fn workspace_root() -> PathBuf {
     here.parent().map_or_else(|| here.clone(), Path::to_owned)
 }
 
-fn build() -> Result<PathBuf> {
+/// What cargo has to build for labs: programs of the workspace as a whole, the public front's example among
+/// them. Selecting packages one by one gives what they share other features each time, and builds it anew.
+pub const BUILD: &[&str] = &[
+    "build",
+    "--release",
+    "--workspace",
+    "--bin",
+    "sinewd",
+    "--bin",
+    "sinew",
+    "--bin",
+    "sinew-cni",
+    "--example",
+    "front",
+];
+
+/// Builds them, if need be; the folder where they are.
+pub fn build() -> Result<PathBuf> {
     let root = workspace_root();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .current_dir(&root)
-        .args(["build", "--quiet", "--release", "-p", "sinew-daemon", "-p", "sinew-cli", "-p", "sinew-cni"])
-        .status()
-        .context("cannot run cargo")?;
-    if !status.success() {
+    let mut command = Command::new(cargo);
+    let status = command.current_dir(&root).args(BUILD).arg("--quiet").status();
+    if !status.context("cannot run cargo")?.success() {
         bail!("the release build failed");
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);

@@ -1,9 +1,10 @@
 //! The test tiers, in the order in which a failure is cheapest to find.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use sinew_tests::requirements::{lab_obstacle, workspace_root};
+use sinew_tests::requirements::{BUILD, lab_obstacle, workspace_root};
 
 use crate::exec::{Counts, Outcome, cargo};
 use crate::{docs, licences, packages};
@@ -28,8 +29,16 @@ const TIERS: &[Tier] = &[
     Tier { name: "docs", what: "rustdoc, warnings are errors; links in the guides", run: documents },
 ];
 
+/// Packages whose tests have tiers of their own.
+const SIM: &str = "crates/sim";
+const LABS: &str = "tests";
+
 /// Integration tests of `sinew-tests` that are not labs.
 const NOT_LABS: &[&str] = &["tidy", "findings", "replay"];
+
+/// Labs that wait more than they work, and measure nothing that a neighbour disturbs: several at once.
+const WAITING: &[&str] =
+    &["fallback", "mistakes", "network_mistakes", "nat", "portmap", "discovery", "loops"];
 
 /// Prints the tiers.
 pub(crate) fn list() -> bool {
@@ -102,48 +111,91 @@ fn clippy() -> Result<Outcome> {
 }
 
 fn tidy() -> Result<Outcome> {
-    let args =
-        ["test", "-p", "sinew-tests", "--lib", "--test", "tidy", "--test", "findings", "--no-fail-fast"];
-    cargo(&args, &[])
+    test(&["--test", "tidy", "--test", "findings"], &[])
 }
 
 fn units() -> Result<Outcome> {
-    // The simulator and the whole-system tests have tiers of their own, in release.
-    let args =
-        ["test", "--workspace", "--exclude", "sinew-tests", "--exclude", "sinew-sim", "--no-fail-fast"];
-    cargo(&args, &[])
+    let mut args = vec!["--lib".to_owned(), "--bins".to_owned()];
+    // The simulator's and the whole system's tests have tiers of their own, in release.
+    for package in packages_but(&[SIM, LABS])? {
+        args.extend(tests_of(&package)?.into_iter().flat_map(|name| ["--test".to_owned(), name]));
+    }
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    let mut outcome = test(&args, &[])?;
+    let examples = test(&["--doc"], &[])?;
+    outcome.counts.add(examples.counts);
+    Ok(Outcome { ok: outcome.ok && examples.ok, ..outcome })
 }
 
 fn build() -> Result<Outcome> {
-    cargo(&["build", "--release", "-p", "sinew-daemon", "-p", "sinew-cli", "-p", "sinew-cni"], &[])
+    cargo(BUILD, &[])
 }
 
 fn sim() -> Result<Outcome> {
-    cargo(&["test", "--release", "-p", "sinew-sim", "--no-fail-fast"], &[])
+    let names = tests_of(&workspace_root().join(SIM))?;
+    release_tests(&names.iter().map(String::as_str).collect::<Vec<_>>(), &[])
 }
 
 fn replay() -> Result<Outcome> {
-    cargo(&["test", "--release", "-p", "sinew-tests", "--test", "replay"], &[])
+    release_tests(&["replay"], &[])
 }
 
 fn labs() -> Result<Outcome> {
     if let Some(obstacle) = lab_obstacle() {
         println!("note: {obstacle}; labs that need it are skipped (in CI: fail)");
     }
+    let names = tests_of(&workspace_root().join(LABS))?;
+    let names: Vec<_> = names.iter().map(String::as_str).filter(|name| !NOT_LABS.contains(name)).collect();
+    let (waiting, measuring): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| WAITING.contains(name));
+    // One lab at a time: they measure, and the machine is one.
+    let mut outcome = release_tests(&measuring, &["--test-threads=1"])?;
+    let rest = release_tests(&waiting, &["--test-threads=3"])?;
+    outcome.counts.add(rest.counts);
+    Ok(Outcome { ok: outcome.ok && rest.ok, ..outcome })
+}
+
+/// Tests of the workspace as a whole: selecting packages one by one gives what they share other features each
+/// time, and builds it anew.
+fn test(args: &[&str], run: &[&str]) -> Result<Outcome> {
+    let all = [&["test", "--workspace", "--no-fail-fast"], args, &["--"], run].concat();
+    cargo(&all, &[])
+}
+
+fn release_tests(names: &[&str], run: &[&str]) -> Result<Outcome> {
+    let mut args = vec!["--release"];
+    names.iter().for_each(|name| args.extend(["--test", name]));
+    test(&args, run)
+}
+
+/// Folders of the workspace's packages, but for some.
+fn packages_but(others: &[&str]) -> Result<Vec<PathBuf>> {
+    let root = workspace_root();
+    let mut folders: Vec<_> =
+        ["daemon", "cli", "cni", "tests", "bench", "xtask"].map(|name| root.join(name)).into();
+    for entry in std::fs::read_dir(root.join("crates"))? {
+        folders.push(entry?.path());
+    }
+    folders.retain(|folder| others.iter().all(|other| *folder != root.join(other)));
+    folders.sort();
+    Ok(folders)
+}
+
+/// Names of a package's integration tests. Each is the only one of its name in the workspace (tidy).
+fn tests_of(package: &Path) -> Result<Vec<String>> {
+    let folder = package.join("tests");
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(workspace_root().join("tests/tests"))? {
+    if !folder.is_dir() {
+        return Ok(names);
+    }
+    for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        if !NOT_LABS.contains(&name.as_str()) && (path.is_file() || path.join("main.rs").is_file()) {
-            names.push(name);
+        let file = path.is_file() && path.extension().is_some_and(|extension| extension == "rs");
+        if file || path.join("main.rs").is_file() {
+            names.push(path.file_stem().unwrap_or_default().to_string_lossy().into_owned());
         }
     }
     names.sort();
-    let mut args = vec!["test", "--release", "-p", "sinew-tests", "--no-fail-fast"];
-    names.iter().for_each(|name| args.extend(["--test", name.as_str()]));
-    // One lab at a time: they measure, and the machine is one.
-    args.extend(["--", "--test-threads=1"]);
-    cargo(&args, &[])
+    Ok(names)
 }
 
 fn demo() -> Result<Outcome> {

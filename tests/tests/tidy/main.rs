@@ -7,6 +7,7 @@
 mod banned;
 mod layers;
 mod leftovers;
+mod names;
 mod sizes;
 mod source;
 mod unsafety;
@@ -91,4 +92,11 @@ fn unsafe_stays_at_the_edge_and_is_argued_for() {
 #[test]
 fn nothing_is_left_for_later_in_the_code() {
     each_source(leftovers::check);
+}
+
+#[test]
+fn tests_have_names_of_their_own() {
+    let tests = names::of_workspace();
+    assert!(tests.len() > 40, "the walk found only {} tests", tests.len());
+    assert_none(&names::check(&tests));
 }
