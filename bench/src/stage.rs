@@ -200,6 +200,7 @@ fn impaired(lab: &mut Lab, wan: Wan) -> Result<Box_> {
         delay: one_way,
         jitter: Duration::from_millis(wan.jitter_ms.into()),
         loss: wan.loss_percent / 100.0,
+        burst: 1.0,
         reorder: wan.reorder_percent / 100.0,
     };
     Box_::start(middle, [&to_a, &to_b], faults)

@@ -51,6 +51,8 @@ pub struct WanFaults {
     pub jitter: Duration,
     /// Share that is lost, 0 to 1.
     pub loss: f64,
+    /// How many are lost in a row on average (Gilbert), 1 or more; 1 for losses that know nothing of each other.
+    pub burst: f64,
     /// Share that overtakes: it goes at once, past those that wait.
     pub reorder: f64,
 }
@@ -144,17 +146,26 @@ struct Direction {
     arrivals: u64,
     /// When the last frame that keeps its place is due.
     last: Option<Instant>,
+    /// Inside a row of losses.
+    losing: bool,
 }
 
 impl Direction {
     fn new(faults: WanFaults, seed: u64) -> Self {
-        Self { faults, random: seed, waiting: BTreeMap::new(), bytes: 0, arrivals: 0, last: None }
+        Self {
+            faults,
+            random: seed,
+            waiting: BTreeMap::new(),
+            bytes: 0,
+            arrivals: 0,
+            last: None,
+            losing: false,
+        }
     }
 
     /// Takes a frame in, or loses it.
     fn accept(&mut self, now: Instant, frame: &[u8]) {
-        let lost = self.chance() < self.faults.loss;
-        if lost || self.bytes + frame.len() > QUEUE {
+        if self.loses() || self.bytes + frame.len() > QUEUE {
             return;
         }
         let due = if self.chance() < self.faults.reorder {
@@ -168,6 +179,18 @@ impl Direction {
         self.arrivals += 1;
         self.bytes += frame.len();
         self.waiting.insert((due, self.arrivals), frame.to_vec());
+    }
+
+    /// Whether the next frame is lost: rows begin so often that the share is that of the faults.
+    fn loses(&mut self) -> bool {
+        let WanFaults { loss, burst, .. } = self.faults;
+        let chance = self.chance();
+        self.losing = match (burst > 1.0, self.losing) {
+            (false, _) => chance < loss,
+            (true, true) => chance >= 1.0 / burst,
+            (true, false) => chance < loss / (1.0 - loss) / burst,
+        };
+        self.losing
     }
 
     /// Lets out what is due.
@@ -202,8 +225,13 @@ impl Direction {
 mod tests {
     use super::*;
 
-    const CLEAN: WanFaults =
-        WanFaults { delay: Duration::from_millis(10), jitter: Duration::ZERO, loss: 0.0, reorder: 0.0 };
+    const CLEAN: WanFaults = WanFaults {
+        delay: Duration::from_millis(10),
+        jitter: Duration::ZERO,
+        loss: 0.0,
+        burst: 1.0,
+        reorder: 0.0,
+    };
 
     fn released(direction: &mut Direction, now: Instant) -> Vec<u8> {
         let mut seen = Vec::new();
@@ -243,6 +271,17 @@ mod tests {
         (0..10_000).for_each(|_| direction.accept(start, &[1]));
         let kept = released(&mut direction, start + CLEAN.delay).len();
         assert!((8_800..9_200).contains(&kept), "{kept}");
+    }
+
+    #[test]
+    fn losses_come_in_rows_of_the_asked_length() {
+        let faults = WanFaults { loss: 0.1, burst: 5.0, ..CLEAN };
+        let mut direction = Direction::new(faults, 1);
+        let lost: Vec<_> = (0..20_000).map(|_| direction.loses()).collect();
+        let losses = lost.iter().filter(|lost| **lost).count();
+        let rows = lost.windows(2).filter(|pair| !pair[0] && pair[1]).count();
+        assert!((1_700..2_300).contains(&losses), "{losses}");
+        assert!((4.0..6.0).contains(&(losses as f64 / rows as f64)), "{losses} in {rows} rows");
     }
 
     #[test]
