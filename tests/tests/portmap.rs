@@ -74,27 +74,30 @@ fn topology(lab: &mut Lab) -> Result<()> {
     Ok(())
 }
 
-fn miniupnpd(lab: &Lab, pcp: bool) -> Result<Proc> {
+fn miniupnpd(lab: &Lab, upnp: bool) -> Result<Proc> {
     let dir = lab.dir().join("home");
     let conf = dir.join("miniupnpd.conf");
     std::fs::write(
         &conf,
         format!(
-            "ext_ifname=wan\nlistening_ip=lan\nhttp_port=0\nenable_natpmp=yes\nenable_upnp=no\nsecure_mode=yes\n\
+            "ext_ifname=wan\nlistening_ip=lan\nhttp_port=0\nenable_natpmp={1}\nenable_upnp={2}\nsecure_mode=yes\n\
              lease_file={0}/leases\nuuid=00000000-0000-0000-0000-000000000001\nserial=1\nmodel_number=1\n\
              min_lifetime=120\nmax_lifetime=86400\n\
              upnp_table_name=filter\nupnp_nat_table_name=filter\nupnp_forward_chain=miniupnpd\n\
              upnp_nat_chain=prerouting_miniupnpd\nupnp_nat_postrouting_chain=postrouting_miniupnpd\n\
              allow 1024-65535 192.168.1.0/24 1024-65535\ndeny 0-65535 0.0.0.0/0 0-65535\n",
-            dir.display()
+            dir.display(),
+            if upnp { "no" } else { "yes" },
+            if upnp { "yes" } else { "no" },
         ),
     )?;
     let mut command = lab.ns("home").command("miniupnpd");
     command.args(["-d", "-f"]).arg(&conf).arg("-P").arg(dir.join("miniupnpd.pid"));
     let mut proc = Proc::spawn(&mut command, &dir.join("miniupnpd.log"))?;
-    let listens = || lab.ns("home").run(&["ss", "-Hlnu", "sport = :5351"]).is_ok_and(|out| !out.is_empty());
+    let port = if upnp { "sport = :1900" } else { "sport = :5351" };
+    let listens = || lab.ns("home").run(&["ss", "-Hlnu", port]).is_ok_and(|out| !out.is_empty());
     wait::until("miniupnpd listens", SOON, || listens() || !proc.running())?;
-    ensure!(proc.running(), "miniupnpd ended (pcp {pcp}): {}", proc.log());
+    ensure!(proc.running(), "miniupnpd ended (upnp {upnp}): {}", proc.log());
     Ok(proc)
 }
 
@@ -110,7 +113,7 @@ fn forwarded(lab: &Lab) -> Result<String> {
 fn a_mapped_port_makes_a_hard_pair_direct_and_is_given_back_at_the_end() {
     run_lab("portmap", |lab| {
         topology(lab)?;
-        let mut router = miniupnpd(lab, true)?;
+        let mut router = miniupnpd(lab, false)?;
         lab.start_all()?;
         lab.wait_mesh()?;
         let mapped = || mapping(lab).is_ok_and(|mapping| text(&mapping, "state") == "mapped");
@@ -148,5 +151,32 @@ fn a_mapped_port_makes_a_hard_pair_direct_and_is_given_back_at_the_end() {
         ensure!(text(&shown, "state") == "off", "{shown}");
         ensure!(router.running() && !forwarded(lab)?.contains("dnat"), "asked for all the same");
         Ok(())
+    });
+}
+
+#[test]
+fn a_router_that_speaks_upnp_alone_passes_on_a_port_and_gets_it_back() {
+    run_lab("portmap3", |lab| {
+        topology(lab)?;
+        // Somebody else has the usual port outside.
+        let taken = "add rule inet filter prerouting_miniupnpd iifname \"wan\" udp dport 7463 dnat ip to 192.168.1.9:7463";
+        let router = miniupnpd(lab, true)?;
+        lab.ns("home").run(&["nft", taken])?;
+        lab.start_all()?;
+        lab.wait_mesh()?;
+        let mapped = || mapping(lab).is_ok_and(|mapping| text(&mapping, "state") == "mapped");
+        wait::until("the port is mapped", SOON, mapped).with_context(|| router.log())?;
+        let shown = mapping(lab)?;
+        ensure!(text(&shown, "protocol") == "upnp", "{shown}");
+        let outside = text(&shown, "outside").to_owned();
+        ensure!(outside.starts_with(&format!("{OUTSIDE}.2:")), "{shown}");
+        let b = lab.address("b")?;
+        let ping = lab.cli("a").run(&["ping", &b, "--until-direct", "-c", "15"])?;
+        ensure!(ping.code == Some(0), "not direct: {}", ping.text());
+        let rules = forwarded(lab)?.matches("dnat").count();
+        ensure!(lab.stop("a")? == Some(0), "a stopped badly");
+        wait::until("the port is given back", SOON, || {
+            forwarded(lab).is_ok_and(|now| now.matches("dnat").count() < rules)
+        })
     });
 }

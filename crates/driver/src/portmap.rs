@@ -1,12 +1,13 @@
 //! Asking the router in front of this host to pass on a port to it.
 //!
 //! A node behind a home router can then be reached by everybody, without any search for a path. A task
-//! of its own asks the gateway of the IPv4 uplink, by PCP and else by NAT-PMP; renews what it got at
+//! of its own asks the gateway of the IPv4 uplink, by PCP, else by NAT-PMP, else by UPnP; renews what it got at
 //! half of its time; asks anew when the host moves to another network; and gives back what it has at
 //! the end. What the router says is a claim like that of any peer: the outside address becomes one
 //! more candidate, and nobody believes it before an answer came from there (protocol A10.4).
 
 mod codec;
+mod upnp;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -62,7 +63,7 @@ impl PortMaps {
             let mut nonce = [0; 12];
             // Without randomness there is only less protection from others on our own network.
             let _ = getrandom::fill(&mut nonce);
-            tokio::spawn(Client { port, nonce, uplinks, sender }.run())
+            tokio::spawn(Client { port, nonce, uplinks, sender, service: None }.run())
         });
         Self { uplink: Some(uplink), news, task }
     }
@@ -102,6 +103,8 @@ struct Client {
     nonce: [u8; 12],
     uplinks: watch::Receiver<Option<Uplink>>,
     sender: mpsc::Sender<Mapped>,
+    /// The router's, where it speaks UPnP.
+    service: Option<upnp::text::Service>,
 }
 
 impl Client {
@@ -129,8 +132,7 @@ impl Client {
     async fn serve(&mut self, gateway: Ipv4Addr, source: Ipv4Addr) -> bool {
         let mut grant: Option<Grant> = None;
         loop {
-            let asked =
-                ask(gateway, &self.wish(source, grant.as_ref(), LIFETIME), grant.map(|g| g.protocol)).await;
+            let asked = self.ask(gateway, source, grant.as_ref()).await;
             let pause = match asked {
                 Ok(new) => {
                     let known = grant.replace(new).map(|grant| grant.outside);
@@ -163,6 +165,36 @@ impl Client {
         }
     }
 
+    /// Asks by what was answered before, else by one after the other.
+    async fn ask(
+        &mut self,
+        gateway: Ipv4Addr,
+        source: Ipv4Addr,
+        grant: Option<&Grant>,
+    ) -> Result<Grant, MappingState> {
+        let known = grant.map(|grant| grant.protocol);
+        if known != Some(Protocol::Upnp) {
+            match ask(gateway, &self.wish(source, grant, LIFETIME), known).await {
+                Err(MappingState::Silent) if known.is_none() => {}
+                result => return result,
+            }
+            self.service = upnp::find(gateway, source).await;
+        }
+        let service = self.service.as_ref().ok_or(MappingState::Silent)?;
+        match self.upnp_wish(source, grant).ask(service).await {
+            Ok(upnp::Granted { outside, lifetime }) => {
+                Ok(Grant { protocol: Protocol::Upnp, outside, lifetime })
+            }
+            Err(upnp::text::Failure::Silent) => Err(MappingState::Silent),
+            Err(_) => Err(MappingState::Refused),
+        }
+    }
+
+    fn upnp_wish(&self, client: Ipv4Addr, grant: Option<&Grant>) -> upnp::Wish {
+        let outside = grant.map_or(self.port, |grant| grant.outside.1);
+        upnp::Wish { client, port: self.port, outside, lifetime: LIFETIME }
+    }
+
     fn wish(&self, client: Ipv4Addr, grant: Option<&Grant>, lifetime: Duration) -> Wish {
         // The same number outside is what people expect; the router may have given it away.
         let outside = grant.map_or((Ipv4Addr::UNSPECIFIED, self.port), |grant| grant.outside);
@@ -172,11 +204,15 @@ impl Client {
     async fn give_back(&self, gateway: Ipv4Addr, source: Ipv4Addr, grant: Option<&Grant>) {
         let Some(grant) = grant else { return };
         let wish = self.wish(source, Some(grant), Duration::ZERO);
-        let Ok(socket) = open(gateway, source).await else { return };
         let request = match grant.protocol {
             Protocol::Pcp => codec::pcp_map(&wish),
             Protocol::NatPmp => codec::pmp_map(&wish),
+            Protocol::Upnp => {
+                let Some(service) = &self.service else { return };
+                return self.upnp_wish(source, Some(grant)).give_back(service).await;
+            }
         };
+        let Ok(socket) = open(gateway, source).await else { return };
         let _ = exchange(&socket, &request, &wish, &TRIES[..1]).await;
     }
 

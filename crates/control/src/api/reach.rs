@@ -173,7 +173,7 @@ impl MappingState {
         match self {
             Self::Off => "no router is asked to pass on a port",
             Self::NoRouter => "this host has no router over IPv4 to ask",
-            Self::Silent => "the router answers neither PCP nor NAT-PMP",
+            Self::Silent => "the router answers neither PCP nor NAT-PMP nor UPnP",
             Self::Refused => "the router refuses to pass on a port",
             Self::Mapped => "the router passes on a port",
             Self::BehindAnother => "the router passes on a port, but stands behind another NAT itself",

@@ -22,11 +22,13 @@ const UDP: u8 = 17;
 const PCP_LEN: usize = 60;
 const UNSUPPORTED_VERSION: u16 = 1;
 
-/// Which of the two is spoken.
+/// What is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
     Pcp,
     NatPmp,
+    /// See [`super::upnp`].
+    Upnp,
 }
 
 impl Protocol {
@@ -34,6 +36,7 @@ impl Protocol {
         match self {
             Self::Pcp => "pcp",
             Self::NatPmp => "nat-pmp",
+            Self::Upnp => "upnp",
         }
     }
 }
