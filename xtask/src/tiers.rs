@@ -37,8 +37,18 @@ const LABS: &str = "tests";
 const NOT_LABS: &[&str] = &["tidy", "findings", "replay"];
 
 /// Labs that wait more than they work, and measure nothing that a neighbour disturbs: several at once.
-const WAITING: &[&str] =
-    &["fallback", "mistakes", "network_mistakes", "nat", "portmap", "discovery", "loops"];
+const WAITING: &[&str] = &[
+    "discovery",
+    "fallback",
+    "gateway_acme",
+    "gateway_certificates",
+    "loops",
+    "mistakes",
+    "nat",
+    "network_mistakes",
+    "portmap",
+    "weak",
+];
 
 /// Prints the tiers.
 pub(crate) fn list() -> bool {
