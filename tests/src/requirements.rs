@@ -151,12 +151,24 @@ pub const BUILD: &[&str] = &[
     "front",
 ];
 
+/// `cargo` in the workspace's root, without what the cargo above us says of the package that runs now: some
+/// build scripts look at it, and all that rests on them would be built anew.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(workspace_root());
+    let of_a_package = |name: &str| {
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") || name == "OUT_DIR"
+    };
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_a_package)) {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// Builds them, if need be; the folder where they are.
 pub fn build() -> Result<PathBuf> {
     let root = workspace_root();
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    let status = command.current_dir(&root).args(BUILD).arg("--quiet").status();
+    let status = cargo().args(BUILD).arg("--quiet").status();
     if !status.context("cannot run cargo")?.success() {
         bail!("the release build failed");
     }

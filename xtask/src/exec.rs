@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
-use sinew_tests::requirements::workspace_root;
+use sinew_tests::requirements;
 
 /// Tests that ran.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,8 +29,7 @@ pub(crate) struct Outcome {
 /// `cargo` with `args` and extra environment, from the workspace's root.
 pub(crate) fn cargo(args: &[&str], env: &[(&str, &str)]) -> Result<Outcome> {
     println!("$ {}", shown(args, env));
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(program);
+    let mut command = requirements::cargo();
     command.args(args).envs(env.iter().copied());
     stream(&mut command)
 }
@@ -45,7 +44,6 @@ fn shown(args: &[&str], env: &[(&str, &str)]) -> String {
 /// Runs a command without standard input; its output lines go on to ours and are counted.
 fn stream(command: &mut Command) -> Result<Outcome> {
     let mut child = command
-        .current_dir(workspace_root())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use sinew_control::ApiError;
-use sinew_control::api::{self, AnswerState, Expose, Exposed, PublicationState, Unexpose, Unexposed};
+use sinew_control::api::{self, Answer, AnswerState, Expose, Exposed, PublicationState, Unexpose, Unexposed};
 use sinew_helper::Id;
 use sinew_node::overlay::ExposureStatus;
 use sinew_node::{Node, Ports, Rule, Service};
@@ -28,6 +28,8 @@ use crate::networks::{self, change};
 
 /// Longest time that a caller may have us wait for a gateway.
 const WAIT_MAX_MS: u64 = 60_000;
+/// What a gateway says of a host that will be served as soon as it has a certificate.
+const CERTIFICATE: &str = "certificate_missing";
 
 /// What the loop has of publishing.
 pub(crate) struct Publications {
@@ -123,9 +125,16 @@ impl Publications {
         let mut deliveries = self.ingress.courier.deliveries();
         self.ingress.handle().spawn(async move {
             let mut exposed = exposed;
+            // A certificate that is being ordered comes in a moment.
+            let settled = |answer: &Answer| answer.code != CERTIFICATE;
             let come = |told: &BTreeMap<_, _>| {
                 let delivery: Option<&ingress::Delivery> = told.get(&key);
-                delivery.is_some_and(|told| told.seq == seq && told.error.is_none() && told.answer.is_some())
+                delivery.is_some_and(|told| {
+                    let answer = told.answer.as_ref();
+                    told.seq == seq
+                        && told.error.is_none()
+                        && answer.is_some_and(|(answer, _)| settled(answer))
+                })
             };
             let patience = Duration::from_millis(wait_ms.min(WAIT_MAX_MS));
             // Whether it came or not: what there is, is told.

@@ -30,7 +30,8 @@ const AT_ONCE: usize = 8;
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// When a letter is brought again though nothing has changed.
 const LIVE_AGAIN: Duration = Duration::from_secs(300);
-const PENDING_AGAIN: Duration = Duration::from_secs(30);
+/// While something is missing: doubled each time, as a certificate comes in seconds and a record in hours.
+const PENDING_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 const REFUSED_AGAIN: Duration = Duration::from_secs(600);
 /// Between errands for one letter, however often it changes.
 const SPACING: Duration = Duration::from_millis(500);
@@ -115,6 +116,8 @@ struct Job {
     /// An errand is under way.
     out: bool,
     failures: u32,
+    /// Answers in a row that something is missing.
+    pending: u32,
 }
 
 /// What an errand brought.
@@ -164,13 +167,13 @@ impl Rounds {
                 Some(job) if job.letter == letter => {}
                 Some(job) => {
                     job.letter = letter;
-                    job.failures = 0;
+                    (job.failures, job.pending) = (0, 0);
                     if !job.out {
                         job.due = Some(now + SPACING);
                     }
                 }
                 None => {
-                    let job = Job { letter, due: Some(now), out: false, failures: 0 };
+                    let job = Job { letter, due: Some(now), out: false, failures: 0, pending: 0 };
                     self.jobs.insert(key, job);
                 }
             }
@@ -210,12 +213,14 @@ impl Rounds {
             _ if changed => Some(now + SPACING),
             Ok(answer) => {
                 job.failures = 0;
-                again(answer.state, letter.once).map(|pause| now + pause)
+                let pause = again(answer.state, letter.once, job.pending);
+                job.pending =
+                    if answer.state == AnswerState::Pending { job.pending.saturating_add(1) } else { 0 };
+                pause.map(|pause| now + pause)
             }
             Err(_) => {
                 job.failures = job.failures.saturating_add(1);
-                let pause = RETRY.0 * 2u32.saturating_pow(job.failures.min(8) - 1);
-                Some(now + pause.min(RETRY.1))
+                Some(now + doubled(RETRY, job.failures - 1))
             }
         };
         self.told.send_modify(|told| {
@@ -229,12 +234,17 @@ impl Rounds {
     }
 }
 
-/// In how long a letter that was taken is brought again.
-const fn again(state: AnswerState, once: bool) -> Option<Duration> {
+/// The first pause, doubled so often, at most the second.
+fn doubled((first, most): (Duration, Duration), times: u32) -> Duration {
+    (first * 2u32.saturating_pow(times.min(8))).min(most)
+}
+
+/// In how long a letter that was taken is brought again; `pending`: how often something was missing before.
+fn again(state: AnswerState, once: bool, pending: u32) -> Option<Duration> {
     match state {
         _ if once => None,
         AnswerState::Live => Some(LIVE_AGAIN),
-        AnswerState::Pending => Some(PENDING_AGAIN),
+        AnswerState::Pending => Some(doubled(PENDING_AGAIN, pending)),
         AnswerState::Refused | AnswerState::Withdrawn => Some(REFUSED_AGAIN),
     }
 }
@@ -318,8 +328,9 @@ mod tests {
 
     #[test]
     fn what_was_taken_once_and_for_all_is_not_brought_again() {
-        assert_eq!(again(AnswerState::Withdrawn, true), None);
-        assert_eq!(again(AnswerState::Live, false), Some(LIVE_AGAIN));
-        assert!(again(AnswerState::Pending, false) < again(AnswerState::Refused, false));
+        assert_eq!(again(AnswerState::Withdrawn, true, 0), None);
+        assert_eq!(again(AnswerState::Live, false, 0), Some(LIVE_AGAIN));
+        let pauses = [0, 1, 2, 9].map(|times| again(AnswerState::Pending, false, times).unwrap().as_secs());
+        assert_eq!(pauses, [1, 2, 4, 30]);
     }
 }
