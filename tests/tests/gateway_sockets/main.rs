@@ -2,11 +2,12 @@
 //! as long as its grace period lasts.
 //!
 //! ```text
-//!   client ────────── gw ─┬─ a   live (WebSocket server) of network "shop"
-//!   many addresses  [gateway]└─ b   live2, the same
+//!   client ────────── gw ─┬─ a   live-a (WebSocket server) of network "shop"
+//!   many addresses        ├─ b   live-b, the same
+//!                         └─ c   live-c
 //! ```
-//! `SINEW_WEBSOCKETS=9000` opens as many: each is two descriptors at the gateway and three at its workload's node.
-//! A thousand without.
+//! `SINEW_WEBSOCKETS=9000` opens as many, a thousand without. Each takes two descriptors at the gateway and three at its
+//! workload's node, of whose streams one gateway has a half at most.
 
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,8 @@ const EACH: usize = 400;
 /// What a connection that waits may cost.
 const KIB_EACH: f64 = 32.0;
 const GRACE: u64 = 12;
+/// Nodes with a server each.
+const SERVERS: &[&str] = &["a", "b", "c"];
 
 fn script(name: &str) -> String {
     format!("{}/tests/gateway_sockets/{name}", env!("CARGO_MANIFEST_DIR"))
@@ -49,15 +52,18 @@ fn gateway_section(trust: &Pair, more: &str) -> String {
 
 fn start(lab: &mut Lab) -> Result<()> {
     lab.line(&["client", "gw", "a"])?;
-    lab.node("b")?;
-    lab.link("gw", "b")?;
-    lab.peer("a", "gw")?;
-    lab.peer("b", "gw")?;
+    for node in SERVERS {
+        if *node != "a" {
+            lab.node(node)?;
+            lab.link("gw", node)?;
+        }
+        lab.peer(node, "gw")?;
+    }
     let trust = Pair::make(lab.dir(), "gw", &["*.gw.test"])?;
     lab.config("gw").extra = gateway_section(&trust, "");
     lab.start_all()?;
     lab.wait_mesh()?;
-    tenant::network(lab, "shop", "10.20.0.0/16", "a", &["b"])
+    tenant::network(lab, "shop", "10.20.0.0/16", "a", &SERVERS[1..])
 }
 
 /// Opens them all, from as many addresses as it takes.
@@ -118,24 +124,26 @@ fn open_websockets_outlive_a_reload_another_certificate_and_the_grace_period() {
     run_lab("gwsockets", |lab| {
         start(lab)?;
         let echo = script("echo.py");
-        let echo = ["python3", &echo, "8080"];
-        let _echo = Workload::start(lab, "a", "shop", "live", &echo)?;
-        let _other = Workload::start(lab, "b", "shop", "live2", &echo)?;
+        let mut servers = Vec::new();
+        for node in SERVERS {
+            let name = format!("live-{node}");
+            servers.push(Workload::start(lab, node, "shop", &name, &["python3", &echo, "8080"])?);
+        }
         let gateway = lab.key("gw")?.node_id;
         let args =
-            ["expose", "live", "--network", "shop", "--via", &gateway, "--port", "8080", "--name", "live"];
-        let args = [&args[..], &["--backend", "live2:8080"]].concat();
+            ["expose", "live-a", "--network", "shop", "--via", &gateway, "--port", "8080", "--name", "live"];
+        let args = [&args[..], &["--backend", "live-b:8080", "--backend", "live-c:8080"]].concat();
         lab.cli("a").json(&args)?;
         // Until it was asked, a server counts as well.
-        wait::until("both servers listen", SOON, || {
+        wait::until("all servers listen", SOON, || {
             let probed = lab.cli("gw").json(&["gateway", "probe", "live.gw.test"]).unwrap_or_default();
             let probes = probed["probes"].as_array().cloned().unwrap_or_default();
-            probes.iter().filter(|probe| probe["connect_ms"].is_number()).count() == 2
+            probes.iter().filter(|probe| probe["connect_ms"].is_number()).count() == SERVERS.len()
         })?;
-        wait::until("both servers are well", SOON, || {
+        wait::until("all servers are well", SOON, || {
             let listed = lab.cli("gw").json(&["gateway", "ls"]).unwrap_or_default();
             let backends = listed["services"][0]["backends"].as_array().cloned().unwrap_or_default();
-            backends.iter().filter(|backend| backend["healthy"] == true).count() == 2
+            backends.iter().filter(|backend| backend["healthy"] == true).count() == SERVERS.len()
         })?;
         let mut stage = gather(lab)?;
         ensure!(stage.alive()? == count());
