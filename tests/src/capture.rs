@@ -11,7 +11,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
-use crate::ns::{Namespace, command_in};
+use crate::impair::wan::send_frame;
+use crate::ns::{Namespace, command_in, enter};
 use crate::process::{self, Proc};
 use crate::wait;
 
@@ -20,6 +21,8 @@ use crate::wait;
 pub struct Capture {
     proc: Proc,
     file: PathBuf,
+    netns: PathBuf,
+    interface: String,
 }
 
 impl Capture {
@@ -39,7 +42,7 @@ impl Capture {
         wait::until(&format!("a capture on {interface}"), Duration::from_secs(10), || {
             std::fs::metadata(file).is_ok_and(|meta| meta.len() > 0) && proc.log().contains("File:")
         })?;
-        Ok(Self { proc, file: file.to_owned() })
+        Ok(Self { proc, file: file.to_owned(), netns: netns.to_owned(), interface: interface.to_owned() })
     }
 
     /// Whether what was recorded up to now holds `pattern` (8 bytes or more).
@@ -50,10 +53,29 @@ impl Capture {
 
     /// Ends it; the file holds all packets.
     pub fn stop(mut self) -> Result<Pcap> {
+        self.finish()?;
         self.proc.signal(Signal::SIGINT)?;
         self.proc.wait(Duration::from_secs(20))?;
         let log = self.proc.log();
         Ok(Pcap { path: self.file.clone(), dropped: dropped(&log) })
+    }
+}
+
+impl Capture {
+    /// The kernel hands packets over in blocks, and the last one is lost with the signal: all of a short record.
+    /// So a last frame is sent, of a kind that nobody knows (IEEE 802, local experiments), and waited for.
+    fn finish(&self) -> Result<()> {
+        let mark = format!("end of the record {}", self.file.display());
+        let mut frame = vec![0xff; 6];
+        frame.extend([2, 0, 0, 0, 0, 1, 0x88, 0xb5]);
+        frame.extend(mark.as_bytes());
+        // Where there are no frames, or no interface any more, callers wait for what they look for.
+        if enter(&self.netns, || send_frame(&self.interface, &frame))?.unwrap_or(false) {
+            wait::until("the record's end", Duration::from_secs(10), || {
+                self.holds(mark.as_bytes()).unwrap_or(false)
+            })?;
+        }
+        Ok(())
     }
 }
 

@@ -161,6 +161,14 @@ pub fn addresses(lab: &Lab, node: &str, name: &str) -> Result<Vec<String>> {
     Ok(found)
 }
 
+/// Waits until `node` has heard of a workload somewhere in the network: word of it takes a moment.
+pub fn known(lab: &Lab, node: &str, network: &str, workload: &str) -> Result<()> {
+    let name = format!("{workload}.{network}.sinew.internal");
+    wait::until(&format!("{node} knows {workload}"), SOON, || {
+        lab.cli(node).run(&["dns", "query", &name]).is_ok_and(|said| said.code == Some(0))
+    })
+}
+
 /// Where Debian keeps PostgreSQL's server programs.
 fn postgres_bin() -> Result<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").context("PostgreSQL is not installed")?;

@@ -134,7 +134,9 @@ fn a_page_of_a_private_network_is_fetched_from_outside_and_only_what_was_chosen(
         second_network(lab, &stage)?;
         operator(lab)?;
         let pcap = seen.stop()?;
-        ensure!(pcap.count("udp")? > 20, "the relay's link was not recorded");
+        // The page alone is a few, since what belongs together crosses in one.
+        let packets = pcap.count("udp")?;
+        ensure!(packets >= 8, "the relay's link was not recorded: {packets} packets");
         let found = pcap.scan(&[MARK, b"app.gw.test"])?;
         ensure!(found == [0, 0], "the relay has read it: {found:?}");
         restart(lab, &stage)?;
@@ -222,6 +224,7 @@ fn of_two_backends_one_may_die_and_without_any_the_answer_comes_at_once() {
     run_lab("gwdead", |lab| {
         let stage = start(lab)?;
         let (mut web, mut other) = (web(lab, "a", "web")?, web(lab, "b", "web2")?);
+        tenant::known(lab, "a", "shop", "web2")?;
         expose_live(lab, "web", &["--port", "80", "--name", "app", "--backend", "web2:80"])?;
         ensure!(stage.page(lab)?, "the page does not come");
         let healthy = |wanted: usize| {

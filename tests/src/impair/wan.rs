@@ -30,6 +30,8 @@ use nix::sys::time::TimeSpec;
 
 use crate::ns::Namespace;
 
+/// `ARPHRD_ETHER`.
+const ETHERNET: u16 = 1;
 /// Bytes that may wait in each direction: 1 s at 64 Mbit/s, 20 ms at 3 Gbit/s.
 const QUEUE: usize = 8 << 20;
 /// Longer than any frame of a link of 9,000 bytes.
@@ -83,6 +85,15 @@ impl Drop for Wan {
             let _ = thread.join();
         }
     }
+}
+
+/// Sends a frame out of an Ethernet interface of the calling thread's namespace; `false` if it is none.
+pub(crate) fn send_frame(interface: &str, frame: &[u8]) -> Result<bool> {
+    if link_address(interface)?.hatype() != ETHERNET {
+        return Ok(false);
+    }
+    send(open(interface)?.as_raw_fd(), frame, MsgFlags::empty())?;
+    Ok(true)
 }
 
 /// A packet socket on one interface of the calling thread's namespace.

@@ -129,6 +129,9 @@ fn open_websockets_outlive_a_reload_another_certificate_and_the_grace_period() {
             let name = format!("live-{node}");
             servers.push(Workload::start(lab, node, "shop", &name, &["python3", &echo, "8080"])?);
         }
+        for node in SERVERS {
+            tenant::known(lab, "a", "shop", &format!("live-{node}"))?;
+        }
         let gateway = lab.key("gw")?.node_id;
         let args =
             ["expose", "live-a", "--network", "shop", "--via", &gateway, "--port", "8080", "--name", "live"];
