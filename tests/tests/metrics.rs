@@ -69,7 +69,10 @@ fn the_numbers_of_a_node_move_with_what_happens() {
         let trust = start(lab)?;
         traffic_of_peers(lab)?;
         what_is_dropped(lab)?;
+        let nginx = tenant::nginx(&lab.dir().join("web"), PAGE)?;
+        let web = Workload::start(lab, "a", "shop", "web", &words(&nginx))?;
         a_published_page(lab, &trust)?;
+        workloads(lab, &web)?;
         who_may_ask_what(lab)
     });
 }
@@ -128,8 +131,6 @@ fn what_is_dropped(lab: &Lab) -> Result<()> {
 }
 
 fn a_published_page(lab: &Lab, trust: &Pair) -> Result<()> {
-    let nginx = tenant::nginx(&lab.dir().join("web"), PAGE)?;
-    let _web = Workload::start(lab, "a", "shop", "web", &words(&nginx))?;
     let via = lab.key("gw")?.node_id;
     lab.cli("a").json(&[
         "expose",
@@ -175,9 +176,31 @@ fn a_published_page(lab: &Lab, trust: &Pair) -> Result<()> {
     until(lab, "gw", "a refusal is counted", |after| {
         Ok(after.sum("sinew_gateway_refused_total", &[("reason", "unknown_name")])? == 1.0)
     })?;
-    until(lab, "a", "the workload's bytes are counted", |after| {
-        let of = [("workload", "web"), ("network", "shop"), SENT];
-        Ok(after.sum("sinew_workload_bytes_total", &of)? >= 5.0 * PAGE.len() as f64)
+    Ok(())
+}
+
+/// Another workload of the network fetches the page, over the interfaces of both.
+fn workloads(lab: &Lab, web: &Workload) -> Result<()> {
+    let bytes = |scrape: &Scrape, name, direction| {
+        scrape.sum("sinew_workload_bytes_total", &[("workload", name), ("network", "shop"), direction])
+    };
+    let probe = Workload::start(lab, "a", "shop", "probe", &["sleep", "600"])?;
+    let before = until(lab, "a", "both are there", |after| {
+        Ok(after.sum("sinew_workloads", &[("state", "up")])? == 2.0)
+    })?;
+    let address = web.addresses(lab)?.into_iter().next().context("no address")?;
+    let page =
+        probe.run(lab, &["curl", "-sS", "--fail", "--max-time", "10", &format!("http://{address}/")])?;
+    ensure!(page == PAGE, "{page}");
+    until(lab, "a", "the bytes of both are counted", |after| {
+        let more = |name, direction| -> Result<f64> {
+            Ok(bytes(after, name, direction)? - bytes(&before, name, direction)?)
+        };
+        // The page, and a few segments around it.
+        let least = (PAGE.len() + 4 * 40) as f64;
+        Ok(more("web", SENT)? >= least
+            && more("probe", RECEIVED)? >= least
+            && more("web", RECEIVED)? >= least)
     })?;
     Ok(())
 }
