@@ -16,6 +16,7 @@
 //! | [`cli`] | the `sinew` command with its exit code and JSON |
 //! | [`impair`] | silent cuts, loss, filtered ICMP, shaped links, long lines |
 //! | [`capture`] | what an eavesdropper on a link sees |
+//! | [`prometheus`] | what a scrape says, read strictly |
 //! | [`memory`] | what a process and its files hold |
 //! | [`raw`] | packets that no kernel would make, put onto an interface as they are |
 //! | [`workload`] | nginx, curl, iperf3, ping, sshd: the programs that people run |
@@ -38,6 +39,7 @@ pub mod ns;
 pub mod podman;
 pub mod privileges;
 pub mod process;
+pub mod prometheus;
 pub mod raw;
 pub mod requirements;
 pub mod sinewd;

@@ -156,6 +156,11 @@ fn an_occupied_port_is_named() {
         let held = lab.ns("a").enter(|| std::net::TcpListener::bind(("0.0.0.0", PORT)))??;
         expect(&sinewd(lab, &[], &[])?, 2, &[&PORT.to_string(), "in use"])?;
         drop(held);
+        lab.config("a").extra = "\n[metrics]\nlisten = \"127.0.0.1:9463\"\n".into();
+        lab.config("a").write()?;
+        let held = lab.ns("a").enter(|| std::net::TcpListener::bind("127.0.0.1:9463"))??;
+        expect(&sinewd(lab, &[], &[])?, 2, &["[metrics] listen", "127.0.0.1:9463", "in use"])?;
+        drop(held);
         Ok(())
     });
 }

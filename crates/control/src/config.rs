@@ -16,6 +16,7 @@ mod finding;
 mod gateway;
 mod inbound;
 mod keys;
+mod metrics;
 mod schema;
 
 use std::net::SocketAddr;
@@ -29,6 +30,7 @@ pub use edit::{EditError, add_peer, remove_peer, save};
 pub use finding::{Discovery, Peering};
 pub use gateway::{AccessLog, CertificateFiles, Gateway, PublishAccept};
 pub use inbound::{Inbound, InboundRule, Service};
+pub use metrics::Metrics;
 
 /// Everything the daemon is told; defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +59,8 @@ pub struct Config {
     pub peering: Peering,
     /// The operators' socket.
     pub control: Control,
+    /// Where numbers are read.
+    pub metrics: Metrics,
     /// Names.
     pub dns: Dns,
     /// Present: this node is a public gateway.

@@ -127,7 +127,8 @@ fn parse<Q: DeserializeOwned>(body: &Bytes) -> Result<Q, ApiError> {
     serde_json::from_slice(body).map_err(|error| ApiError::bad_request(format!("request body: {error}")))
 }
 
-async fn request<T, C: Into<Command>>(
+/// Asks the loop; an error if it ends before it has answered.
+pub(crate) async fn request<T, C: Into<Command>>(
     commands: &Loop,
     make: impl FnOnce(Reply<T>) -> C,
 ) -> Result<T, ApiError> {

@@ -9,6 +9,7 @@ use sinew_control::api::{
 use tokio::sync::oneshot;
 
 use crate::attach::Attach;
+use crate::metrics::{GatewayNumbers, NodeNumbers};
 
 /// Where an answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, ApiError>>;
@@ -52,6 +53,8 @@ pub(crate) enum NodeCommand {
     Key(Reply<Key>),
     Config(Reply<LoadedConfig>),
     Reload(Reply<Reload>),
+    /// Counters for `[metrics]`.
+    Numbers(Reply<NodeNumbers>),
 }
 
 /// Requests about private networks.
@@ -105,6 +108,8 @@ pub(crate) enum GatewayCommand {
     Certificates(Reply<api::GatewayCertificates>),
     Names(Reply<api::GatewayNames>),
     Transfer(api::GatewayTransfer, Reply<api::GatewayNames>),
+    /// Counters for `[metrics]`.
+    Numbers(Reply<GatewayNumbers>),
 }
 
 impl GatewayCommand {
@@ -117,6 +122,7 @@ impl GatewayCommand {
             Self::Drain(_, reply) => drop(reply.send(Err(error))),
             Self::Certificates(reply) => drop(reply.send(Err(error))),
             Self::Names(reply) | Self::Transfer(_, reply) => drop(reply.send(Err(error))),
+            Self::Numbers(reply) => drop(reply.send(Err(error))),
         }
     }
 }

@@ -45,6 +45,9 @@ pub enum RunError {
     /// The public gateway.
     #[error("the gateway cannot start: {0}")]
     Gateway(String),
+    /// The endpoint for numbers.
+    #[error("[metrics] listen: {0}")]
+    Metrics(String),
     /// The directory.
     #[error(transparent)]
     Directory(#[from] DirectoryError),

@@ -15,6 +15,7 @@ mod gateway;
 mod host_resolver;
 mod ingress;
 mod interfaces;
+mod metrics;
 mod names;
 mod network;
 mod networks;

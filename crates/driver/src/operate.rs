@@ -11,13 +11,14 @@ use sinew_control::api::{
 };
 use sinew_control::config::{self, Change, ConfigFile};
 use sinew_control::{ApiError, target, time};
-use sinew_node::{Node, PeerConfig, PingAnswer, TraceHop};
+use sinew_node::{Node, PeerConfig, PeerStatus, PingAnswer, TraceHop};
 use sinew_platform::clock;
 use sinew_platform::confine::Gap;
 use sinew_types::{CarrierKind, DropReason, Instant, Metric, NodeId};
 
 use crate::command::{NodeCommand, Reply};
 use crate::finding::{self, Finders};
+use crate::metrics::NodeNumbers;
 use crate::network::Network;
 use crate::offload::InUse;
 use crate::reach;
@@ -137,6 +138,7 @@ impl Operations {
             NodeCommand::Key(reply) => drop(reply.send(Ok(self.key.clone()))),
             NodeCommand::Config(reply) => drop(reply.send(Ok(self.loaded()))),
             NodeCommand::Reload(reply) => drop(reply.send(self.reload(node, now))),
+            NodeCommand::Numbers(reply) => drop(reply.send(Ok(self.numbers(node, now)))),
         }
     }
 
@@ -156,6 +158,7 @@ impl Operations {
 
     fn status(&self, node: &Node, now: Instant) -> Status {
         let status = node.status(now);
+        let ready = is_ready(&status);
         Status {
             node_id: status.node.to_string(),
             address: status.address.to_string(),
@@ -163,7 +166,7 @@ impl Operations {
             class: status.class.as_str().to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_ms: u64::try_from(status.uptime.as_millis()).unwrap_or(u64::MAX),
-            ready: status.peers_total == 0 || status.peers_up > 0,
+            ready,
             peers_up: status.peers_up as u64,
             peers_total: status.peers_total as u64,
             routes: status.routes as u64,
@@ -174,6 +177,20 @@ impl Operations {
             listeners: self.listeners.clone(),
             reach: view::reach(node),
             health: self.health(node, now),
+        }
+    }
+
+    fn numbers(&self, node: &Node, now: Instant) -> NodeNumbers {
+        let (status, peers) = (node.status(now), node.peers(now));
+        let name = |peer: &PeerStatus| Some((peer.node, self.names.get(&peer.node)?.clone()));
+        NodeNumbers {
+            ready: is_ready(&status),
+            status,
+            health: self.health(node, now),
+            names: peers.iter().filter_map(name).collect(),
+            peers,
+            drops: node.drops(),
+            counts: node.counts(),
         }
     }
 
@@ -347,6 +364,11 @@ impl Operations {
         node.set_direct(new.reach.direct, now);
         node.set_peering(finding::peering(new), now);
     }
+}
+
+/// Without peers there is nobody to wait for.
+const fn is_ready(status: &sinew_node::Status) -> bool {
+    status.peers_total == 0 || status.peers_up > 0
 }
 
 /// A configured peer as the node knows it.

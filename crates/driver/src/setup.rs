@@ -34,6 +34,7 @@ use crate::gateway::{self, Authority, Sockets};
 use crate::host_resolver::{self, HostAsks, Wanted};
 use crate::ingress::{self, Ingress};
 use crate::interfaces::Interfaces;
+use crate::metrics;
 use crate::names::Names;
 use crate::network::{self, Network, Underlay};
 use crate::offload::InUse;
@@ -117,6 +118,7 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     node.set_own_endpoints(own_endpoints(&listeners));
     info!(node = %address, "node starts");
     let (commands, requests) = mpsc::channel::<Command>(api::QUEUE);
+    let metrics = metrics::Bound::bind(config, &commands)?;
     let servers = [
         tokio::spawn(attach::serve(door, commands.clone())),
         tokio::spawn(async { drop(api::serve(control, commands).await) }),
@@ -136,6 +138,7 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     let around = Surroundings { offloads, mtu, socket, ended };
     let tenants = start_tenants(publishing, own, (helper, persist, &mut kept), (names, dns.domain), around)?;
     let operations = Operations::new(file, (bound, listeners), summary, offload, key, gaps);
+    let metrics = metrics.map(metrics::Bound::serve).transpose()?;
     let interfaces = Interfaces::new(tun.map(|(device, _)| device));
     let outside = (dialling, Underlay::watch(network, mapped_port), finders);
     let mut shell = Shell::new(node, (udp, connections), interfaces, requests, operations, tenants, outside);
@@ -144,7 +147,7 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     let result = shell.run(&mut signals).await;
     shell.underlay.end().await;
     end(servers).await;
-    drop((guard, door_guard));
+    drop((guard, door_guard, metrics));
     drop(shell); // With it the device, and what systemd-resolved was told of it.
     host_resolver::end(&state_dir);
     Ok(result?)

@@ -12,6 +12,7 @@ use sinew_wire::error::{ErrorCode, ErrorReport};
 use sinew_wire::request::Request;
 use sinew_wire::segment::StreamClass;
 
+use crate::counts::HandshakeResult;
 use crate::dial::DialAction;
 use crate::event::Event;
 use crate::link::Link;
@@ -219,6 +220,8 @@ impl Node {
         use session::Event as E;
         match event {
             E::Up { peer, fresh } => {
+                let result = if fresh { HandshakeResult::New } else { HandshakeResult::Renewed };
+                self.tally.handshakes.count(result);
                 if fresh {
                     self.overlay_peer_up(peer, now);
                 }
@@ -270,6 +273,7 @@ impl Node {
         reason: AttemptFailure,
         now: Instant,
     ) {
+        self.tally.handshakes.count(reason.into());
         if let (AttemptFailure::TooNarrow, Target::Direct(path)) = (reason, target)
             && self.refused.allow(peer.address(), now)
         {
@@ -360,7 +364,11 @@ impl Node {
 
     pub(crate) fn apply_route(&mut self, change: RouteChange, now: Instant) {
         let RouteChange { node, addr, next_hop, fd, .. } = change;
-        let appeared = next_hop.is_some() && self.fib.get(&addr).is_none();
+        let before = self.fib.get(&addr).map(|entry| entry.next_hop);
+        let appeared = next_hop.is_some() && before.is_none();
+        if before != next_hop.map(|hop| hop.address()) {
+            self.tally.route_changes += 1;
+        }
         match (next_hop, fd) {
             (Some(hop), Some(fd)) => {
                 let next_hop = hop.address();

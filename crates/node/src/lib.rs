@@ -18,6 +18,7 @@
 
 mod config;
 mod control;
+mod counts;
 mod dial;
 mod direct;
 mod event;
@@ -41,6 +42,7 @@ mod worker;
 pub use sinew_overlay as overlay;
 
 pub use config::{Config, PeerConfig, UdpSocket};
+pub use counts::{Counts, HandshakeResult, Handshakes};
 pub use dial::{Answer, CandidateStatus};
 pub use direct::{Endpoints, ReachStatus};
 pub use event::{Event, PingAnswer, TraceHop};
@@ -53,6 +55,8 @@ pub use sinew_forwarding::offload::Offloads;
 pub use sinew_forwarding::{InboundPolicy, Ports, Rule, Service};
 pub use sinew_path::punch::{is_place, is_private};
 pub use sinew_routing::{ChainKey, ChainValue, Origin, SharedMemo, Verifier};
+/// Routing messages, as [`Counts`] has them.
+pub use sinew_routing::{Count as MessageCount, Counts as MessageCounts, MessageKind};
 pub use sinew_session::Accept;
 pub use sinew_wire::punch::Mapping;
 pub use status::{LinkState, PeerStatus, RouteStatus, SessionStatus, Status};

@@ -22,6 +22,7 @@ use sinew_types::{
 use sinew_wire::virtio::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
 
 use crate::config::{Config, PeerConfig, UdpSocket};
+use crate::counts::Tally;
 use crate::dial::Dialler;
 use crate::direct::Direct;
 use crate::event::Event;
@@ -105,6 +106,7 @@ pub struct Node {
     /// Spaces out the news of ways too narrow for a link.
     pub(crate) refused: Spacing,
     pub(crate) drops: Drops,
+    pub(crate) tally: Tally,
     pub(crate) control_tx: TxQueue,
     pub(crate) events: VecDeque<Event>,
     pub(crate) buf: Vec<u8>,
@@ -177,6 +179,7 @@ impl Node {
             asked: BTreeMap::new(),
             refused: Spacing::new(REFUSED_INTERVAL),
             drops: Drops::default(),
+            tally: Tally::default(),
             control_tx: TxQueue::default(),
             events: VecDeque::new(),
             buf: Vec::with_capacity(2048),

@@ -75,6 +75,10 @@ pub struct PeerStatus {
     pub rx_bytes: u64,
     /// Bytes sent over the link.
     pub tx_bytes: u64,
+    /// Records received over the link.
+    pub rx_packets: u64,
+    /// Records sent over the link.
+    pub tx_packets: u64,
     /// Since the link came up.
     pub uptime: Option<Duration>,
     /// Since the keys in use were agreed.
@@ -189,6 +193,8 @@ impl Node {
             mtu: link.map(|link| self.link_mtu(link.info.payload())),
             rx_bytes: traffic.rx_bytes,
             tx_bytes: traffic.tx_bytes,
+            rx_packets: traffic.rx_packets,
+            tx_packets: traffic.tx_packets,
             uptime: link.map(|link| now.since(link.since)),
             handshake_age: info.as_ref().filter(|info| info.up).map(|info| info.epoch_age),
             cipher: info.and_then(|info| info.cipher).map(|cipher| cipher.as_str()),

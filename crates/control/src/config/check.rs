@@ -9,7 +9,7 @@ use super::diagnose::{ConfigError, Problems};
 use super::schema::{self, WordOrList, WordOrNumber};
 use super::{
     Accept, Config, ConfigFile, Control, Dns, Forward, Inbound, Listen, Mesh, Mtu, Node, Offload, Peer,
-    Proxy, Reach, Switch, Tls, Tun, finding, gateway,
+    Proxy, Reach, Switch, Tls, Tun, finding, gateway, metrics,
 };
 use crate::DEFAULT_SOCKET;
 
@@ -58,9 +58,11 @@ pub(super) fn config(path: &Path, text: &str) -> Result<Config, ConfigError> {
         tun: tun(root.tun, &mut problems),
         offload: offload(root.offload, &mut problems),
         control: control(root.control, &mut problems),
+        metrics: metrics::metrics(root.metrics, &mut problems),
         dns: dns(root.dns, &mut problems),
         gateway,
     };
+    metrics::collisions(&config, &mut problems);
     problems.finish(config)
 }
 
@@ -90,20 +92,12 @@ pub(super) fn peer(own: &NodeId, uri: &str, cost: u16) -> Result<Peer, String> {
 
 /// What is known but not built yet: refused when it would have to do something.
 fn later_versions(root: &schema::Root, problems: &mut Problems<'_>) {
-    let asked = [
-        (
-            "metrics",
-            "the metrics endpoint",
-            "remove the section",
-            root.metrics.as_ref().is_some_and(|m| m.listen.is_some()),
-        ),
-        (
-            "dashboard",
-            "the dashboard",
-            "remove the section",
-            root.dashboard.as_ref().is_some_and(|d| d.listen.is_some()),
-        ),
-    ];
+    let asked = [(
+        "dashboard",
+        "the dashboard",
+        "remove the section",
+        root.dashboard.as_ref().is_some_and(|d| d.listen.is_some()),
+    )];
     for (path, what, remedy, _) in asked.into_iter().filter(|(.., asked)| *asked) {
         problems.add(path, format!("{what} is not in this version"), remedy);
     }

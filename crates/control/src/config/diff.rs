@@ -74,6 +74,7 @@ fn scalars(config: &Config) -> Vec<(&'static str, Option<String>)> {
         discovery,
         peering,
         control,
+        metrics,
         dns,
         gateway,
     } = config;
@@ -118,6 +119,7 @@ fn scalars(config: &Config) -> Vec<(&'static str, Option<String>)> {
         ("dns.domain", Some(dns.domain.clone())),
         ("dns.forward", forward(&dns.forward)),
         ("control.socket", path(&control.socket)),
+        ("metrics.listen", metrics.listen.map(|addr| addr.to_string())),
     ];
     all.extend(gateway_scalars(gateway.as_ref()));
     all

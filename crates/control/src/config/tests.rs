@@ -34,6 +34,7 @@ fn an_empty_file_is_a_router_that_listens_everywhere() {
     );
     assert_eq!(config.offload.udp_receive, Switch::Auto);
     assert!(config.reach.direct);
+    assert_eq!(config.metrics.listen, None, "nobody reads what nobody asked for");
     assert_eq!(config.control.socket, Path::new(crate::DEFAULT_SOCKET));
 }
 
@@ -55,6 +56,7 @@ fn every_value_of_the_manual_is_taken() {
     assert_eq!(config.tun.mtu, Mtu::Fixed(1400));
     let switches = Offload { tun_read: Switch::On, tun_write: Switch::Off, ..Offload::default() };
     assert_eq!(config.offload, switches);
+    assert_eq!(config.metrics.listen, "127.0.0.1:9463".parse().ok());
     let forward: Vec<_> = config.dns.forward.iter().map(ToString::to_string).collect();
     assert_eq!(forward, ["corp.example to 10.0.0.53:53, [fd00::53]:5353", "secret.corp.example to nobody"]);
     let gateway = config.gateway.unwrap();
@@ -117,6 +119,9 @@ udp_send = "auto"
 
 [control]
 socket = "/run/sinew/sinew.sock"
+
+[metrics]
+listen = "127.0.0.1:9463"
 
 [discovery]
 lan = false
@@ -244,7 +249,7 @@ fn each_change_is_told_with_its_effect() {
         good("[node]\nname = \"a\"\n[[peer]]\nuri = \"sinew://ID@h:1\"\n[[peer]]\nuri = \"sinew://ID2@h:1\"");
     let new = good(
         "[node]\nclass = \"stub\"\n[tun]\nmtu = 1300\ninbound = \"all\"\n\
-         [offload]\nudp_send = \"off\"\n[[peer]]\nuri = \"sinew://ID@h:1\"\ncost = 7\n[[peer]]\nuri = \"sinew://ID2@h:2\"",
+         [offload]\nudp_send = \"off\"\n[metrics]\nlisten = \"[::1]:1\"\n[[peer]]\nuri = \"sinew://ID@h:1\"\ncost = 7\n[[peer]]\nuri = \"sinew://ID2@h:2\"",
     );
     let text = |value: Option<String>| value.unwrap_or_default();
     let changes: Vec<_> =
@@ -268,7 +273,8 @@ fn each_change_is_told_with_its_effect() {
     // What nobody set goes with the class.
     assert!(changes.contains(&row("peering.target", "8", "2", Effect::Live)));
     assert!(changes.contains(&row("peering.share", "true", "false", Effect::Restart)));
-    assert_eq!(changes.len(), 10);
+    assert!(changes.contains(&row("metrics.listen", "", "[::1]:1", Effect::Restart)));
+    assert_eq!(changes.len(), 11);
     let gone = diff(&old, &good("[node]\nname = \"a\"\n[[peer]]\nuri = \"sinew://ID@h:1\""));
     assert_eq!((gone.len(), gone[0].effect), (1, Effect::Reconnects));
     assert_eq!(diff(&new, &new), []);

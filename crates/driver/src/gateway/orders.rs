@@ -28,6 +28,7 @@ impl Desk {
             GatewayCommand::Drain(drain, reply) => drop(reply.send(self.take_out(&drain))),
             GatewayCommand::Certificates(reply) => drop(reply.send(Ok(self.certificates_shown()))),
             GatewayCommand::Names(reply) => drop(reply.send(Ok(self.names()))),
+            GatewayCommand::Numbers(reply) => drop(reply.send(Ok(self.numbers()))),
             GatewayCommand::Transfer(transfer, reply) => drop(reply.send(self.transfer(&transfer))),
         }
     }

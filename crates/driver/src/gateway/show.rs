@@ -16,6 +16,7 @@ use super::certificates;
 use super::desk::{Desk, Live, hex};
 use super::log::short;
 use super::ordered;
+use crate::metrics::GatewayNumbers;
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -171,6 +172,19 @@ impl Desk {
             }
         }
         GatewayCertificates { certificates: all }
+    }
+
+    pub(super) fn numbers(&self) -> GatewayNumbers {
+        let Some(front) = self.front.as_ref().map(sinew_gateway::Gateway::status) else {
+            return GatewayNumbers::default();
+        };
+        GatewayNumbers {
+            connections: front.connections,
+            refused: front.refused,
+            requests: front.services.into_iter().flat_map(|service| service.hosts).collect(),
+            services: self.status().services,
+            certificates: self.certificates_shown().certificates,
+        }
     }
 
     pub(super) fn names(&self) -> GatewayNames {
