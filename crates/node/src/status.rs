@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sinew_directory::Source;
 use sinew_types::{
-    CarrierKind, Class, DropReason, Drops, Instant, MeshAddr, Metric, NodeId, PathAddr, Seqno,
+    CarrierKind, Class, DropReason, Drops, Instant, MeshAddr, Metric, NodeId, PathAddr, Rate, Seqno,
 };
 
 use crate::node::Node;
@@ -75,6 +75,8 @@ pub struct PeerStatus {
     pub rx_bytes: u64,
     /// Bytes sent over the link.
     pub tx_bytes: u64,
+    /// What may be sent to it.
+    pub limit: Option<Rate>,
     /// Since the link came up.
     pub uptime: Option<Duration>,
     /// Since the keys in use were agreed.
@@ -189,6 +191,7 @@ impl Node {
             mtu: link.map(|link| self.link_mtu(link.info.payload())),
             rx_bytes: traffic.rx_bytes,
             tx_bytes: traffic.tx_bytes,
+            limit: self.limits.of(peer),
             uptime: link.map(|link| now.since(link.since)),
             handshake_age: info.as_ref().filter(|info| info.up).map(|info| info.epoch_age),
             cipher: info.and_then(|info| info.cipher).map(|cipher| cipher.as_str()),
