@@ -24,7 +24,7 @@ const SMALL: usize = 300;
 const MICRO: u64 = 1_000_000;
 
 /// One limit and how much of it is left.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Meter {
     rate: Rate,
     /// Millionths of bytes.
@@ -93,11 +93,11 @@ mod tests {
     fn a_burst_then_exactly_the_rate_whatever_the_rate_and_the_steps() {
         for text in ["64 kbit/s", "777 kbit/s", "20 Mbit/s", "1 Gbit/s", "2.5 Gbit/s"] {
             for every in [1, 7, 1000] {
-                let (rate, end) = (rate(text), 3_000_000);
+                let (rate, end) = (rate(text), 3_000_000u64);
                 let mut meter = Meter::new(rate, at(0));
                 let (usable, size) = (meter.full / MICRO * 3 / 4, 1400);
                 // No more is offered than fits into the time.
-                let offered = (end / every) * size as u64;
+                let offered = end.div_ceil(every) * size as u64;
                 let wanted = (usable + rate.bytes_per_second() * 3).min(offered);
                 let sum = passed(&mut meter, size, every, end) as u64;
                 assert!(sum <= wanted, "{text} every {every}: {sum} of {wanted}");

@@ -20,18 +20,20 @@ pub(crate) struct Meters {
 impl Meters {
     /// Sets what passes for others; an unchanged limit keeps its bucket.
     pub(crate) fn set_transit(&mut self, rate: Option<Rate>, now: Instant) {
-        if self.transit.map(|meter| meter.rate()) != rate {
+        if self.transit.as_ref().map(Meter::rate) != rate {
             self.transit = rate.map(|rate| Meter::new(rate, now));
         }
     }
 
     /// Sets what goes over a link; an unchanged limit keeps its bucket.
     pub(crate) fn set_link(&mut self, link: MeshAddr, rate: Option<Rate>, now: Instant) {
-        match rate {
-            None => drop(self.links.remove(&link)),
-            Some(rate) if self.links.get(&link).is_some_and(|meter| meter.rate() == rate) => {}
-            Some(rate) => drop(self.links.insert(link, Meter::new(rate, now))),
+        if self.links.get(&link).map(Meter::rate) == rate {
+            return;
         }
+        match rate {
+            None => self.links.remove(&link),
+            Some(rate) => self.links.insert(link, Meter::new(rate, now)),
+        };
     }
 
     /// Draws for a record of this node's own traffic.
