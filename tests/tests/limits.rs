@@ -9,15 +9,14 @@
 //!       └── s ──┘
 //! ```
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use sinew_tests::cli::{number, text};
 use sinew_tests::lab::{Dial, Lab, READY, run_lab};
+use sinew_tests::wait;
 use sinew_tests::workload::{Iperf, ping};
 
 const LIMIT: f64 = 20e6;
-const SECONDS: u32 = 4;
+const SECONDS: u32 = 3;
 
 /// Measured and shown: bits per second of TCP payload.
 fn measure(lab: &Lab, server: &Iperf, to: &str, what: &str) -> Result<f64> {
@@ -77,7 +76,7 @@ fn bandwidth_for_others_and_to_a_peer_stays_within_its_limit() {
         ensure!(dropped(lab, "a", "peer_limit")?, "nothing counted");
         // Not for a moment did a limit cost the link.
         let ups: Vec<_> = lab.cli("r").peers_up()?;
-        ensure!(ups.len() == 2 && ups.iter().all(|up| number(up, "uptime_ms") > Some(15_000.0)), "{ups:?}");
+        ensure!(ups.len() == 2 && ups.iter().all(|up| number(up, "uptime_ms") > Some(12_000.0)), "{ups:?}");
         Ok(())
     });
 }
@@ -111,11 +110,12 @@ fn a_node_without_transit_is_reached_and_passed_by() {
         ensure!(lab.cli("a").trace_keys(&b)? == expected, "not over s");
         // And r, too, uses others: its link to b fails.
         lab.cut("b", "r")?;
-        lab.cli("r").wait_reachable(&b, Duration::from_secs(20))?;
-        let by = lab.cli("r").trace_keys(&b)?;
         let expected: Vec<_> =
             ["r", "a", "s", "b"].iter().map(|name| Ok(lab.key(name)?.node_id)).collect::<Result<_>>()?;
-        ensure!(by == expected, "r reaches b by {by:?}");
-        Ok(())
+        wait::success("r reaches b by a and s", READY, || {
+            let by = lab.cli("r").trace_keys(&b)?;
+            ensure!(by == expected, "by {by:?}");
+            Ok(())
+        })
     });
 }

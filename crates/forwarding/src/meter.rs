@@ -14,8 +14,9 @@ use core::time::Duration;
 
 use sinew_types::{Instant, Rate};
 
-/// What a full bucket is worth at its rate.
-const BURST: Duration = Duration::from_millis(200);
+/// What a full bucket is worth at its rate. Three quarters of it outlast the least retransmission timer of
+/// Linux, 200 ms.
+const BURST: Duration = Duration::from_millis(300);
 /// Least bytes of a full bucket: a super-packet from the kernel.
 const LEAST: u64 = 64 * 1024;
 /// Records up to this size may take the last of a bucket: every handshake, with a relay's header.
@@ -36,7 +37,7 @@ pub struct Meter {
 impl Meter {
     /// A full bucket for `rate`.
     pub fn new(rate: Rate, now: Instant) -> Self {
-        // Fits: the highest rate makes 2.5e16 of it.
+        // Fits: the highest rate makes 3.8e16 of it.
         let burst = rate.bytes_per_second() * BURST.as_micros() as u64;
         let full = burst.max(LEAST * MICRO);
         Self { rate, credit: full, full, at: now }
@@ -108,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_bucket_never_holds_more_than_its_burst_and_at_least_a_super_packet() {
-        for (text, full) in [("64 kbit/s", 65_536), ("20 Mbit/s", 500_000), ("1 Gbit/s", 25_000_000)] {
+        for (text, full) in [("64 kbit/s", 65_536), ("20 Mbit/s", 750_000), ("1 Gbit/s", 37_500_000)] {
             let mut meter = Meter::new(rate(text), at(0));
             for us in [0, 3_600_000_000, u64::MAX / 2] {
                 assert!(meter.admits(SMALL, at(us)));

@@ -107,12 +107,12 @@ mod tests {
         assert_eq!(passes(|| meters.draw_transit(&addr(1), 1000, now)), UNLIMITED);
         meters.set_link(addr(1), rate("20 Mbit/s"), now);
         meters.set_transit(rate("10 Mbit/s"), now);
-        // Three quarters of 200 ms.
-        assert_eq!(passes(|| meters.draw_transit(&addr(2), 1000, now)), (187_000, DropReason::TransitLimit));
+        // Three quarters of 300 ms.
+        assert_eq!(passes(|| meters.draw_transit(&addr(2), 1000, now)), (281_000, DropReason::TransitLimit));
         assert_eq!(passes(|| meters.draw_own(&addr(2), 1000, now)), UNLIMITED);
         // What the one limit refused was not taken from the other.
         assert_eq!(passes(|| meters.draw_transit(&addr(1), 1000, now)), (0, DropReason::TransitLimit));
-        assert_eq!(passes(|| meters.draw_own(&addr(1), 1000, now)), (375_000, DropReason::PeerLimit));
+        assert_eq!(passes(|| meters.draw_own(&addr(1), 1000, now)), (562_000, DropReason::PeerLimit));
         meters.set_transit(None, now);
         assert_eq!(passes(|| meters.draw_transit(&addr(1), 1000, now)), (0, DropReason::PeerLimit));
     }
@@ -121,7 +121,7 @@ mod tests {
     fn a_limit_set_again_gives_no_new_burst_and_one_taken_away_is_gone() {
         let now = Instant::ZERO;
         let mut meters = Meters::default();
-        for expected in [375_000, 0] {
+        for expected in [562_000, 0] {
             meters.set_link(addr(1), rate("20 Mbit/s"), now);
             meters.set_transit(rate("20 Mbit/s"), now);
             assert_eq!(passes(|| meters.draw_transit(&addr(1), 1000, now)).0, expected);
