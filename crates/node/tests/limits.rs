@@ -91,7 +91,8 @@ fn every_peer_without_a_limit_of_its_own_has_that_of_all() {
     let mut shown: Vec<_> =
         net.nodes[1].peers(net.now).into_iter().map(|peer| (peer.node, peer.limit)).collect();
     let mut expected = vec![(ids[0], rate("1 Mbit/s")), (ids[2], rate("1 Gbit/s"))];
-    (expected.sort(), shown.sort());
+    expected.sort();
+    shown.sort();
     assert_eq!(shown, expected);
 }
 
