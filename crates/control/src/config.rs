@@ -16,13 +16,14 @@ mod finding;
 mod gateway;
 mod inbound;
 mod keys;
+mod limits;
 mod metrics;
 mod schema;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use sinew_types::{Class, NodeId, PeerUri};
+use sinew_types::{Class, NodeId, PeerUri, Rate};
 
 pub use diagnose::{ConfigError, Diagnostic};
 pub use diff::{Change, Effect, diff};
@@ -47,6 +48,8 @@ pub struct Config {
     pub proxy: Proxy,
     /// Which paths are looked for.
     pub reach: Reach,
+    /// What is carried for others.
+    pub transit: Transit,
     /// Whom to connect to. One node may appear with several endpoints.
     pub peers: Vec<Peer>,
     /// The local interface.
@@ -76,7 +79,7 @@ pub struct Node {
     pub name: Option<String>,
     /// Small persistent state.
     pub state_dir: PathBuf,
-    /// Router or stub.
+    /// Router or stub; a stub also where `[transit]` is switched off.
     pub class: Class,
 }
 
@@ -144,6 +147,15 @@ pub struct Reach {
     pub port_mapping: bool,
 }
 
+/// `[transit]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transit {
+    /// Whether packets between others are carried at all: false for a stub, however it was written.
+    pub enabled: bool,
+    /// For all of them together.
+    pub limit: Option<Rate>,
+}
+
 /// One `[[peer]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
@@ -151,6 +163,8 @@ pub struct Peer {
     pub uri: PeerUri,
     /// Milliseconds added to the metric, at most [`Peer::MAX_COST`].
     pub cost: u16,
+    /// What may be sent to it; of several entries for one node the least counts.
+    pub limit: Option<Rate>,
 }
 
 impl Peer {

@@ -226,6 +226,7 @@ mod tests {
             tx_bytes: 0,
             rx_rate: 0,
             tx_rate: 0,
+            limit: None,
             uptime_ms: None,
             handshake_age_ms: None,
             cipher: None,

@@ -11,7 +11,7 @@ use sinew_control::api::{
 };
 use sinew_control::config::{self, Change, ConfigFile};
 use sinew_control::{ApiError, target, time};
-use sinew_node::{Node, PeerConfig, PeerStatus, PingAnswer, TraceHop};
+use sinew_node::{Limits, Node, PeerConfig, PeerStatus, PingAnswer, TraceHop};
 use sinew_platform::clock;
 use sinew_platform::confine::Gap;
 use sinew_types::{CarrierKind, DropReason, Instant, Metric, NodeId};
@@ -300,8 +300,12 @@ impl Operations {
 
     fn peer_add(&mut self, node: &mut Node, add: &PeerAdd, now: Instant) -> Result<PeerChanged, ApiError> {
         let own = node.status(now).node;
-        let peer = config::check_peer(&own, &add.uri, add.cost)
+        let mut peer = config::check_peer(&own, &add.uri, add.cost)
             .map_err(|error| ApiError::invalid(error, "sinew://NODEID@host:port?via=udp,tcp"))?;
+        // What the file says of its limit stays there.
+        let endpoint = |peer: &config::Peer| (peer.uri.node, peer.uri.host.clone(), peer.uri.port);
+        let known = self.config.config.peers.iter().find(|known| endpoint(known) == endpoint(&peer));
+        peer.limit = known.and_then(|known| known.limit);
         let changed = !self.config.config.peers.contains(&peer);
         let saved = if add.save { Some(self.save(config::add_peer(&self.config, &peer))?) } else { None };
         node.add_peer(peer_config(&peer), now);
@@ -318,6 +322,7 @@ impl Operations {
         let saved =
             if remove.save { Some(self.save(config::remove_peer(&self.config, &target))?) } else { None };
         let changed = node.remove_peer(&target, now);
+        node.set_limits(limits(&self.config.config), now);
         Ok(PeerChanged { node_id: target.to_string(), changed, saved })
     }
 
@@ -357,9 +362,13 @@ impl Operations {
         for gone in old.peers.iter().filter(|peer| !stays(peer)) {
             node.remove_peer(&gone.uri.node, now);
         }
-        for added in new.peers.iter().filter(|peer| !old.peers.contains(peer)) {
+        let known = |peer: &config::Peer| {
+            old.peers.iter().any(|other| (&other.uri, other.cost) == (&peer.uri, peer.cost))
+        };
+        for added in new.peers.iter().filter(|peer| !known(peer)) {
             node.add_peer(peer_config(added), now);
         }
+        node.set_limits(limits(new), now);
         node.set_inbound(setup::inbound(&new.tun.inbound));
         node.set_direct(new.reach.direct, now);
         node.set_peering(finding::peering(new), now);
@@ -369,6 +378,16 @@ impl Operations {
 /// Without peers there is nobody to wait for.
 const fn is_ready(status: &sinew_node::Status) -> bool {
     status.peers_total == 0 || status.peers_up > 0
+}
+
+/// Every `limit` of the configuration. One peer may stand there with several addresses.
+pub(crate) fn limits(config: &config::Config) -> Limits {
+    let mut peers = BTreeMap::new();
+    for (node, limit) in config.peers.iter().filter_map(|peer| Some((peer.uri.node, peer.limit?))) {
+        let least = peers.entry(node).or_insert(limit);
+        *least = limit.min(*least);
+    }
+    Limits { transit: config.transit.limit, peers, other_peers: config.peering.limit }
 }
 
 /// A configured peer as the node knows it.

@@ -38,7 +38,7 @@ use crate::metrics;
 use crate::names::Names;
 use crate::network::{self, Network, Underlay};
 use crate::offload::InUse;
-use crate::operate::{Operations, peer_config};
+use crate::operate::{Operations, limits, peer_config};
 use crate::persist::{Kept, Persist};
 use crate::publications::Publications;
 use crate::shell::Shell;
@@ -357,6 +357,7 @@ fn node_config(
             .collect(),
         direct: config.reach.direct,
         peering: finding::peering(config),
+        limits: limits(config),
         max_routes: MAX_ROUTES,
         unix: clock::unix(),
     }

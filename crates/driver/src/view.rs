@@ -8,7 +8,7 @@ use sinew_control::api::{
     RouteAnswer, RouteOrigin, Routes, RoutesShow, Session, Sessions, TraceHop,
 };
 use sinew_node::{LinkState, Node, PeerStatus, PingAnswer, RouteStatus, SessionStatus};
-use sinew_types::{Instant, NodeId};
+use sinew_types::{Instant, NodeId, Rate};
 
 /// Names that nodes have told us, by key: an answer to `trace`, or our own.
 pub(crate) type Names = BTreeMap<NodeId, String>;
@@ -73,6 +73,7 @@ fn peer(status: PeerStatus, names: &Names, rates: &mut Rates, now: Instant) -> P
         tx_bytes: status.tx_bytes,
         rx_rate,
         tx_rate,
+        limit: status.limit.map(Rate::bytes_per_second),
         uptime_ms: status.uptime.map(whole_millis),
         handshake_age_ms: status.handshake_age.map(whole_millis),
         cipher: status.cipher.map(str::to_owned),

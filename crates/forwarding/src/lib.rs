@@ -7,6 +7,7 @@
 //! - [`Inbound`]: what may reach the local system unasked, and the flows whose replies may;
 //! - [`WorkloadFlows`]: what may pass between a workload and its network, both ways;
 //! - [`Answers`]: what the local system is told when a packet went no further;
+//! - [`Meter`]: a limit of bandwidth;
 //! - [`FlowKey`], [`ecn`]: flow numbers and congestion marks;
 //! - [`offload`]: super-packets cut into segments and segments merged again.
 //!
@@ -19,6 +20,7 @@ mod flow;
 mod fragments;
 mod icmp;
 mod inbound;
+mod meter;
 pub mod offload;
 mod source;
 mod transit;
@@ -28,6 +30,7 @@ pub use fib::{Fib, FibEntry};
 pub use flow::FlowKey;
 pub use icmp::{Answers, Cause};
 pub use inbound::{Inbound, InboundPolicy, Ports, Rule, Service};
+pub use meter::Meter;
 pub use source::{check_inbound, check_outbound};
 pub use transit::{Verdict, forwarded, transit};
 pub use workload::{Opening, Way, WorkloadFlows};

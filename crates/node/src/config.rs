@@ -1,12 +1,13 @@
 //! What a node is told when it starts; everything else it finds out.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sinew_directory::PeeringConfig;
 use sinew_forwarding::InboundPolicy;
 use sinew_forwarding::offload::Offloads;
 use sinew_session::Accept;
-use sinew_types::{Class, Identity, Metric, PeerUri, UnixMicros};
+use sinew_types::{Class, Identity, Metric, NodeId, PeerUri, Rate, UnixMicros};
 
 /// A node's settings. Those that may change while it runs have setters on [`crate::Node`].
 #[derive(Clone, Debug)]
@@ -35,10 +36,30 @@ pub struct Config {
     pub direct: bool,
     /// Links that are kept without being configured.
     pub peering: PeeringConfig,
+    /// What may be sent at most.
+    pub limits: Limits,
     /// Routers kept in the table.
     pub max_routes: usize,
     /// The wall clock at start.
     pub unix: UnixMicros,
+}
+
+/// Bandwidth that operators set; what the control side sends counts for none of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// For all traffic between others together.
+    pub transit: Option<Rate>,
+    /// To each of these peers.
+    pub peers: BTreeMap<NodeId, Rate>,
+    /// To each peer that is not among them.
+    pub other_peers: Option<Rate>,
+}
+
+impl Limits {
+    /// What may go to `peer`.
+    pub fn of(&self, peer: &NodeId) -> Option<Rate> {
+        self.peers.get(peer).copied().or(self.other_peers)
+    }
 }
 
 /// One of our own UDP sockets, by the number that [`sinew_types::PathAddr::local`] carries.

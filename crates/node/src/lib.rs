@@ -41,7 +41,7 @@ mod worker;
 /// Private networks: the documents' machine, which a node drives, and the values it speaks in.
 pub use sinew_overlay as overlay;
 
-pub use config::{Config, PeerConfig, UdpSocket};
+pub use config::{Config, Limits, PeerConfig, UdpSocket};
 pub use counts::{Counts, HandshakeResult, Handshakes};
 pub use dial::{Answer, CandidateStatus};
 pub use direct::{Endpoints, ReachStatus};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sinew_session::{Arrival, Target};
 use sinew_types::{Instant, NodeId, PathAddr};
 
+use crate::config::Limits;
 use crate::event::Event;
 use crate::link::{Link, LinkAction};
 use crate::node::Node;
@@ -48,6 +49,7 @@ impl Node {
         let cost = link.quality.cost();
         let routing = link.routing;
         self.link_info.insert(addr, Arc::clone(&link.info));
+        self.worker.meters.set_link(addr, self.limits.of(&peer), now);
         self.links.insert(peer, link);
         if routing {
             self.router.set_cost(&peer, cost, now);
@@ -60,6 +62,15 @@ impl Node {
         self.tell_observed(peer, path, now);
         self.release_held(&addr, now);
         self.probes.on_session_up(&mut self.sessions, peer, now);
+    }
+
+    /// Changes what may be sent; a limit that stays what it was goes on where it is.
+    pub fn set_limits(&mut self, limits: Limits, now: Instant) {
+        self.worker.meters.set_transit(limits.transit, now);
+        for peer in self.links.keys() {
+            self.worker.meters.set_link(peer.address(), limits.of(peer), now);
+        }
+        self.limits = limits;
     }
 
     pub(crate) fn on_path_up(&mut self, peer: NodeId, path: PathAddr, now: Instant) {
@@ -76,6 +87,7 @@ impl Node {
     pub(crate) fn drop_link(&mut self, peer: NodeId, path: PathAddr, now: Instant) {
         self.links.remove(&peer);
         self.link_info.remove(&peer.address());
+        self.worker.meters.set_link(peer.address(), None, now);
         self.direct.reflexive.forget(&peer);
         self.on_pair_unlinked(peer, now);
         self.dialler.on_path_down(&peer, &path, now);

@@ -21,7 +21,7 @@ use sinew_types::{
 };
 use sinew_wire::virtio::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
 
-use crate::config::{Config, PeerConfig, UdpSocket};
+use crate::config::{Config, Limits, PeerConfig, UdpSocket};
 use crate::counts::Tally;
 use crate::dial::Dialler;
 use crate::direct::Direct;
@@ -81,6 +81,7 @@ pub struct Node {
     pub(crate) due: Cell<Option<Due>>,
 
     pub(crate) links: BTreeMap<NodeId, Link>,
+    pub(crate) limits: Limits,
     /// Packet size searches toward peers behind relays.
     pub(crate) searches: BTreeMap<NodeId, RoutedSearch>,
     pub(crate) dialler: Dialler,
@@ -164,6 +165,7 @@ impl Node {
             upstream: None,
             due: Cell::new(None),
             links: BTreeMap::new(),
+            limits: Limits::default(),
             searches: BTreeMap::new(),
             dialler,
             waiting: BTreeMap::new(),
@@ -185,6 +187,7 @@ impl Node {
             buf: Vec::with_capacity(2048),
             rng,
         };
+        node.set_limits(config.limits, now);
         node.handle_timeout(now);
         node
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sinew_directory::Source;
 use sinew_types::{
-    CarrierKind, Class, DropReason, Drops, Instant, MeshAddr, Metric, NodeId, PathAddr, Seqno,
+    CarrierKind, Class, DropReason, Drops, Instant, MeshAddr, Metric, NodeId, PathAddr, Rate, Seqno,
 };
 
 use crate::node::Node;
@@ -79,6 +79,8 @@ pub struct PeerStatus {
     pub rx_packets: u64,
     /// Records sent over the link.
     pub tx_packets: u64,
+    /// What may be sent to it.
+    pub limit: Option<Rate>,
     /// Since the link came up.
     pub uptime: Option<Duration>,
     /// Since the keys in use were agreed.
@@ -195,6 +197,7 @@ impl Node {
             tx_bytes: traffic.tx_bytes,
             rx_packets: traffic.rx_packets,
             tx_packets: traffic.tx_packets,
+            limit: self.limits.of(peer),
             uptime: link.map(|link| now.since(link.since)),
             handshake_age: info.as_ref().filter(|info| info.up).map(|info| info.epoch_age),
             cipher: info.and_then(|info| info.cipher).map(|cipher| cipher.as_str()),

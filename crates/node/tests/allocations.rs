@@ -7,7 +7,8 @@ use std::time::Duration;
 use common::lab::{self, Lab, W, attach, w};
 use common::{Net, path, udp_packet};
 use sinew_node::overlay::{ProtocolSpec, Rule, Selector};
-use sinew_types::InterfaceId;
+use sinew_node::{Config, Limits};
+use sinew_types::{InterfaceId, Rate};
 use sinew_wire::virtio::VirtioNetHdr;
 
 /// Rounds before counting: buffers find their size, lanes and windows are made.
@@ -109,9 +110,10 @@ fn nor_does_one_of_a_private_network_between_nodes_or_within_one() {
 
 #[test]
 fn no_packet_of_a_steady_flow_allocates_on_its_way_out_in_or_through_a_relay() {
-    for count in [2, 3] {
+    let limited = Limits { transit: Some(Rate::MAX), other_peers: Some(Rate::MAX), ..Limits::default() };
+    for (count, limits) in [2, 3].into_iter().flat_map(|n| [(n, Limits::default()), (n, limited.clone())]) {
         let links: Vec<_> = (1..count).map(|i| (i, i - 1)).collect();
-        let mut net = Net::new(count, &links);
+        let mut net = Net::with(count, &links, |_, config| Config { limits: limits.clone(), ..config });
         net.run(Duration::from_secs(12));
         let packet = udp_packet(net.address(0), net.address(count - 1), 9, &[7; 1_000]);
         net.send(0, &packet);

@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use sinew_node::directory::PeeringConfig;
-use sinew_node::{Accept, Config, Endpoints, InboundPolicy, Node, Offloads, PeerConfig, UdpSocket, Verifier};
+use sinew_node::{
+    Accept, Config, Endpoints, InboundPolicy, Limits, Node, Offloads, PeerConfig, UdpSocket, Verifier,
+};
 use sinew_types::{Class, Identity, Instant, MeshAddr, NodeId, Rng, UnixMicros};
 
 use crate::fault::WallClock;
@@ -125,6 +127,7 @@ impl Host {
             udp_sockets: vec![UdpSocket { local: 0, ipv6: false }],
             direct: self.direct,
             peering: self.peering,
+            limits: Limits::default(),
             max_routes: MAX_ROUTES,
             unix: self.unix(now),
         };

@@ -115,6 +115,10 @@ drop_reasons! {
     LaneExhausted = "lane_exhausted",
     /// No session with the peer yet.
     NoSession = "no_session",
+    /// More for this peer than `limit` under `[[peer]]` or `[peering]` lets through.
+    PeerLimit = "peer_limit",
+    /// More for others than `[transit] limit` lets through.
+    TransitLimit = "transit_limit",
     /// A kind or feature that this version does not carry.
     Unsupported = "unsupported",
     // --- control ---

@@ -48,6 +48,9 @@ pub struct Peer {
     pub rx_rate: u64,
     /// Sent per second, over the last seconds.
     pub tx_rate: u64,
+    /// What may be sent to it, in bytes per second; `null` = no limit.
+    #[serde(default)]
+    pub limit: Option<u64>,
     /// Since the link came up; `null` while it is not.
     pub uptime_ms: Option<u64>,
     /// Since the last handshake.

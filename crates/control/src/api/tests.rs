@@ -36,7 +36,7 @@ fn peers_have_the_fields_of_the_manual() {
     keeps::<Versioned<Peers>>(json!({"schema_version": 1, "peers": [{
         "node_id": "n", "address": "a", "name": "x", "endpoint": "1.2.3.4:5", "carrier": "udp",
         "direction": "out", "state": "up", "configured": true, "source": "configured", "rtt_ms": 1.5, "jitter_ms": 0.5, "loss": 0.25,
-        "mtu": 1416, "rx_bytes": 1, "tx_bytes": 2, "rx_rate": 3, "tx_rate": 4, "uptime_ms": 5,
+        "mtu": 1416, "rx_bytes": 1, "tx_bytes": 2, "rx_rate": 3, "tx_rate": 4, "limit": 5, "uptime_ms": 5,
         "handshake_age_ms": 6, "cipher": "aes-256-gcm", "version": "1", "last_error": null,
     }]}));
 }

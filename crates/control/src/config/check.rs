@@ -9,7 +9,7 @@ use super::diagnose::{ConfigError, Problems};
 use super::schema::{self, WordOrList, WordOrNumber};
 use super::{
     Accept, Config, ConfigFile, Control, Dns, Forward, Inbound, Listen, Mesh, Mtu, Node, Offload, Peer,
-    Proxy, Reach, Switch, Tls, Tun, finding, gateway, metrics,
+    Proxy, Reach, Switch, Tls, Tun, finding, gateway, limits, metrics,
 };
 use crate::DEFAULT_SOCKET;
 
@@ -38,13 +38,15 @@ pub(super) fn config(path: &Path, text: &str) -> Result<Config, ConfigError> {
         }
     };
     later_versions(&root, &mut problems);
-    let node = node(root.node, &mut problems);
+    let class = limits::class(root.node.class.as_deref(), &root.transit, &mut problems);
+    let node = node(root.node, class, &mut problems);
     let listen = listen(root.listen, &mut problems);
     let has_tun = root.tun.enabled.unwrap_or(true);
     let gateway = root.gateway.map(|raw| gateway::gateway(raw, &listen, has_tun, &mut problems));
     let config = Config {
         discovery: finding::discovery(root.discovery, &mut problems),
         peering: finding::peering(&root.peering, node.class, &mut problems),
+        transit: limits::transit(&root.transit, node.class, &mut problems),
         node,
         mesh: mesh(root.mesh, &mut problems),
         listen,
@@ -87,7 +89,7 @@ pub(super) fn peer(own: &NodeId, uri: &str, cost: u16) -> Result<Peer, String> {
     if cost > Peer::MAX_COST {
         return Err(format!("cost {cost} is more than {} ms", Peer::MAX_COST));
     }
-    Ok(Peer { uri, cost })
+    Ok(Peer { uri, cost, limit: None })
 }
 
 /// What is known but not built yet: refused when it would have to do something.
@@ -103,7 +105,7 @@ fn later_versions(root: &schema::Root, problems: &mut Problems<'_>) {
     }
 }
 
-fn node(raw: schema::Node, problems: &mut Problems<'_>) -> Node {
+fn node(raw: schema::Node, class: Class, problems: &mut Problems<'_>) -> Node {
     let printable = |name: &str| {
         !name.is_empty()
             && name.len() <= NODE_NAME_MAX
@@ -113,14 +115,6 @@ fn node(raw: schema::Node, problems: &mut Problems<'_>) -> Node {
         let problem = format!("bad name `{}`", name.escape_debug());
         problems.add("node.name", problem, "use letters, digits, `-`, `_` and `.`, at most 64 bytes");
     }
-    let class = match raw.class.as_deref() {
-        None | Some("router") => Class::Router,
-        Some("stub") => Class::Stub,
-        Some(other) => {
-            problems.bad_value("node.class", format!("unknown class `{other}`"));
-            Class::Router
-        }
-    };
     Node {
         key_file: file_path("node.key_file", raw.key_file, "/var/lib/sinew/node.key", problems),
         name: raw.name,
@@ -256,6 +250,7 @@ fn peers(raw: &[schema::Peer], problems: &mut Problems<'_>) -> Vec<Peer> {
     for (i, entry) in raw.iter().enumerate() {
         let path = format!("peer[{i}].uri");
         let cost = peer_cost(entry.cost, &format!("peer[{i}].cost"), problems);
+        let limit = limits::limit(&format!("peer[{i}].limit"), entry.limit.as_deref(), problems);
         let Some(text) = &entry.uri else {
             problems.bad_value(&path, "a [[peer]] without uri");
             continue;
@@ -276,7 +271,7 @@ fn peers(raw: &[schema::Peer], problems: &mut Problems<'_>) -> Vec<Peer> {
             problems.add(&path, problem, "keep one entry; carriers go together as ?via=udp,tcp");
             continue;
         }
-        peers.push((i, Peer { uri, cost }));
+        peers.push((i, Peer { uri, cost, limit }));
     }
     peers.into_iter().map(|(_, peer)| peer).collect()
 }

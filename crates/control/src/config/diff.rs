@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use sinew_types::Rate;
 
 use super::{Config, Forward, Gateway, Inbound, Mtu, Peer, Switch, keys};
 
@@ -32,7 +33,7 @@ impl Effect {
 /// One key with two values.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// Dotted key; for a peer `peer.uri` or `peer.cost`.
+    /// Dotted key; for a peer `peer.uri`, `peer.cost` or `peer.limit`.
     pub key: String,
     /// What it was; `null` = not there.
     pub old: Option<String>,
@@ -68,6 +69,7 @@ fn scalars(config: &Config) -> Vec<(&'static str, Option<String>)> {
         tls,
         proxy,
         reach,
+        transit,
         peers: _,
         tun,
         offload,
@@ -98,6 +100,8 @@ fn scalars(config: &Config) -> Vec<(&'static str, Option<String>)> {
         ("proxy.http", proxy.http.clone()),
         ("reach.direct", Some(reach.direct.to_string())),
         ("reach.port_mapping", Some(reach.port_mapping.to_string())),
+        ("transit.enabled", Some(transit.enabled.to_string())),
+        ("transit.limit", transit.limit.map(|rate| rate.to_string())),
         ("tun.enabled", Some(tun.enabled.to_string())),
         ("tun.name", Some(tun.name.clone())),
         ("tun.mtu", Some(mtu(tun.mtu))),
@@ -114,6 +118,7 @@ fn scalars(config: &Config) -> Vec<(&'static str, Option<String>)> {
         ("discovery.serve", switch(discovery.serve)),
         ("peering.target", Some(peering.target.to_string())),
         ("peering.max", Some(peering.max.to_string())),
+        ("peering.limit", peering.limit.map(|rate| rate.to_string())),
         ("peering.share", Some(peering.share.to_string())),
         ("dns.enabled", Some(dns.enabled.to_string())),
         ("dns.domain", Some(dns.domain.clone())),
@@ -195,11 +200,16 @@ fn peers(old: &Config, new: &Config) -> Vec<Change> {
                 let effect = if stays { Effect::Live } else { Effect::Reconnects };
                 changes.push(Change { effect, ..change("peer.uri", Some(uri.clone()), None) });
             }
-            Some(now) if now.cost != peer.cost => {
-                let text = |cost: u16| Some(format!("{cost} ({uri})"));
-                changes.push(change("peer.cost", text(peer.cost), text(now.cost)));
+            Some(now) => {
+                if now.cost != peer.cost {
+                    let text = |cost: u16| Some(format!("{cost} ({uri})"));
+                    changes.push(change("peer.cost", text(peer.cost), text(now.cost)));
+                }
+                if now.limit != peer.limit {
+                    let text = |limit: Option<Rate>| limit.map(|limit| format!("{limit} ({uri})"));
+                    changes.push(change("peer.limit", text(peer.limit), text(now.limit)));
+                }
             }
-            Some(_) => {}
         }
     }
     for uri in after.keys().filter(|uri| !before.contains_key(*uri)) {

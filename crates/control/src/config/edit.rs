@@ -52,6 +52,9 @@ pub fn add_peer(file: &ConfigFile, peer: &Peer) -> Result<ConfigFile, EditError>
     if peer.cost != 0 {
         text.push_str(&format!("cost = {}\n", peer.cost));
     }
+    if let Some(limit) = peer.limit {
+        text.push_str(&format!("limit = \"{limit}\"\n"));
+    }
     let mut wanted = file.config.clone();
     wanted.peers.retain(|other| endpoint(other) != endpoint(peer));
     wanted.peers.push(peer.clone());

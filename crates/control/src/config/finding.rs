@@ -2,11 +2,11 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use sinew_types::Class;
+use sinew_types::{Class, Rate};
 
 use super::diagnose::Problems;
 use super::schema;
-use super::{Switch, check};
+use super::{Switch, check, limits};
 
 /// `[discovery]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub struct Peering {
     pub target: usize,
     /// Links at most; beyond it, those that others open are closed.
     pub max: usize,
+    /// What may be sent to each peer that has no limit of its own.
+    pub limit: Option<Rate>,
     /// Whether neighbours may tell others where this node is.
     pub share: bool,
 }
@@ -118,5 +120,6 @@ pub(super) fn peering(raw: &schema::Peering, class: Class, problems: &mut Proble
     if max < target {
         problems.add("peering.max", "it is less than `target`", "make it at least twice as much");
     }
-    Peering { target, max, share: raw.share.unwrap_or(!stub) }
+    let limit = limits::limit("peering.limit", raw.limit.as_deref(), problems);
+    Peering { target, max, limit, share: raw.share.unwrap_or(!stub) }
 }

@@ -22,6 +22,7 @@ const LISTEN: &str = "a list of addresses with port, such as [\"0.0.0.0:7463\", 
 const ADDRESS: &str = "an address with port, such as \"127.0.0.1:9463\"";
 const PROXY: &str = "a host with port, such as \"proxy.example:3128\"";
 const SWITCH: &str = "\"auto\", \"on\" or \"off\"";
+const RATE: &str = "a bandwidth in kbit/s, Mbit/s or Gbit/s, such as \"20 Mbit/s\"";
 const TEXT: &str = "a text in quotes";
 const PORTS: &str = "a range of ports, such as \"20000-20999\"";
 
@@ -42,8 +43,11 @@ pub(super) const KEYS: &[Key] = &[
     key("proxy.http", PROXY, Effect::Restart),
     key("reach.direct", BOOL, Effect::Live),
     key("reach.port_mapping", BOOL, Effect::Restart),
+    key("transit.enabled", BOOL, Effect::Restart),
+    key("transit.limit", RATE, Effect::Live),
     key("peer.uri", "a peer URI, such as \"sinew://NODEID@host:7463?via=udp,tcp\"", Effect::Live),
     key("peer.cost", "milliseconds from 0 to 2000", Effect::Live),
+    key("peer.limit", RATE, Effect::Live),
     key("tun.enabled", BOOL, Effect::Restart),
     key("tun.name", "an interface name of at most 15 characters, such as \"sinew0\"", Effect::Restart),
     key("tun.mtu", "\"auto\" or a number from 1280 to 65535", Effect::Restart),
@@ -71,6 +75,7 @@ pub(super) const KEYS: &[Key] = &[
     key("discovery.serve", SWITCH, Effect::Restart),
     key("peering.target", "a number of links from 0 to 1024", Effect::Live),
     key("peering.max", "a number of links from 0 to 1024", Effect::Live),
+    key("peering.limit", RATE, Effect::Live),
     key("peering.share", BOOL, Effect::Restart),
     key("dns.enabled", BOOL, Effect::Restart),
     key("dns.domain", TEXT, Effect::Restart),

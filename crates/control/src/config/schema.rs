@@ -15,6 +15,7 @@ pub(super) struct Root {
     pub(super) tls: Tls,
     pub(super) proxy: Proxy,
     pub(super) reach: Reach,
+    pub(super) transit: Transit,
     pub(super) peer: Vec<Peer>,
     pub(super) tun: Tun,
     pub(super) offload: Offload,
@@ -74,9 +75,17 @@ pub(super) struct Reach {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+pub(super) struct Transit {
+    pub(super) enabled: Option<bool>,
+    pub(super) limit: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct Peer {
     pub(super) uri: Option<String>,
     pub(super) cost: Option<i64>,
+    pub(super) limit: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -125,6 +134,7 @@ pub(super) struct Discovery {
 pub(super) struct Peering {
     pub(super) target: Option<i64>,
     pub(super) max: Option<i64>,
+    pub(super) limit: Option<String>,
     pub(super) share: Option<bool>,
 }
 

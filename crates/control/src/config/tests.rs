@@ -39,6 +39,18 @@ fn an_empty_file_is_a_router_that_listens_everywhere() {
 }
 
 #[test]
+fn a_node_that_carries_nothing_for_others_is_a_stub_however_it_is_written() {
+    for text in ["[node]\nclass = \"stub\"", "[transit]\nenabled = false", MANUAL] {
+        let config = good(text);
+        assert_eq!((config.node.class, config.transit.enabled), (Class::Stub, false), "{text}");
+    }
+    let config = good("[transit]\nenabled = true\nlimit = \"100 Mbit/s\"");
+    assert_eq!((config.node.class, config.transit.enabled), (Class::Router, true));
+    assert_eq!(config.transit.limit, "100 Mbit/s".parse().ok());
+    assert_eq!(good("").transit, Transit { enabled: true, limit: None });
+}
+
+#[test]
 fn a_listen_section_says_all_there_is_to_listen_on() {
     let config = good("[listen]\nudp = [\"127.0.0.1:1\"]");
     assert_eq!((config.listen.udp.len(), config.listen.tcp.len()), (1, 0));
@@ -53,6 +65,8 @@ fn every_value_of_the_manual_is_taken() {
     assert_eq!(config.mesh.accept, Accept::Listed);
     assert_eq!(config.peers.len(), 2);
     assert_eq!((config.peers[0].cost, config.peers[1].cost), (0, 20));
+    let limits = [config.peers[0].limit, config.peers[1].limit, config.peering.limit, config.transit.limit];
+    assert_eq!(limits.map(|limit| limit.map_or(0, Rate::bytes_per_second)), [0, 2_500_000, 187_500_000, 0]);
     assert_eq!(config.tun.mtu, Mtu::Fixed(1400));
     let switches = Offload { tun_read: Switch::On, tun_write: Switch::Off, ..Offload::default() };
     assert_eq!(config.offload, switches);
@@ -105,6 +119,7 @@ cost = 0
 [[peer]]
 uri = "sinew://ID@10.0.0.2:7463?via=udp,quic"
 cost = 20
+limit = "20 Mbit/s"
 
 [tun]
 enabled = true
@@ -134,6 +149,7 @@ serve = "off"
 [peering]
 target = 4
 max = 40
+limit = "1.5 Gbit/s"
 share = true
 
 [dns]
@@ -261,11 +277,12 @@ fn each_change_is_told_with_its_effect() {
     let expected = [
         row("node.name", "a", "", Effect::Restart),
         row("node.class", "router", "stub", Effect::Restart),
+        row("transit.enabled", "true", "false", Effect::Restart),
         row("tun.mtu", "auto", "1300", Effect::Restart),
         row("tun.inbound", "established", "all", Effect::Live),
         row("offload.udp_send", "auto", "off", Effect::Restart),
     ];
-    assert_eq!(changes[..5], expected);
+    assert_eq!(changes[..6], expected);
     let cost = row("peer.cost", &format!("0 ({first})"), &format!("7 ({first})"), Effect::Live);
     assert!(changes.contains(&cost));
     assert!(changes.contains(&row("peer.uri", &uri(2, 1), "", Effect::Live)), "its node is still a peer");
@@ -278,6 +295,26 @@ fn each_change_is_told_with_its_effect() {
     let gone = diff(&old, &good("[node]\nname = \"a\"\n[[peer]]\nuri = \"sinew://ID@h:1\""));
     assert_eq!((gone.len(), gone[0].effect), (1, Effect::Reconnects));
     assert_eq!(diff(&new, &new), []);
+}
+
+#[test]
+fn limits_change_in_a_running_node() {
+    let old =
+        good("[transit]\nlimit = \"1 Mbit/s\"\n[[peer]]\nuri = \"sinew://ID@h:1\"\nlimit = \"3 Mbit/s\"");
+    let new = good(
+        "[transit]\nlimit = \"2 Mbit/s\"\n[peering]\nlimit = \"9 Mbit/s\"\n[[peer]]\nuri = \"sinew://ID@h:1\"",
+    );
+    let changes: Vec<_> = diff(&old, &new).into_iter().map(|c| (c.key, c.old, c.new, c.effect)).collect();
+    let text = |text: &str| Some(text.to_owned());
+    let peer = format!("3 Mbit/s (sinew://{}@h:1?via=udp,tcp)", node(1));
+    assert_eq!(
+        changes,
+        [
+            ("transit.limit".into(), text("1 Mbit/s"), text("2 Mbit/s"), Effect::Live),
+            ("peering.limit".into(), None, text("9 Mbit/s"), Effect::Live),
+            ("peer.limit".into(), Some(peer), None, Effect::Live),
+        ]
+    );
 }
 
 mod editing;

@@ -9,6 +9,7 @@ mod deliver;
 mod frag;
 mod inbound;
 mod lanes;
+mod meters;
 mod network;
 mod outbound;
 mod report;
@@ -158,6 +159,7 @@ pub(crate) struct Worker {
     pub(crate) tx: TxQueue,
     pub(crate) tun: TunQueue,
     pub(crate) reports: Reports,
+    pub(crate) meters: meters::Meters,
     tally: tally::Tally,
     lanes: Lanes,
     reassembly: Reassembly,
@@ -190,6 +192,7 @@ impl Worker {
             tx: TxQueue::default(),
             tun: TunQueue::default(),
             reports: Reports::default(),
+            meters: meters::Meters::default(),
             tally: tally::Tally::default(),
             lanes: Lanes::default(),
             reassembly: Reassembly::default(),

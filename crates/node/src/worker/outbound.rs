@@ -83,7 +83,7 @@ impl Worker {
         let trouble = self.trouble_with(dst, view.now);
         self.answer(inner.interface, packet, trouble, view.now);
         let mtu = view.inner_mtu(dst, &egress, inner.mtu);
-        let result = match Self::may_go_whole(&egress, &vnet, packet) {
+        let result = match self.may_go_whole(&egress, &vnet, packet, view.now) {
             Some(head) => self.send_whole(view, inner, &egress, head, packet, info.ecn),
             None => self.send_segments(view, inner, &egress, &vnet, packet, info, mtu),
         };
@@ -116,11 +116,21 @@ impl Worker {
                 break;
             };
             self.tx.abandon(longest - segment.len);
+            let total = head + DATA_OVERHEAD + segment.len;
+            // One by one: what is left of a super-packet tells its sender of the loss at once.
+            if let Err(reason) = self.meters.draw_own(&egress.link.addr, total, view.now) {
+                self.tx.abandon(total);
+                self.drops.count(reason);
+                continue;
+            }
             let prefix = inner.prefix(segment.csum_partial);
-            self.seal_slot(view, egress, prefix, flow, ecn, head + DATA_OVERHEAD + segment.len)?;
+            self.seal_slot(view, egress, prefix, flow, ecn, total)?;
             records += 1;
         }
-        self.sent(view, egress, Sum { records, bytes: self.tx.len() - before });
+        // What a limit has swallowed whole was not sent: nobody must wait for an answer to it.
+        if records > 0 {
+            self.sent(view, egress, Sum { records, bytes: self.tx.len() - before });
+        }
         Ok(())
     }
 

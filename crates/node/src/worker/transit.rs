@@ -79,6 +79,7 @@ impl Worker {
             self.report_error(view, ErrorCode::TooBig, room as u16, header, &datagram[body]);
             return Err(DropReason::TooBig);
         }
+        self.meters.draw_transit(next_hop, datagram.len(), view.now)?;
         let header = forwarded(header, watermark, adj);
         self.lanes.link(link)?.seal_routed(&header, datagram)?;
         if datagram.len() > payload {

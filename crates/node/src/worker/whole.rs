@@ -7,7 +7,7 @@
 
 use sinew_forwarding::offload::{Checksum, Split, super_packet};
 use sinew_session::{Arrival, OpenEpoch};
-use sinew_types::{DropReason, InterfaceId};
+use sinew_types::{DropReason, Instant, InterfaceId};
 use sinew_wire::record::{DATA_OVERHEAD, HEADER_LEN, Kind, PREFIX_LEN, Prefix, SUPER_LEN, SuperHeader};
 use sinew_wire::virtio::VirtioNetHdr;
 
@@ -18,11 +18,14 @@ use super::{Egress, Inner, MIN_INNER_MTU, View, Worker};
 const RECORD_MAX: usize = 65_000;
 
 impl Worker {
-    /// The header for sending this packet whole, or `None` if it has to be split.
+    /// The header for sending this packet whole, or `None` if it has to be split: also where the
+    /// link's limit has no room for all of it, so that not all of it is lost.
     pub(super) fn may_go_whole(
+        &mut self,
         egress: &Egress<'_>,
         vnet: &VirtioNetHdr,
         packet: &[u8],
+        now: Instant,
     ) -> Option<SuperHeader> {
         let session = egress.session;
         let record = DATA_OVERHEAD + SUPER_LEN + packet.len();
@@ -30,7 +33,8 @@ impl Worker {
         if !fits || egress.routed || !session.stream {
             return None;
         }
-        super_packet::offer(vnet, packet, stream_mtu(egress.payload))
+        let head = super_packet::offer(vnet, packet, stream_mtu(egress.payload))?;
+        self.meters.draw_own(&egress.link.addr, record, now).is_ok().then_some(head)
     }
 
     /// Seals a super-packet as one record.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sinew_node::directory::PeeringConfig;
-use sinew_node::{Accept, Config, Event, InboundPolicy, Node, Offloads, PeerConfig, UdpSocket};
+use sinew_node::{Accept, Config, Event, InboundPolicy, Limits, Node, Offloads, PeerConfig, UdpSocket};
 use sinew_types::{CarrierKind, Class, Identity, Instant, InterfaceId, MeshAddr, Metric, NodeId, PathAddr};
 use sinew_wire::virtio::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
 
@@ -118,6 +118,7 @@ impl Net {
                 udp_sockets: vec![UdpSocket { local: 0, ipv6: false }],
                 direct: false,
                 peering: PeeringConfig::OFF,
+                limits: Limits::default(),
                 max_routes: 4096,
                 unix: 1_800_000_000_000_000,
             };

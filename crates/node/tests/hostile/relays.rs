@@ -3,7 +3,8 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use sinew_types::{DropReason, MeshAddr};
+use sinew_node::Config;
+use sinew_types::{Class, DropReason, MeshAddr};
 use sinew_wire::error::{ErrorCode, ErrorReport};
 use sinew_wire::frag::MSG_FRAG;
 use sinew_wire::probe::Probe;
@@ -12,7 +13,7 @@ use sinew_wire::routed::MSG_ROUTED;
 use sinew_wire::segment::{SegmentHeader, StreamClass};
 
 use crate::common::{Net, udp_packet};
-use crate::puppet::{MS, Stage};
+use crate::puppet::{HINT, MS, Origin, Stage};
 
 #[test]
 fn a_routed_record_carries_the_number_of_the_open_adjacency_or_is_refused() {
@@ -60,6 +61,33 @@ fn a_peer_without_an_adjacency_has_nothing_routed() {
     stage.run(10 * MS);
     assert!(stage.net.received[0].is_empty());
     assert_eq!(stage.drops(DropReason::WrongAdjacency), 2);
+}
+
+#[test]
+fn a_stub_passes_nothing_on_and_says_that_there_is_no_way() {
+    for (class, refused) in [(Class::Router, 0), (Class::Stub, 3)] {
+        let net = Net::with(1, &[], |_, config| Config { class, ..config });
+        let mut stage = Stage::new(net, 2);
+        let (near, far) = (stage.puppets[0].addr, stage.puppets[1].addr);
+        let own = [0, 1].map(|n| Origin::of(&stage.puppets[n].identity));
+        for (number, origin) in own.iter().enumerate() {
+            stage.say(number, &[HINT]);
+            stage.say(number, &origin.route(1));
+        }
+        stage.run(200 * MS);
+        stage.puppets[0].routed.clear();
+        for n in 0..3 {
+            let body = DataHeader { receiver: 7, nonce: n }.emit();
+            stage.relay(near, far, &[&body[..], &[9; 40]].concat());
+        }
+        stage.run(20 * MS);
+        assert_eq!(stage.drops(DropReason::NotATransit), refused, "{class:?}");
+        let passed = stage.puppets[1].routed.iter().filter(|(header, _)| header.src == near).count();
+        assert_eq!(passed as u64, 3 - refused, "{class:?}");
+        let told = stage.puppets[0].routed.iter().filter_map(|(_, body)| ErrorReport::parse(body).ok());
+        let told: Vec<_> = told.map(|report| report.code).collect();
+        assert_eq!(told, if refused > 0 { vec![ErrorCode::NoRoute] } else { vec![] }, "{class:?}");
+    }
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn named(text: &str) -> String {
 }
 
 fn peer(n: u8, tail: &str, cost: u16) -> Peer {
-    Peer { uri: format!("sinew://{}@{tail}", node(n)).parse().unwrap(), cost }
+    Peer { uri: format!("sinew://{}@{tail}", node(n)).parse().unwrap(), cost, limit: None }
 }
 
 #[test]
@@ -45,6 +45,14 @@ fn a_known_peer_is_left_or_replaced() {
     let edited = add_peer(&file, &peer(2, "h:1?via=tcp", 0)).unwrap();
     assert_eq!(edited.config.peers.len(), 2);
     assert_eq!(edited.config.peers[1], peer(2, "h:1?via=tcp", 0));
+}
+
+#[test]
+fn a_limit_is_written_with_its_peer() {
+    let limited = Peer { limit: "1.5 Mbit/s".parse().ok(), ..peer(2, "h:1", 7) };
+    let edited = add_peer(&read(FILE).unwrap(), &limited).unwrap();
+    assert!(edited.text.ends_with("cost = 7\nlimit = \"1.5 Mbit/s\"\n"), "{}", edited.text);
+    assert_eq!(edited.config.peers[1], limited);
 }
 
 #[test]
