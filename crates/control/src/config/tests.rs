@@ -291,7 +291,7 @@ fn each_change_is_told_with_its_effect() {
     assert!(changes.contains(&row("peering.target", "8", "2", Effect::Live)));
     assert!(changes.contains(&row("peering.share", "true", "false", Effect::Restart)));
     assert!(changes.contains(&row("metrics.listen", "", "[::1]:1", Effect::Restart)));
-    assert_eq!(changes.len(), 11);
+    assert_eq!(changes.len(), 12);
     let gone = diff(&old, &good("[node]\nname = \"a\"\n[[peer]]\nuri = \"sinew://ID@h:1\""));
     assert_eq!((gone.len(), gone[0].effect), (1, Effect::Reconnects));
     assert_eq!(diff(&new, &new), []);
