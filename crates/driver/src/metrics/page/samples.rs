@@ -36,6 +36,7 @@ pub(in crate::metrics) fn peer(number: u8) -> PeerStatus {
         tx_bytes: 2000,
         rx_packets: 10,
         tx_packets: 20,
+        limit: None,
         uptime: Some(Duration::from_secs(5)),
         handshake_age: None,
         cipher: None,
