@@ -29,7 +29,7 @@ pub use diagnose::{ConfigError, Diagnostic};
 pub use diff::{Change, Effect, diff};
 pub use edit::{EditError, add_peer, remove_peer, save};
 pub use finding::{Discovery, Peering};
-pub use gateway::{AccessLog, CertificateFiles, Gateway, PublishAccept};
+pub use gateway::{AccessLog, Acme, CertificateFiles, Gateway, PublishAccept};
 pub use inbound::{Inbound, InboundRule, Service};
 pub use metrics::Metrics;
 
