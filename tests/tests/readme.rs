@@ -2,6 +2,8 @@
 //! after the other, in one shell that stops at the first failure. So does the guide of private
 //! networks, which goes on where that page stands before it takes everything down.
 //!
+//! Only what the page builds is there already: the programs of all labs, in the same folder.
+//!
 //! ```text
 //!   alice ───── relay ───── bob
 //! ```
@@ -13,9 +15,11 @@ use anyhow::{Context, Result, ensure};
 use sinew_tests::lab::run_lab;
 use sinew_tests::ns;
 use sinew_tests::process;
-use sinew_tests::requirements::workspace_root;
+use sinew_tests::requirements::{build, workspace_root};
 
 const MACHINES: [&str; 3] = ["alice", "relay", "bob"];
+/// The page's first line. It builds the same programs, with fewer features of what they share, all anew.
+const BUILD: &str = "cargo build --release\n";
 /// Made by the page itself, so its presence says that the machines are a run's leftovers.
 const FOLDER: &str = "/tmp/first-mesh";
 const DEADLINE: Duration = Duration::from_secs(600);
@@ -56,9 +60,12 @@ fn paste(script: &str) -> Result<String> {
     for name in MACHINES {
         ensure!(!ns::exists(name), "a namespace `{name}` that is not ours exists");
     }
+    ensure!(script.starts_with(BUILD), "the page does not begin with its build");
+    build()?;
+    let script = script.replacen(BUILD, "", 1);
     let _cleanup = Cleanup;
     let mut shell = process::command("bash");
-    shell.current_dir(workspace_root()).args(["-euo", "pipefail", "-c", script]);
+    shell.current_dir(workspace_root()).args(["-euo", "pipefail", "-c", &script]);
     let output = process::run(&mut shell, DEADLINE)?;
     ensure!(output.code == Some(0), "exit {:?}:\n{}", output.code, output.text());
     for name in MACHINES {
