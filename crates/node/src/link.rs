@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sinew_path::{Action, Liveness, Quality, Search, Upkeep};
+use sinew_path::{Action, BASE_PAYLOAD, Liveness, Quality, Search, Upkeep};
 use sinew_types::{CarrierKind, Instant, Metric, PathAddr, Rng};
 
 use crate::worker::LinkInfo;
@@ -19,8 +19,8 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 const REST_AFTER: Duration = Duration::from_secs(2);
 /// Largest record on a stream: a device MTU with every header, and room to grow.
 const STREAM_PAYLOAD: u16 = 16_000;
-/// Largest record on QUIC until it has said what it carries: what every link must (protocol A4).
-const QUIC_PAYLOAD: u16 = 1200;
+/// What QUIC adds to a record.
+const QUIC_OVERHEAD: u16 = 38;
 /// Largest datagram we ever try: jumbo frames.
 const DATAGRAM_CEILING: u16 = 8_952;
 /// Bulk traffic fills at least so many packets between two looks; once it does not for so long, packets
@@ -75,11 +75,13 @@ pub(crate) struct Link {
 impl Link {
     pub(crate) fn new(path: PathAddr, cost: Metric, rng: Rng, now: Instant) -> Self {
         let overhead = if path.remote.is_ipv6() { 48 } else { 28 };
-        let mtu = (path.carrier == CarrierKind::Udp).then(|| Search::new(overhead, DATAGRAM_CEILING, now));
-        let payload = match path.carrier {
-            CarrierKind::Udp | CarrierKind::Quic => mtu.as_ref().map_or(QUIC_PAYLOAD, Search::payload),
-            CarrierKind::Tcp | CarrierKind::Wss => STREAM_PAYLOAD,
+        let mtu = match path.carrier {
+            CarrierKind::Udp => Some(Search::new(overhead, DATAGRAM_CEILING, now)),
+            // Until it has said what it carries, it is what every link must.
+            CarrierKind::Quic => Some(Search::new(overhead + QUIC_OVERHEAD, BASE_PAYLOAD, now)),
+            CarrierKind::Tcp | CarrierKind::Wss => None,
         };
+        let payload = mtu.as_ref().map_or(STREAM_PAYLOAD, Search::payload);
         Self {
             path,
             since: now,
@@ -180,13 +182,10 @@ impl Link {
         self.mtu.as_mut().is_some_and(|search| search.on_refused(size, now)) && self.publish_payload()
     }
 
-    /// What QUIC found out by itself; whether it is news. Other carriers are searched by us.
-    pub(crate) fn on_payload(&mut self, payload: u16) -> bool {
-        let news = self.path.carrier == CarrierKind::Quic && self.info.payload() != usize::from(payload);
-        if news {
-            self.info.set_payload(payload);
-        }
-        news
+    /// What QUIC found out by itself; whether the usable size changed.
+    pub(crate) fn on_payload(&mut self, payload: u16, now: Instant) -> bool {
+        let search = self.mtu.as_mut().filter(|_| self.path.carrier == CarrierKind::Quic);
+        search.is_some_and(|search| search.on_carrier_payload(payload, now)) && self.publish_payload()
     }
 
     fn publish_payload(&self) -> bool {

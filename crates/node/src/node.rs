@@ -268,7 +268,7 @@ impl Node {
         let payload = u16::try_from(payload).unwrap_or(u16::MAX);
         let link = self.links.iter_mut().find(|(_, link)| link.path == path);
         if let Some((&peer, link)) = link
-            && link.on_payload(payload)
+            && link.on_payload(payload, now)
         {
             self.restart_searches_via(&peer.address(), now);
         }

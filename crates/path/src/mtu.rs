@@ -98,8 +98,8 @@ pub struct Search {
 
 impl Search {
     /// A search on a path whose headers below the payload take `overhead` bytes (28 for UDP over
-    /// IPv4, 48 over IPv6, 38 more for QUIC), for payloads up to `ceiling`: the lesser of what the
-    /// peer takes and what our own buffers hold.
+    /// IPv4, 48 over IPv6, 38 more for QUIC), for payloads up to `ceiling`: the least of what the
+    /// peer takes, what our own buffers hold and what the carrier says.
     pub fn new(overhead: u16, ceiling: u16, now: Instant) -> Self {
         let mut search = Self {
             overhead,
@@ -123,6 +123,23 @@ impl Search {
     /// The largest datagram payload that may be sent now.
     pub const fn payload(&self) -> u16 {
         self.payload
+    }
+
+    /// The carrier has searched by itself (QUIC), and carries `payload` from now on: as a limit this is
+    /// a fact, and a size it has found needs no probe. It finds a narrower path only after several
+    /// losses, so the size in use is confirmed here as on any path. Returns whether
+    /// [`Search::payload`] changed.
+    pub fn on_carrier_payload(&mut self, payload: u16, now: Instant) -> bool {
+        self.narrow = payload < BASE_PAYLOAD;
+        self.ceiling = payload.max(BASE_PAYLOAD);
+        let changed = self.payload != self.ceiling;
+        self.payload = self.ceiling;
+        self.probed = self.ceiling;
+        self.confirmed_at = now;
+        (self.too_big, self.hint, self.suspect_at) = (u16::MAX, 0, None);
+        self.probe = None;
+        self.climb(now);
+        changed
     }
 
     /// Sets the round trip time, on which the probe timer depends.

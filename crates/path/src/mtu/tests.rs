@@ -290,3 +290,34 @@ fn on_another_network_the_size_proves_itself_and_may_grow() {
     path.run(&mut search, at(41));
     assert_eq!(search.payload(), 8952);
 }
+
+#[test]
+fn a_carrier_that_searches_by_itself_is_believed_and_confirmed() {
+    let mut search = Search::new(66, BASE_PAYLOAD, at(0));
+    let mut path = Path::new(1434);
+    path.run(&mut search, at(1));
+    assert_eq!((search.payload(), path.probes), (BASE_PAYLOAD, 0), "nothing to find before the carrier");
+    assert!(search.on_carrier_payload(1434, at(1)));
+    assert!(!search.on_carrier_payload(1434, at(1)), "no news");
+    assert_eq!(search.payload(), 1434);
+
+    // The path shrinks, and the carrier has not noticed.
+    path.limit = 1214;
+    search.on_suspected(at(10));
+    path.now = at(10);
+    path.run(&mut search, at(11));
+    assert_eq!(search.payload(), 1214, "within a second");
+
+    // The carrier has noticed: what it says is the limit, and what it finds needs no probe.
+    let probes = path.probes;
+    assert!(search.on_carrier_payload(BASE_PAYLOAD, at(20)));
+    path.now = at(20);
+    path.run(&mut search, at(30));
+    assert_eq!((search.payload(), path.probes), (BASE_PAYLOAD, probes));
+    assert!(search.on_carrier_payload(1214, at(30)));
+    assert_eq!(search.payload(), 1214);
+    assert!(!search.is_too_narrow());
+
+    search.on_carrier_payload(BASE_PAYLOAD - 1, at(40));
+    assert!(search.is_too_narrow(), "less than a link must carry");
+}
