@@ -117,12 +117,22 @@ async fn copied(from: &TcpStream, to: &TcpStream, moved: &AtomicU64) -> io::Resu
 /// Reads into the thread's buffer and writes what is taken at once; the length read and the rest.
 fn read_and_write(from: &TcpStream, to: &TcpStream, buffer: &mut [u8]) -> io::Result<(usize, Vec<u8>)> {
     let length = from.try_read(buffer)?;
+    if 0 < length && length < buffer.len() {
+        drained(from);
+    }
     let taken = match to.try_write(&buffer[..length]) {
         Ok(taken) => taken,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
         Err(error) => return Err(error),
     };
     Ok((length, buffer[taken..length].to_vec()))
+}
+
+/// A short read has emptied the socket, and epoll tells of what comes next: asking again before that
+/// would be a system call for nothing at every request. An end is not forgotten by this.
+fn drained(from: &TcpStream) {
+    let nothing: io::Result<()> = from.try_io(Interest::READABLE, || Err(io::ErrorKind::WouldBlock.into()));
+    drop(nothing);
 }
 
 /// Through a pipe until the sender pauses or ends.
