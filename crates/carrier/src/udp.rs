@@ -9,7 +9,7 @@
 //! segmentation at fault, and it stays off for this socket.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{PoisonError, RwLock};
@@ -19,7 +19,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use quinn_udp::{BATCH_SIZE, EcnCodepoint, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
-use tokio::net::UdpSocket;
+use tokio::io::unix::AsyncFd;
 
 use crate::recv::{Batch, RecvBuffer};
 use crate::{CarrierError, Datagrams, SendError};
@@ -41,7 +41,9 @@ pub struct UdpStats {
 
 /// A UDP socket for records. All methods take `&self`; one task uses it.
 pub struct UdpCarrier {
-    socket: UdpSocket,
+    /// Watched for reading alone: the kernel tells of room at every datagram that has left, and
+    /// nobody waits for it.
+    socket: AsyncFd<UdpSocket>,
     /// Behind a lock only because it is made anew when an error was not segmentation's fault.
     state: RwLock<UdpSocketState>,
     local_addr: SocketAddr,
@@ -79,10 +81,10 @@ impl UdpCarrier {
         }
         let segmentation = AtomicBool::new(state.max_gso_segments() > 1);
         let aggregation = AtomicBool::new(state.gro_segments() > 1);
-        let socket = UdpSocket::from_std(socket.into())?;
+        let socket = UdpSocket::from(socket);
         Ok(Self {
             local_addr: socket.local_addr()?,
-            socket,
+            socket: watch(socket, Interest::READABLE)?,
             state: RwLock::new(state),
             local,
             segmentation,
@@ -113,14 +115,14 @@ impl UdpCarrier {
     /// # Errors
     /// What the kernel says; it does not know UDP_GRO before Linux 5.0.
     pub fn set_aggregation(&self, on: bool) -> io::Result<()> {
-        setsockopt(&self.socket, sockopt::UdpGroSegment, &on)?;
+        setsockopt(self.socket.get_ref(), sockopt::UdpGroSegment, &on)?;
         self.aggregation.store(on, Relaxed);
         Ok(())
     }
 
     /// As [`Datagrams::readable`], without a future of its own: for the one task that waits.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket.poll_recv_ready(cx)
+        self.socket.poll_read_ready(cx).map_ok(drop)
     }
 
     /// Counters since the start.
@@ -138,14 +140,7 @@ impl UdpCarrier {
             src_ip: None,
         };
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        let attempt = || state.try_send(UdpSockRef::from(&self.socket), &transmit);
-        match attempt() {
-            // Again under tokio's eyes, so that it forgets the readiness and `writable` waits.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.socket.try_io(Interest::WRITABLE, attempt)
-            }
-            result => result,
-        }
+        state.try_send(UdpSockRef::from(self.socket.get_ref()), &transmit)
     }
 
     /// What an error means for the caller; `Ok` where there is nothing he could do.
@@ -205,10 +200,10 @@ impl UdpCarrier {
     }
 
     fn renew_state(&self) {
-        if let Ok(fresh) = make_state(&self.socket) {
+        if let Ok(fresh) = make_state(self.socket.get_ref()) {
             // quinn-udp asks for aggregation each time.
             if !self.aggregation() {
-                let _ = setsockopt(&self.socket, sockopt::UdpGroSegment, &false);
+                let _ = setsockopt(self.socket.get_ref(), sockopt::UdpGroSegment, &false);
             }
             *self.state.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         }
@@ -218,7 +213,7 @@ impl UdpCarrier {
         let mut metas = [RecvMeta::default(); BATCH_SIZE];
         let (mut slices, slots) = buffer.io_slices();
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        let count = state.recv(UdpSockRef::from(&self.socket), &mut slices[..slots], &mut metas)?;
+        let count = state.recv(UdpSockRef::from(self.socket.get_ref()), &mut slices[..slots], &mut metas)?;
         for meta in &metas[..count] {
             buffer.push(Batch {
                 from: meta.addr,
@@ -230,18 +225,30 @@ impl UdpCarrier {
         }
         Ok(count)
     }
+
+    /// A call that did not fill its slots has emptied the socket, and epoll tells of what comes next:
+    /// asking again before that would be a system call for nothing at every packet.
+    fn forget_readiness(&self) {
+        let nothing: io::Result<()> =
+            self.socket.try_io(Interest::READABLE, |_| Err(io::ErrorKind::WouldBlock.into()));
+        drop(nothing);
+    }
 }
 
 impl Datagrams for UdpCarrier {
     async fn readable(&self) -> io::Result<()> {
-        self.socket.readable().await
+        self.socket.readable().await.map(drop)
     }
 
     fn try_recv(&self, buffer: &mut RecvBuffer) -> io::Result<usize> {
         buffer.clear();
-        let result = self.socket.try_io(Interest::READABLE, || self.receive(buffer));
-        if result.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock) {
-            self.recv_errors.fetch_add(1, Relaxed);
+        let result = self.socket.try_io(Interest::READABLE, |_| self.receive(buffer));
+        match &result {
+            Ok(count) if *count < buffer.slots() => self.forget_readiness(),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                self.recv_errors.fetch_add(1, Relaxed);
+            }
+            _ => {}
         }
         result
     }
@@ -268,7 +275,8 @@ impl Datagrams for UdpCarrier {
     }
 
     async fn writable(&self) -> io::Result<()> {
-        self.socket.writable().await
+        let again = self.socket.get_ref().try_clone()?;
+        watch(again, Interest::WRITABLE)?.writable().await.map(drop)
     }
 
     fn local_addr(&self) -> SocketAddr {
@@ -288,6 +296,12 @@ impl std::fmt::Debug for UdpCarrier {
 
 /// Segments in one call: UDP_MAX_SEGMENTS of kernels before 6.9.
 const MAX_SEGMENTS: usize = 64;
+
+fn watch(socket: UdpSocket, interest: Interest) -> io::Result<AsyncFd<UdpSocket>> {
+    // SAFETY: a `UdpSocket` owns its open descriptor, returns the same one always, and is closed only
+    // when the AsyncFd drops it.
+    unsafe { AsyncFd::register_with_interest(socket, interest) }.map_err(Into::into)
+}
 
 fn after(error: SendError, before: usize) -> SendError {
     match error {

@@ -5,6 +5,7 @@
 
 mod api;
 mod attach;
+mod busy_poll;
 mod codel;
 mod command;
 mod confine;
