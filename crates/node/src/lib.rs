@@ -49,6 +49,7 @@ pub use event::{Event, PingAnswer, TraceHop};
 pub use finding::FindingStatus;
 pub use networks::Interface;
 pub use node::Node;
+pub use probe::Asked;
 /// Node records, and the rules of automatic links.
 pub use sinew_directory as directory;
 pub use sinew_forwarding::offload::Offloads;
