@@ -253,10 +253,7 @@ impl Node {
             E::AttemptFailed { peer, target, reason } => self.on_attempt_failed(peer, target, reason, now),
             E::DuplicateIdentity { node, .. } => self.emit(Event::DuplicateIdentity { node }),
             E::Doubted { peer, path } => self.on_doubted(peer, path, now),
-            E::Observed { peer, path, addr } => {
-                self.reflections.note(peer, path, addr, now);
-                self.on_observed(peer, path, addr, now);
-            }
+            E::Observed { peer, path, addr } => self.on_seen(peer, path, addr, now),
         }
     }
 
