@@ -25,7 +25,7 @@ const OTHER: &str = "55.3.100";
 const SOON: Duration = Duration::from_secs(20);
 /// Leases of a usual router, and of one that gives short ones only.
 const USUAL: (u32, u32) = (120, 86_400);
-const SHORT: (u32, u32) = (12, 12);
+const SHORT: (u32, u32) = (6, 12);
 
 /// Joins two machines, the second being the way out of the first.
 fn way_out(lab: &Lab, inner: &str, outer: &str, net: &str, names: [&str; 2]) -> Result<()> {
@@ -184,6 +184,10 @@ fn a_router_that_speaks_upnp_alone_passes_on_a_port_and_gets_it_back() {
     });
 }
 
+fn stands(lab: &Lab) -> bool {
+    forwarded(lab).is_ok_and(|rules| rules.contains("dnat"))
+}
+
 #[test]
 fn a_short_lease_is_renewed_in_time_and_ends_without_the_node() {
     run_lab("portmap4", |lab| {
@@ -196,14 +200,13 @@ fn a_short_lease_is_renewed_in_time_and_ends_without_the_node() {
         let shown = mapping(lab)?;
         ensure!(shown["lifetime_ms"] == 12_000, "{shown}");
         let (since, lease) = (Instant::now(), Duration::from_secs(SHORT.1.into()));
-        let stands = || forwarded(lab).is_ok_and(|rules| rules.contains("dnat"));
-        wait::until("three leases pass", lease * 5, || since.elapsed() > lease * 3 || !stands())?;
-        ensure!(stands(), "not renewed: gone after {:?}", since.elapsed());
+        wait::until("three leases pass", lease * 5, || since.elapsed() > lease * 3 || !stands(lab))?;
+        ensure!(stands(lab), "not renewed: gone after {:?}", since.elapsed());
         ensure!(text(&mapping(lab)?, "outside") == text(&shown, "outside"), "{}", mapping(lab)?);
 
         // The router itself would have ended it: whoever is killed gives nothing back.
         lab.kill("a");
-        wait::until("the lease ends", lease * 4, || !stands()).with_context(|| router.log())?;
+        wait::until("the lease ends", lease * 4, || !stands(lab)).with_context(|| router.log())?;
         ensure!(router.running(), "miniupnpd ended: {}", router.log());
         Ok(())
     });
