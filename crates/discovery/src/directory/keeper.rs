@@ -40,7 +40,7 @@ const ASKED_MAX: usize = 512;
 const ADDRESSES: usize = 4;
 /// Answers of the resolver that wait.
 const QUEUE: usize = 16;
-/// Tests in a row that say no, before it is believed.
+/// Tests in a row that say no, before that is believed of a node which was reached before.
 const UNREACHED: u32 = 3;
 
 /// A member, and where its name leads.
@@ -280,7 +280,9 @@ impl Keeper {
             Ok(()) => (self.unreached, self.status.reachable) = (0, Some(true)),
             Err(_) => {
                 self.unreached += 1;
-                if self.unreached >= UNREACHED {
+                // libp2p has an address tested once and, if that fails, never again: there may be no second.
+                let enough = if self.status.reachable == Some(true) { UNREACHED } else { 1 };
+                if self.unreached >= enough {
                     self.status.reachable = Some(false);
                 }
             }
