@@ -51,6 +51,8 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     // A certificate authority with a resolver of its own, and somebody else's client for it.
     ("pebble", "pebble"),
     ("unbound", "unbound"),
+    // A translator between IPv6 and IPv4 outside of the kernel.
+    ("tayga", "tayga"),
     ("dehydrated", "dehydrated"),
 ];
 

@@ -35,6 +35,9 @@ pub struct NodeConfig {
     pub extra: String,
     /// Environment of the daemon, beside the lab's own.
     pub env: Vec<(String, String)>,
+    /// What the daemon sees as `/etc/resolv.conf`, if not the machine's. It then has a mount namespace of its
+    /// own, so that what it mounts is seen by nobody else.
+    pub resolv_conf: Option<PathBuf>,
 }
 
 impl NodeConfig {
@@ -50,6 +53,7 @@ impl NodeConfig {
             finds: false,
             extra: String::new(),
             env: Vec::new(),
+            resolv_conf: None,
         }
     }
 
@@ -140,7 +144,16 @@ impl Sinewd {
     /// Writes the configuration and starts the daemon in `ns`.
     pub fn start(ns: &Namespace, config: &NodeConfig) -> Result<Self> {
         config.write()?;
-        let mut command = ns.daemon_command(&Bins::get()?.sinewd.to_string_lossy());
+        let sinewd = Bins::get()?.sinewd.to_string_lossy();
+        let mut command = match &config.resolv_conf {
+            None => ns.daemon_command(&sinewd),
+            Some(file) => {
+                let mut command = ns.daemon_command("unshare");
+                let bind = "mount --bind \"$1\" /etc/resolv.conf && shift && exec \"$@\"";
+                command.args(["--mount", "sh", "-c", bind, "sh"]).arg(file).arg(&*sinewd);
+                command
+            }
+        };
         command.arg("--config").arg(config.file());
         command.envs(config.env.iter().map(|(name, value)| (name, value)));
         Ok(Self { proc: Proc::spawn(&mut command, &config.log())? })

@@ -7,6 +7,11 @@
 //!       ┌── r ──┐            r carries nothing for others: a and b are apart until s comes
 //!   a ──┤       ├── b
 //!       └── s ──┘
+//!
+//!         a ─── s            leaf carries nothing for others, and keeps no table: whom it does not know
+//!       ┌─┤                  it asks a, or b when its link with a is cut
+//!  leaf │ │
+//!       └─b
 //! ```
 
 use anyhow::{Result, ensure};
@@ -115,5 +120,66 @@ fn a_node_without_transit_is_reached_and_passed_by() {
             ensure!(report.received == report.sent, "{report:?}");
             Ok(())
         })
+    });
+}
+
+/// Whether `from` gets an answer from an address, by `sinew ping` alone.
+fn answered(lab: &Lab, from: &str, address: &str) -> Result<()> {
+    let output = lab.cli(from).run_json(&["ping", address, "-c", "3", "-i", "0.2"])?;
+    ensure!(matches!(output.code, Some(0 | 2)), "{from}: exit {:?}: {}", output.code, output.text());
+    Ok(())
+}
+
+fn goes_over(lab: &Lab, from: &str, hops: &[&str], to: &str) -> Result<()> {
+    let expected: Vec<_> =
+        [&[from], hops, &[to]].concat().iter().map(|n| Ok(lab.key(n)?.node_id)).collect::<Result<_>>()?;
+    let found = lab.cli(from).trace_keys(&lab.address(to)?)?;
+    ensure!(found == expected, "from {from} to {to} over {found:?}, not {expected:?}");
+    Ok(())
+}
+
+#[test]
+fn a_leaf_pings_and_traces_whom_it_has_no_link_with_and_whom_it_lost_one_with() {
+    run_lab("stranger", |lab| {
+        for name in ["leaf", "a", "b", "s"] {
+            lab.node(name)?;
+        }
+        for (from, to) in [("leaf", "a"), ("leaf", "b"), ("a", "b"), ("a", "s")] {
+            lab.link(from, to)?;
+        }
+        lab.peer_links(Dial::First)?;
+        lab.config("leaf").extra = "\n[transit]\nenabled = false\n".into();
+        lab.start_all()?;
+        let [s, a, leaf] = [lab.address("s")?, lab.address("a")?, lab.address("leaf")?];
+        lab.cli("b").wait_reachable(&s, READY)?;
+        lab.cli("s").wait_reachable(&leaf, READY)?;
+        for name in ["a", "b"] {
+            lab.cli("leaf").wait_reachable(&lab.address(name)?, READY)?;
+        }
+        // The leaf itself has sent nothing to s so far but answers; a restart forgets even those.
+        lab.kill("leaf");
+        lab.start("leaf")?;
+        lab.wait_ready("leaf")?;
+        answered(lab, "leaf", &s)?;
+        // By a, or by b and a: both are upstreams.
+        let traced = lab.cli("leaf").trace_keys(&s)?;
+        ensure!(traced.last() == Some(&lab.key("s")?.node_id), "the trace ends at {traced:?}");
+        wait::success("both links stand", READY, || {
+            let links = lab.cli("leaf").peers_up()?.len();
+            ensure!(links == 2, "{links} links");
+            Ok(())
+        })?;
+
+        lab.cut("leaf", "a")?;
+        wait::success("both ends see the cut", READY, || {
+            let ups = [lab.cli("leaf").peers_up()?.len(), lab.cli("a").peers_up()?.len()];
+            ensure!(ups == [1, 2], "{ups:?}");
+            Ok(())
+        })?;
+        lab.cli("a").wait_reachable(&leaf, READY)?;
+        answered(lab, "leaf", &a)?;
+        goes_over(lab, "leaf", &["b"], "a")?;
+        goes_over(lab, "a", &["b"], "leaf")?;
+        goes_over(lab, "leaf", &["b", "a"], "s")
     });
 }

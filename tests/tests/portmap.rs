@@ -7,7 +7,7 @@
 //! ```
 //! Without the mapping these two are never direct (`nat.rs`): each is a stranger to the other's router.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use sinew_tests::cli::text;
@@ -23,6 +23,9 @@ const OUTSIDE: &str = "55.1.100";
 const RELAY: &str = "55.2.100";
 const OTHER: &str = "55.3.100";
 const SOON: Duration = Duration::from_secs(20);
+/// Leases of a usual router, and of one that gives short ones only.
+const USUAL: (u32, u32) = (120, 86_400);
+const SHORT: (u32, u32) = (6, 12);
 
 /// Joins two machines, the second being the way out of the first.
 fn way_out(lab: &Lab, inner: &str, outer: &str, net: &str, names: [&str; 2]) -> Result<()> {
@@ -74,7 +77,8 @@ fn topology(lab: &mut Lab) -> Result<()> {
     Ok(())
 }
 
-fn miniupnpd(lab: &Lab, upnp: bool) -> Result<Proc> {
+/// `lease`: how long a mapping by PCP may be at least and at most, seconds.
+fn miniupnpd(lab: &Lab, upnp: bool, lease: (u32, u32)) -> Result<Proc> {
     let dir = lab.dir().join("home");
     let conf = dir.join("miniupnpd.conf");
     std::fs::write(
@@ -82,13 +86,15 @@ fn miniupnpd(lab: &Lab, upnp: bool) -> Result<Proc> {
         format!(
             "ext_ifname=wan\nlistening_ip=lan\nhttp_port=0\nenable_natpmp={1}\nenable_upnp={2}\nsecure_mode=yes\n\
              lease_file={0}/leases\nuuid=00000000-0000-0000-0000-000000000001\nserial=1\nmodel_number=1\n\
-             min_lifetime=120\nmax_lifetime=86400\n\
+             min_lifetime={3}\nmax_lifetime={4}\n\
              upnp_table_name=filter\nupnp_nat_table_name=filter\nupnp_forward_chain=miniupnpd\n\
              upnp_nat_chain=prerouting_miniupnpd\nupnp_nat_postrouting_chain=postrouting_miniupnpd\n\
              allow 1024-65535 192.168.1.0/24 1024-65535\ndeny 0-65535 0.0.0.0/0 0-65535\n",
             dir.display(),
             if upnp { "no" } else { "yes" },
             if upnp { "yes" } else { "no" },
+            lease.0,
+            lease.1,
         ),
     )?;
     let mut command = lab.ns("home").command("miniupnpd");
@@ -113,7 +119,7 @@ fn forwarded(lab: &Lab) -> Result<String> {
 fn a_mapped_port_makes_a_hard_pair_direct_and_is_given_back_at_the_end() {
     run_lab("portmap", |lab| {
         topology(lab)?;
-        let mut router = miniupnpd(lab, false)?;
+        let mut router = miniupnpd(lab, false, USUAL)?;
         lab.start_all()?;
         lab.wait_mesh()?;
         let mapped = || mapping(lab).is_ok_and(|mapping| text(&mapping, "state") == "mapped");
@@ -158,7 +164,7 @@ fn a_mapped_port_makes_a_hard_pair_direct_and_is_given_back_at_the_end() {
 fn a_router_that_speaks_upnp_alone_passes_on_a_port_and_gets_it_back() {
     run_lab("portmap3", |lab| {
         topology(lab)?;
-        let router = miniupnpd(lab, true)?;
+        let router = miniupnpd(lab, true, USUAL)?;
         lab.start_all()?;
         lab.wait_mesh()?;
         let mapped = || mapping(lab).is_ok_and(|mapping| text(&mapping, "state") == "mapped");
@@ -175,5 +181,33 @@ fn a_router_that_speaks_upnp_alone_passes_on_a_port_and_gets_it_back() {
         wait::until("the port is given back", SOON, || {
             forwarded(lab).is_ok_and(|rules| !rules.contains("dnat"))
         })
+    });
+}
+
+fn stands(lab: &Lab) -> bool {
+    forwarded(lab).is_ok_and(|rules| rules.contains("dnat"))
+}
+
+#[test]
+fn a_short_lease_is_renewed_in_time_and_ends_without_the_node() {
+    run_lab("portmap4", |lab| {
+        topology(lab)?;
+        let mut router = miniupnpd(lab, false, SHORT)?;
+        lab.start_all()?;
+        lab.wait_mesh()?;
+        let mapped = || mapping(lab).is_ok_and(|mapping| text(&mapping, "state") == "mapped");
+        wait::until("the port is mapped", SOON, mapped).with_context(|| router.log())?;
+        let shown = mapping(lab)?;
+        ensure!(shown["lifetime_ms"] == 12_000, "{shown}");
+        let (since, lease) = (Instant::now(), Duration::from_secs(SHORT.1.into()));
+        wait::until("three leases pass", lease * 5, || since.elapsed() > lease * 3 || !stands(lab))?;
+        ensure!(stands(lab), "not renewed: gone after {:?}", since.elapsed());
+        ensure!(text(&mapping(lab)?, "outside") == text(&shown, "outside"), "{}", mapping(lab)?);
+
+        // The router itself would have ended it: whoever is killed gives nothing back.
+        lab.kill("a");
+        wait::until("the lease ends", lease * 4, || !stands(lab)).with_context(|| router.log())?;
+        ensure!(router.running(), "miniupnpd ended: {}", router.log());
+        Ok(())
     });
 }

@@ -16,6 +16,7 @@
 
 mod ask;
 mod behaviour;
+mod entry;
 mod keeper;
 
 use std::net::SocketAddr;
@@ -49,7 +50,7 @@ pub enum Serve {
 pub struct DirectoryConfig {
     /// Secret of its key there.
     pub seed: Zeroizing<[u8; 32]>,
-    /// Members by which it comes in.
+    /// Members by which it comes in: `/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT/p2p/ID`.
     pub entries: Vec<String>,
     /// Where it may be asked.
     pub listen: Vec<SocketAddr>,

@@ -17,6 +17,10 @@ const QUEUE: usize = 64;
 const WELL_KNOWN: &str = "ipv4only.arpa";
 const WELL_KNOWN_ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 0, 170), Ipv4Addr::new(192, 0, 0, 171)];
 
+/// Lengths of a translator's prefix, and the octet that is zero whatever the length (RFC 6052 §2.2).
+const PREFIXES: [u8; 6] = [96, 64, 56, 48, 40, 32];
+const RESERVED: usize = 8;
+
 /// A resolver's answer.
 pub(crate) struct Resolved {
     pub(crate) peer: NodeId,
@@ -79,22 +83,30 @@ impl Dialling {
 /// well-known IPv4 addresses (RFC 7050). Names need no help: DNS64 translates them itself.
 async fn translated(v4: Ipv4Addr, port: u16) -> Vec<SocketAddr> {
     let Ok(found) = tokio::net::lookup_host((WELL_KNOWN, port)).await else { return Vec::new() };
-    let mut translated: Vec<_> =
-        found.filter_map(|at| translate(at.ip(), v4)).map(|ip| SocketAddr::new(ip.into(), port)).collect();
-    translated.dedup();
-    translated
+    let translated: BTreeSet<_> = found.flat_map(|at| translate(at.ip(), v4)).collect();
+    translated.into_iter().map(|ip| SocketAddr::new(ip.into(), port)).collect()
 }
 
-/// An IPv4 address behind the /96 that `answer` shows; other lengths are rare and left out.
-fn translate(answer: IpAddr, v4: Ipv4Addr) -> Option<Ipv6Addr> {
-    let IpAddr::V6(answer) = answer else { return None };
-    let mut octets = answer.octets();
-    let shown = Ipv4Addr::new(octets[12], octets[13], octets[14], octets[15]);
-    if !WELL_KNOWN_ADDRESSES.contains(&shown) {
-        return None;
-    }
-    octets[12..].copy_from_slice(&v4.octets());
-    Some(octets.into())
+/// An IPv4 address behind the prefix that `answer` shows, of whatever length a well-known address is found
+/// after (RFC 7050 §3). Should there be two such lengths, both are tried: the wrong one leads nowhere.
+fn translate(answer: IpAddr, v4: Ipv4Addr) -> Vec<Ipv6Addr> {
+    let IpAddr::V6(answer) = answer else { return Vec::new() };
+    let shows = |length: &u8| {
+        let octets = embedded(*length).map(|at| answer.octets()[at]);
+        WELL_KNOWN_ADDRESSES.contains(&octets.into()) && (*length == 96 || answer.octets()[RESERVED] == 0)
+    };
+    let behind = |length: u8| {
+        let mut octets = answer.octets();
+        embedded(length).into_iter().zip(v4.octets()).for_each(|(at, octet)| octets[at] = octet);
+        octets.into()
+    };
+    PREFIXES.into_iter().filter(shows).map(behind).collect()
+}
+
+/// Where the octets of an IPv4 address are behind a prefix of this length (RFC 6052 §2.2).
+fn embedded(length: u8) -> [usize; 4] {
+    let mut free = (usize::from(length) / 8..).filter(|&at| at != RESERVED);
+    [(); 4].map(|()| free.next().unwrap_or_default())
 }
 
 /// Where this node itself would answer: dialling that would be a node that talks to itself.
@@ -138,13 +150,21 @@ mod tests {
     #[test]
     fn an_ipv4_address_is_found_behind_the_prefix_that_the_well_known_name_shows() {
         let v4 = Ipv4Addr::new(198, 51, 100, 7);
+        // The first six prefixes as in RFC 6052 §2.4.
         for (answer, expected) in [
+            ("2001:db8:c000:aa::", Some("2001:db8:c633:6407::")),
+            ("2001:db8:1c0:0:aa::", Some("2001:db8:1c6:3364:7::")),
+            ("2001:db8:122:c000:0:aa00::", Some("2001:db8:122:c633:64:700::")),
+            ("2001:db8:122:3c0:0:aa::", Some("2001:db8:122:3c6:33:6407::")),
+            ("2001:db8:122:344:c0:0:aa00:0", Some("2001:db8:122:344:c6:3364:700:0")),
             ("64:ff9b::c000:aa", Some("64:ff9b::c633:6407")),
             ("2001:db8:1:2:3:4:c000:ab", Some("2001:db8:1:2:3:4:c633:6407")),
+            // Octet 8 is not zero: no /64.
+            ("2001:db8:122:344:1c0:0:aa00:0", None),
             ("2001:db8::1", None),
             ("192.0.0.170", None),
         ] {
-            let expected = expected.map(|text| text.parse().unwrap());
+            let expected: Vec<Ipv6Addr> = expected.iter().map(|text| text.parse().unwrap()).collect();
             assert_eq!(translate(answer.parse().unwrap(), v4), expected, "{answer}");
         }
     }

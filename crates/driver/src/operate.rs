@@ -11,10 +11,10 @@ use sinew_control::api::{
 };
 use sinew_control::config::{self, Change, ConfigFile};
 use sinew_control::{ApiError, target, time};
-use sinew_node::{Limits, Node, PeerConfig, PeerStatus, PingAnswer, TraceHop};
+use sinew_node::{Asked, Limits, Node, PeerConfig, PeerStatus, PingAnswer, TraceHop};
 use sinew_platform::clock;
 use sinew_platform::confine::Gap;
-use sinew_types::{CarrierKind, DropReason, Instant, Metric, NodeId};
+use sinew_types::{CarrierKind, Class, DropReason, Instant, Metric, NodeId};
 
 use crate::command::{NodeCommand, Reply};
 use crate::finding::{self, Finders};
@@ -40,8 +40,8 @@ pub(crate) struct Operations {
     key: Key,
     names: Names,
     rates: Rates,
-    pings: BTreeMap<u64, (NodeId, u32, Reply<sinew_control::api::PingProbe>)>,
-    traces: BTreeMap<u64, (NodeId, Reply<Trace>)>,
+    pings: BTreeMap<u64, (Asked, u32, Reply<sinew_control::api::PingProbe>)>,
+    traces: BTreeMap<u64, (Asked, Reply<Trace>)>,
     next_request: u64,
     twins: Twins,
     /// What this kernel lacks to keep the daemon in.
@@ -238,6 +238,15 @@ impl Operations {
         target::resolve(text, known.into_iter().chain([(status.node, Some(status.name.as_str()))]))
     }
 
+    /// Whom people want to hear of. A stub keeps no table: an address that it does not know may be somebody's.
+    fn asked(&self, node: &Node, text: &str, now: Instant) -> Result<Asked, ApiError> {
+        let is_stub = node.status(now).class == Class::Stub;
+        self.target(node, text, now).map(Asked::Node).or_else(|error| match text.parse() {
+            Ok(address) if is_stub => Ok(Asked::Address(address)),
+            _ => Err(error),
+        })
+    }
+
     /// The gateway that people mean: as any node, or a whole id that nobody has told of yet.
     pub(crate) fn gateway(&self, node: &Node, text: &str, now: Instant) -> Result<NodeId, ApiError> {
         self.target(node, text, now).or_else(|error| text.parse().map_err(|_| error))
@@ -257,12 +266,13 @@ impl Operations {
         reply: Reply<sinew_control::api::PingProbe>,
         now: Instant,
     ) {
-        let target = match self.target(node, text, now) {
+        let target = match self.asked(node, text, now) {
             Ok(target) => target,
             Err(error) => return drop(reply.send(Err(error))),
         };
-        if target == node.status(now).node {
-            let answer = PingAnswer { rtt: Duration::ZERO, via: None, path: None };
+        let own = node.status(now).node;
+        if target == Asked::Node(own) {
+            let answer = PingAnswer { node: own, rtt: Duration::ZERO, via: None, path: None };
             return drop(reply.send(Ok(view::ping(target, seq, Some(answer), &self.names))));
         }
         let request = self.request();
@@ -277,7 +287,7 @@ impl Operations {
     }
 
     fn start_trace(&mut self, node: &mut Node, text: &str, reply: Reply<Trace>, now: Instant) {
-        match self.target(node, text, now) {
+        match self.asked(node, text, now) {
             Ok(target) => {
                 let request = self.request();
                 self.traces.insert(request, (target, reply));

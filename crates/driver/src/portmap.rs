@@ -23,8 +23,8 @@ use codec::{Protocol, Reply, Wish};
 
 /// What is asked for; routers give less if they like.
 const LIFETIME: Duration = Duration::from_secs(3600);
-/// No mapping is renewed more often, whatever the router says.
-const RENEW_LEAST: Duration = Duration::from_secs(30);
+/// No mapping is renewed more often, whatever the router says (RFC 6887 §11.2.1).
+const RENEW_LEAST: Duration = Duration::from_secs(4);
 /// Waits for an answer (RFC 6886 §3.1, cut short: a router on the same link is near).
 const TRIES: [Duration; 4] = [
     Duration::from_millis(250),

@@ -8,7 +8,7 @@ use sinew_control::api::{
     Candidate, CandidateState, CarrierCheck, FamilyCheck, Finding, Listener, Nat, Netcheck, PortMapping,
     Reason, Reflected, Why,
 };
-use sinew_node::{Answer, CandidateStatus, Node, PeerStatus, Reflection, Way, Ways};
+use sinew_node::{Answer, CandidateStatus, Mapping, Node, PeerStatus, View, Way, Ways};
 use sinew_types::{CarrierKind, Instant, NodeId, PathAddr};
 
 use crate::view::{Names, millis};
@@ -170,14 +170,16 @@ pub(crate) fn netcheck(
 ) -> Netcheck {
     let peers = node.peers(now);
     let tried: Vec<_> = peers.iter().flat_map(|peer| tried(&node.ways(&peer.node, now))).collect();
-    let reflections = node.reflections(now);
+    let views = node.views(now);
     let own = own_addresses(listeners);
-    let (nat, nat_text) = nat(&reflections, &own);
+    let datagrams: Vec<_> =
+        views.iter().filter(|(view, _)| view.carrier == CarrierKind::Udp && view.seen.is_ipv4()).collect();
+    let (nat, nat_text) = nat(node.reach().mapping[0], datagrams.last().map(|(view, _)| view.seen));
     Netcheck {
         carriers: CarrierKind::ALL.map(|carrier| check_carrier(carrier, &tried, &peers, listeners)).to_vec(),
         ipv4: check_family(false, &tried, &peers, &own),
         ipv6: check_family(true, &tried, &peers, &own),
-        reflected: reflections.iter().map(reflected).collect(),
+        reflected: views.iter().map(reflected).collect(),
         nat,
         nat_text,
         port_mapping,
@@ -243,39 +245,31 @@ fn own_addresses(listeners: &[Listener]) -> Vec<SocketAddr> {
     listeners.iter().flat_map(|listener| &listener.endpoints).filter_map(|text| text.parse().ok()).collect()
 }
 
-fn reflected(said: &Reflection) -> Reflected {
+fn reflected((view, age): &(View, Duration)) -> Reflected {
     Reflected {
-        address: said.addr.to_string(),
-        carrier: said.path.carrier.as_str().to_owned(),
-        node_id: said.peer.to_string(),
-        age_ms: whole_millis(said.age),
+        address: view.seen.to_string(),
+        carrier: view.carrier.as_str().to_owned(),
+        node_id: view.peer.to_string(),
+        age_ms: whole_millis(*age),
     }
 }
 
-/// Only UDP shows how a NAT maps: a stream leaves from another port each time.
-fn nat(reflections: &[Reflection], own: &[SocketAddr]) -> (Nat, String) {
-    let udp: Vec<_> = reflections
-        .iter()
-        .filter(|said| said.path.carrier == CarrierKind::Udp && said.addr.is_ipv4())
-        .map(|said| (said.path.local, said.addr))
-        .collect();
-    let Some(&(local, first)) = udp.first() else {
+/// What is in front of our IPv4 sockets. `seen`: where the last neighbour sees our datagrams come from, since
+/// only they show how a translator maps: a stream leaves from another port each time.
+fn nat(mapping: Mapping, seen: Option<SocketAddr>) -> (Nat, String) {
+    let Some(seen) = seen else {
         return (Nat::Unknown, "no peer has said how it sees this node over IPv4 and UDP".to_owned());
     };
-    let foreign: Vec<_> =
-        udp.iter().filter(|(_, addr)| own.iter().all(|own| own.ip() != addr.ip())).collect();
-    if foreign.is_empty() {
-        return (Nat::None, format!("peers see this host's own address {}", first.ip()));
-    }
-    // Each of our sockets has a mapping of its own.
-    let same_socket: Vec<_> = foreign.iter().filter(|(socket, _)| *socket == local).collect();
-    match same_socket.len() {
-        0 | 1 => (Nat::Some, "there is a NAT; another peer over UDP would show of which kind".to_owned()),
-        _ if same_socket.iter().all(|(_, addr)| *addr == same_socket[0].1) => {
+    match mapping {
+        Mapping::Open => (Nat::None, format!("peers see this host's own address {}", seen.ip())),
+        Mapping::Unknown | Mapping::Other(_) => {
+            (Nat::Some, "there is a NAT; another peer over UDP would show of which kind".to_owned())
+        }
+        Mapping::EndpointIndependent => {
             let text = "there is a NAT with one address and port towards every peer: direct links can be had";
             (Nat::EndpointIndependent, text.to_owned())
         }
-        _ => {
+        Mapping::AddressDependent | Mapping::AddressAndPortDependent => {
             let text = "there is a NAT with another port towards each peer: to nodes behind another NAT only \
                         relays lead, unless one of them forwards a port";
             (Nat::EndpointDependent, text.to_owned())
@@ -285,8 +279,6 @@ fn nat(reflections: &[Reflection], own: &[SocketAddr]) -> (Nat, String) {
 
 #[cfg(test)]
 mod tests {
-    use sinew_types::Identity;
-
     use super::*;
 
     fn remote(text: &str) -> SocketAddr {
@@ -360,23 +352,12 @@ mod tests {
     }
 
     #[test]
-    fn a_nat_is_told_by_what_peers_see() {
-        let said = |n: u8, local: u32, addr: &str| Reflection {
-            peer: Identity::from_seed([n; 32]).node_id(),
-            path: PathAddr { local, ..path(CarrierKind::Udp) },
-            addr: remote(addr),
-            age: Duration::ZERO,
-        };
-        let own = [remote("10.0.0.5:7463")];
-        let of = |said: &[Reflection]| nat(said, &own).0;
-        assert_eq!(of(&[]), Nat::Unknown);
-        assert_eq!(of(&[said(1, 0, "10.0.0.5:7463")]), Nat::None);
-        assert_eq!(of(&[said(1, 0, "192.0.2.9:1000")]), Nat::Some);
-        let same = [said(1, 0, "192.0.2.9:1000"), said(2, 0, "192.0.2.9:1000")];
-        assert_eq!(of(&same), Nat::EndpointIndependent);
-        let other = [said(1, 0, "192.0.2.9:1000"), said(2, 0, "192.0.2.9:1001")];
-        assert_eq!(of(&other), Nat::EndpointDependent);
-        let sockets = [said(1, 0, "192.0.2.9:1000"), said(2, 1, "192.0.2.9:1001")];
-        assert_eq!(of(&sockets), Nat::Some, "two sockets have two mappings anyway");
+    fn a_nat_is_told_by_how_it_maps() {
+        let of = |mapping| nat(mapping, Some(remote("192.0.2.9:1000"))).0;
+        assert_eq!(nat(Mapping::Unknown, None).0, Nat::Unknown);
+        assert_eq!(of(Mapping::Open), Nat::None);
+        assert_eq!(of(Mapping::Unknown), Nat::Some);
+        assert_eq!(of(Mapping::EndpointIndependent), Nat::EndpointIndependent);
+        assert_eq!(of(Mapping::AddressDependent), Nat::EndpointDependent);
     }
 }

@@ -7,7 +7,7 @@ use sinew_control::api::{
     self, Direction, Graph, GraphLink, GraphNode, LinkKind, Peer, PeerState, Peers, PingProbe, Reach, Route,
     RouteAnswer, RouteOrigin, Routes, RoutesShow, Session, Sessions, TraceHop,
 };
-use sinew_node::{LinkState, Node, PeerStatus, PingAnswer, RouteStatus, SessionStatus};
+use sinew_node::{Asked, LinkState, Node, PeerStatus, PingAnswer, RouteStatus, SessionStatus};
 use sinew_types::{Instant, NodeId, Rate};
 
 /// Names that nodes have told us, by key: an answer to `trace`, or our own.
@@ -204,13 +204,18 @@ pub(crate) fn graph(node: &Node, names: &Names, now: Instant) -> Graph {
     Graph { nodes: ids.into_iter().map(graph_node).collect(), links: links.chain(learned).collect() }
 }
 
-pub(crate) fn ping(target: NodeId, seq: u32, answer: Option<PingAnswer>, names: &Names) -> PingProbe {
+/// Empty while nobody has said whose the address is.
+fn node_id(asked: Asked, found: Option<NodeId>) -> String {
+    asked.node().or(found).map(|node| node.to_string()).unwrap_or_default()
+}
+
+pub(crate) fn ping(target: Asked, seq: u32, answer: Option<PingAnswer>, names: &Names) -> PingProbe {
     let name = |id: &NodeId| names.get(id).cloned().unwrap_or_else(|| id.short());
     let Some(answer) = answer else {
         let error = Some("no answer in time".to_owned());
         return PingProbe {
             seq,
-            node_id: target.to_string(),
+            node_id: node_id(target, None),
             rtt_ms: None,
             path: None,
             direct: false,
@@ -219,7 +224,7 @@ pub(crate) fn ping(target: NodeId, seq: u32, answer: Option<PingAnswer>, names: 
     };
     PingProbe {
         seq,
-        node_id: target.to_string(),
+        node_id: node_id(target, Some(answer.node)),
         rtt_ms: Some(millis(answer.rtt)),
         path: Some(match (&answer.via, &answer.path) {
             (Some(via), _) => format!("via {}", name(via)),
@@ -231,10 +236,11 @@ pub(crate) fn ping(target: NodeId, seq: u32, answer: Option<PingAnswer>, names: 
     }
 }
 
-pub(crate) fn trace(target: NodeId, hops: &[sinew_node::TraceHop], complete: bool) -> api::Trace {
+pub(crate) fn trace(target: Asked, hops: &[sinew_node::TraceHop], complete: bool) -> api::Trace {
+    let last = hops.last().filter(|_| complete).map(|hop| hop.node);
     api::Trace {
         address: target.address().to_string(),
-        node_id: target.to_string(),
+        node_id: node_id(target, last),
         reached: complete,
         error: (!complete).then(|| "the next hop did not answer, or there is none".to_owned()),
         hops: hops.iter().map(trace_hop).collect(),

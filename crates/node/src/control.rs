@@ -151,11 +151,16 @@ impl Node {
     /// The address proves the key, whoever told it; only an answer to a question of ours is used.
     pub(crate) fn on_who_is_reply(&mut self, bytes: &[u8; 32], now: Instant) {
         match NodeId::parse(bytes) {
-            Ok(node) if self.held.waits_for(&node.address()) => self.open_routed(node, now),
-            // The answer came late: the packets were given up, or went out already.
+            Ok(node) if self.is_wanted(&node.address()) => self.open_routed(node, now),
+            // The answer came late: what waited was given up, or went out already.
             Ok(_) => {}
             Err(_) => self.drops.count(DropReason::BadControl),
         }
+    }
+
+    /// Whether packets or people wait for whoever is at `addr`.
+    fn is_wanted(&self, addr: &MeshAddr) -> bool {
+        self.held.waits_for(addr) || self.probes.wait_for(addr)
     }
 
     pub(crate) fn open_routed(&mut self, node: NodeId, now: Instant) {
@@ -248,10 +253,7 @@ impl Node {
             E::AttemptFailed { peer, target, reason } => self.on_attempt_failed(peer, target, reason, now),
             E::DuplicateIdentity { node, .. } => self.emit(Event::DuplicateIdentity { node }),
             E::Doubted { peer, path } => self.on_doubted(peer, path, now),
-            E::Observed { peer, path, addr } => {
-                self.reflections.note(peer, path, addr, now);
-                self.on_observed(peer, path, addr, now);
-            }
+            E::Observed { peer, path, addr } => self.on_seen(peer, path, addr, now),
         }
     }
 
@@ -378,7 +380,9 @@ impl Node {
             }
             _ => drop(self.fib.remove(&addr)),
         }
-        self.sessions.set_routed(node, next_hop.is_some(), now);
+        // A stub has no other routes than those to its neighbours: to all others its upstream relays.
+        let relayed = next_hop.is_some() || self.router.default_next_hop().is_some();
+        self.sessions.set_routed(node, relayed, now);
         if self.is_up(&node) {
             self.start_search(node, now);
             if appeared {

@@ -110,6 +110,8 @@ pub enum Event {
 /// What a ping found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PingAnswer {
+    /// Who answered.
+    pub node: NodeId,
     /// Round trip time.
     pub rtt: Duration,
     /// The first hop, if the target is not a direct peer.

@@ -49,10 +49,12 @@ pub use event::{Event, PingAnswer, TraceHop};
 pub use finding::FindingStatus;
 pub use networks::Interface;
 pub use node::Node;
+pub use probe::Asked;
 /// Node records, and the rules of automatic links.
 pub use sinew_directory as directory;
 pub use sinew_forwarding::offload::Offloads;
 pub use sinew_forwarding::{InboundPolicy, Ports, Rule, Service};
+pub use sinew_path::View;
 pub use sinew_path::punch::{is_place, is_private};
 pub use sinew_routing::{ChainKey, ChainValue, Origin, SharedMemo, Verifier};
 /// Routing messages, as [`Counts`] has them.
@@ -60,5 +62,5 @@ pub use sinew_routing::{Count as MessageCount, Counts as MessageCounts, MessageK
 pub use sinew_session::Accept;
 pub use sinew_wire::punch::Mapping;
 pub use status::{LinkState, PeerStatus, RouteStatus, SessionStatus, Status};
-pub use ways::{Reflection, Way, Ways};
+pub use ways::{Way, Ways};
 pub use worker::Transmit;

@@ -24,7 +24,17 @@ impl Node {
         let class = if stub { Class::Stub } else { Class::Router };
         self.router.neighbour_up(peer, cost, floor, class, now);
         self.finding_neighbour_up(peer, now);
+        self.regain_upstream(now);
         self.release_reachable(now);
+    }
+
+    /// A stub that has an upstream again has relays to everybody it has a session with, also to a neighbour
+    /// that it has lost: answers and requests go that way from now on, as its data does.
+    fn regain_upstream(&mut self, now: Instant) {
+        if self.router.default_next_hop().is_some() {
+            let peers: Vec<_> = self.sessions.peers().copied().collect();
+            peers.into_iter().for_each(|peer| self.sessions.set_routed(peer, true, now));
+        }
     }
 
     /// A stub's way to everybody is back with its upstream: what waited for whom it has sessions with goes

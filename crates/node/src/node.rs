@@ -32,7 +32,6 @@ use crate::link::Link;
 use crate::networks::Networks;
 use crate::probe::Probes;
 use crate::spacing::Spacing;
-use crate::ways::Reflections;
 use crate::worker::{Links, Transmit, TunQueue, TxQueue, View, Worker};
 
 /// A node is greeted or asked about at most so often.
@@ -97,8 +96,6 @@ pub struct Node {
     pub(crate) barred: BTreeMap<NodeId, Instant>,
     pub(crate) held: Held,
     pub(crate) probes: Probes,
-    /// How peers see our addresses.
-    pub(crate) reflections: Reflections,
     /// Spaces out what others can make us ask: greetings of nodes that use an unknown index, and
     /// questions for the owner of an address.
     pub(crate) greeted: Spacing,
@@ -173,7 +170,6 @@ impl Node {
             barred: BTreeMap::new(),
             held: Held::default(),
             probes: Probes::new(rng.fork()),
-            reflections: Reflections::default(),
             direct: Direct::new(config.direct, rng.fork(), now),
             // A stream of its own: what else is drawn from the seed stays what it was.
             finding: Finding::new(config.peering, config.accept, Rng::new(seed.map(|byte| !byte)), now),

@@ -17,6 +17,8 @@ use crate::node::Node;
 
 /// How long one hop of a trace may take to answer.
 const HOP_PATIENCE: Duration = Duration::from_secs(3);
+/// When a hop's round trip is measured anew: what went by a link that has just died is lost.
+const PING_AGAIN: Duration = Duration::from_millis(800);
 /// Most hops of a trace: the hop limit of records (protocol A4).
 const MAX_HOPS: usize = 64;
 /// Most questions of people in flight.
@@ -24,9 +26,36 @@ const MAX_PROBES: usize = 256;
 /// Signed answers to traces a second (protocol B, finding 38).
 const TRACE_RATE: u32 = 10;
 
+/// Whom a question is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Whoever has this key.
+    Node(NodeId),
+    /// Whoever owns this address. A stub knows few owners, and asks its upstream (protocol A5.6).
+    Address(MeshAddr),
+}
+
+impl Asked {
+    /// Its address.
+    pub fn address(&self) -> MeshAddr {
+        match self {
+            Self::Node(node) => node.address(),
+            Self::Address(address) => *address,
+        }
+    }
+
+    /// Its key, if that is known.
+    pub const fn node(&self) -> Option<NodeId> {
+        match self {
+            Self::Node(node) => Some(*node),
+            Self::Address(_) => None,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Ping {
-    target: NodeId,
+    target: MeshAddr,
     deadline: Instant,
     /// Set once the session stands and the probe is out.
     id: Option<u32>,
@@ -42,6 +71,8 @@ struct Trace {
     mtu: u16,
     nonce: [u8; 16],
     ping: Option<u32>,
+    /// When to measure again if no answer has come.
+    again: Instant,
     rtt: Option<Duration>,
     reply: Option<TraceReply>,
     deadline: Instant,
@@ -64,12 +95,18 @@ impl Probes {
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let pings = self.pings.values().map(|ping| ping.deadline);
-        pings.chain(self.traces.values().map(|trace| trace.deadline)).min()
+        let unanswered = |trace: &Trace| trace.rtt.is_none().then_some(trace.again);
+        let traces = self
+            .traces
+            .values()
+            .map(|trace| unanswered(trace).map_or(trace.deadline, |again| again.min(trace.deadline)));
+        pings.chain(traces).min()
     }
 
     /// Whoever waited for a session with `peer` can ask now.
     pub(crate) fn on_session_up(&mut self, sessions: &mut Sessions, peer: NodeId, now: Instant) {
-        for ping in self.pings.values_mut().filter(|ping| ping.target == peer && ping.id.is_none()) {
+        let target = peer.address();
+        for ping in self.pings.values_mut().filter(|ping| ping.target == target && ping.id.is_none()) {
             ping.id = Some(sessions.ping(peer, target_of(sessions, &peer), now));
         }
         for (&id, trace) in &mut self.traces {
@@ -77,6 +114,11 @@ impl Probes {
                 ask(sessions, id, trace, now);
             }
         }
+    }
+
+    /// Whether somebody has asked for `addr`, and nobody knew whose it is.
+    pub(crate) fn wait_for(&self, addr: &MeshAddr) -> bool {
+        self.pings.values().any(|ping| ping.target == *addr && ping.id.is_none())
     }
 
     /// At most [`TRACE_RATE`] answers a second: each costs a signature.
@@ -95,8 +137,13 @@ fn target_of(sessions: &Sessions, peer: &NodeId) -> Target {
     path.map_or(Target::Routed, Target::Direct)
 }
 
-fn ask(sessions: &mut Sessions, id: u64, trace: &mut Trace, now: Instant) {
+fn measure(sessions: &mut Sessions, trace: &mut Trace, now: Instant) {
     trace.ping = Some(sessions.ping(trace.asked, target_of(sessions, &trace.asked), now));
+    trace.again = now + PING_AGAIN;
+}
+
+fn ask(sessions: &mut Sessions, id: u64, trace: &mut Trace, now: Instant) {
+    measure(sessions, trace, now);
     let mut message = Vec::new();
     Request::Trace { id, nonce: trace.nonce, target: trace.target }.emit(&mut message);
     // A full or closed stream shows as a hop that does not answer.
@@ -105,22 +152,25 @@ fn ask(sessions: &mut Sessions, id: u64, trace: &mut Trace, now: Instant) {
 
 impl Node {
     /// Measures one round trip to `target`; the answer comes as [`Event::PingDone`] with this `request`.
-    pub fn ping(&mut self, request: u64, target: NodeId, patience: Duration, now: Instant) {
+    pub fn ping(&mut self, request: u64, target: Asked, patience: Duration, now: Instant) {
         if self.probes.pings.len() + self.probes.traces.len() >= MAX_PROBES {
             self.emit(Event::PingDone { request, answer: None });
             return;
         }
-        let up = self.is_up(&target);
-        let id = up.then(|| self.sessions.ping(target, target_of(&self.sessions, &target), now));
-        self.probes.pings.insert(request, Ping { target, deadline: now + patience, id });
-        if !up {
-            self.open_routed(target, now);
+        let address = target.address();
+        let up = self.node_of(&address).filter(|peer| self.is_up(peer));
+        let id = up.map(|peer| self.sessions.ping(peer, target_of(&self.sessions, &peer), now));
+        self.probes.pings.insert(request, Ping { target: address, deadline: now + patience, id });
+        match (id, target) {
+            (Some(_), _) => {}
+            (None, Asked::Node(node)) => self.open_routed(node, now),
+            (None, Asked::Address(address)) => self.want_session(&address, now),
         }
         self.pump(now);
     }
 
     /// Walks the path to `target`; the hops come as [`Event::TraceDone`] with this `request`.
-    pub fn trace(&mut self, request: u64, target: NodeId, now: Instant) {
+    pub fn trace(&mut self, request: u64, target: Asked, now: Instant) {
         let own = TraceHop {
             node: self.identity.node_id(),
             address: self.local,
@@ -146,6 +196,7 @@ impl Node {
             mtu,
             nonce: self.probes.rng.array(),
             ping: None,
+            again: now + HOP_PATIENCE,
             rtt: None,
             reply: None,
             deadline: now + HOP_PATIENCE,
@@ -179,14 +230,14 @@ impl Node {
     }
 
     pub(crate) fn on_probe_pong(&mut self, peer: NodeId, id: u32, rtt: Duration, now: Instant) {
-        let is_it = |ping: &Ping| ping.target == peer && ping.id == Some(id);
+        let is_it = |ping: &Ping| ping.target == peer.address() && ping.id == Some(id);
         let done: Vec<_> =
             self.probes.pings.iter().filter(|(_, ping)| is_it(ping)).map(|(&r, _)| r).collect();
         for request in done {
             self.probes.pings.remove(&request);
             let hop = self.next_hop_toward(&peer.address()).map(|(hop, ..)| hop);
             let path = hop.and_then(|hop| self.links.get(&hop)).map(|link| link.path);
-            let answer = PingAnswer { rtt, via: hop.filter(|hop| *hop != peer), path };
+            let answer = PingAnswer { node: peer, rtt, via: hop.filter(|hop| *hop != peer), path };
             self.emit(Event::PingDone { request, answer: Some(answer) });
         }
         let traces: Vec<_> = self
@@ -276,7 +327,8 @@ impl Node {
     /// With both the answer and the round trip of a hop in hand, goes on to the next.
     fn advance_trace(&mut self, request: u64, now: Instant) {
         let Some(trace) = self.probes.traces.get_mut(&request) else { return };
-        let (Some(rtt), Some(reply)) = (trace.rtt, trace.reply.take()) else { return };
+        let Some(rtt) = trace.rtt else { return };
+        let Some(reply) = trace.reply.take() else { return };
         let node = trace.asked;
         let address = node.address();
         let (carrier, mtu) = (trace.carrier, trace.mtu);
@@ -291,6 +343,7 @@ impl Node {
                 trace.nonce = self.probes.rng.array();
                 (trace.ping, trace.rtt) = (None, None);
                 trace.deadline = now + HOP_PATIENCE;
+                trace.again = trace.deadline;
                 self.ask_hop(request, now);
             }
             _ => self.finish_trace(request),
@@ -315,6 +368,10 @@ impl Node {
             self.probes.traces.iter().filter(|(_, t)| t.deadline <= now).map(|(&r, _)| r).collect();
         for request in late {
             self.finish_trace(request);
+        }
+        let unanswered = |trace: &&mut Trace| trace.rtt.is_none() && trace.again <= now;
+        for trace in self.probes.traces.values_mut().filter(unanswered) {
+            measure(&mut self.sessions, trace, now);
         }
     }
 }

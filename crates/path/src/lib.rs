@@ -22,5 +22,5 @@ mod upkeep;
 pub use liveness::{Action, Liveness};
 pub use mtu::{BASE_PAYLOAD, Search, Shape, inner_mtu};
 pub use quality::{Quality, UNKNOWN_COST};
-pub use reflexive::Reflexive;
+pub use reflexive::{Reflexive, View};
 pub use upkeep::Upkeep;

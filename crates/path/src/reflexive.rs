@@ -4,10 +4,13 @@
 //! at; several views, from neighbours at several addresses, show whether the translator keeps one
 //! outside for all far ends or makes a new one for each. All views are claims: a liar can add an
 //! address that is not ours, which costs those who try it a few small packets and us nothing.
+//!
+//! What a neighbour sees of a connection is a view as well, for people: its port is another for each, so
+//! it says nothing of mappings, and nobody could send a datagram there.
 
 use std::net::{IpAddr, SocketAddr};
 
-use sinew_types::{Instant, NodeId};
+use sinew_types::{CarrierKind, Instant, NodeId};
 use sinew_wire::punch::{Guess, Mapping};
 
 /// Views kept at most; the oldest goes first.
@@ -18,15 +21,18 @@ const MAX_TOLD: usize = 2;
 const MAX_STEP: u16 = 16;
 
 /// One neighbour's word.
-#[derive(Clone, Copy, Debug)]
-struct View {
-    peer: NodeId,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Whose.
+    pub peer: NodeId,
+    /// What it sees us by.
+    pub carrier: CarrierKind,
     /// Where that neighbour is, as we send to it: the far end of the mapping.
-    remote: SocketAddr,
+    pub remote: SocketAddr,
     /// Our address, as it says.
-    seen: SocketAddr,
+    pub seen: SocketAddr,
     /// When it first said so.
-    since: Instant,
+    pub since: Instant,
 }
 
 /// All views.
@@ -36,22 +42,44 @@ pub struct Reflexive {
 }
 
 impl Reflexive {
-    /// `peer` at `remote` sees us at `seen`. Whether that is news.
+    /// `peer` at `remote` sees our datagrams come from `seen`. Whether that is news.
     pub fn note(&mut self, peer: NodeId, remote: SocketAddr, seen: SocketAddr, now: Instant) -> bool {
+        self.keep(View { peer, carrier: CarrierKind::Udp, remote, seen, since: now })
+    }
+
+    /// `peer` sees a connection of ours come from there. Whether that is news.
+    pub fn note_connection(&mut self, view: View) -> bool {
+        view.carrier.has_connections() && self.keep(view)
+    }
+
+    fn keep(&mut self, view: View) -> bool {
+        let View { seen, remote, .. } = view;
         if seen.port() == 0 || seen.ip().is_unspecified() || seen.is_ipv4() != remote.is_ipv4() {
             return false;
         }
-        let known = self.views.iter().position(|view| view.peer == peer && view.remote == remote);
-        if let Some(at) = known {
+        let of = |view: &View| (view.peer, view.carrier, view.remote);
+        if let Some(at) = self.views.iter().position(|known| of(known) == of(&view)) {
             if self.views[at].seen == seen {
                 return false;
             }
             self.views.remove(at);
         } else if self.views.len() >= MAX_VIEWS {
-            self.views.remove(0);
+            // Those of connections first: only people look at them.
+            let at = self.views.iter().position(|known| known.carrier.has_connections());
+            self.views.remove(at.unwrap_or(0));
         }
-        self.views.push(View { peer, remote, seen, since: now });
+        self.views.push(view);
         true
+    }
+
+    /// Every view, the oldest first.
+    pub fn views(&self) -> &[View] {
+        &self.views
+    }
+
+    /// Those of datagrams: what holds for one far end may hold for the next.
+    fn datagrams(&self) -> impl DoubleEndedIterator<Item = &View> {
+        self.views.iter().filter(|view| view.carrier == CarrierKind::Udp)
     }
 
     /// The link with `peer` is gone: its view ages from here on, and is soon worth nothing.
@@ -59,15 +87,10 @@ impl Reflexive {
         self.views.retain(|view| view.peer != *peer);
     }
 
-    /// Where `peer` sees us.
-    pub fn seen_by(&self, peer: &NodeId) -> Option<SocketAddr> {
-        self.views.iter().rev().find(|view| view.peer == *peer).map(|view| view.seen)
-    }
-
     /// The addresses at which others see us and that are none of `own`, those most often seen first.
     pub fn addresses(&self, own: &[SocketAddr]) -> Vec<SocketAddr> {
         let mut counted: Vec<(usize, SocketAddr)> = Vec::new();
-        for view in self.views.iter().rev().filter(|view| !own.contains(&view.seen)) {
+        for view in self.datagrams().rev().filter(|view| !own.contains(&view.seen)) {
             match counted.iter_mut().find(|(_, seen)| *seen == view.seen) {
                 Some((count, _)) => *count += 1,
                 None => counted.push((1, view.seen)),
@@ -84,12 +107,12 @@ impl Reflexive {
 
     /// Every address under which somebody sees us, our own ones included.
     pub fn seen(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        self.views.iter().map(|view| view.seen.ip())
+        self.datagrams().map(|view| view.seen.ip())
     }
 
     /// How the translator in front of our sockets of one family maps.
     pub fn mapping(&self, ipv6: bool, own: &[SocketAddr]) -> Mapping {
-        let views: Vec<_> = self.views.iter().filter(|view| view.seen.is_ipv6() == ipv6).collect();
+        let views: Vec<_> = self.datagrams().filter(|view| view.seen.is_ipv6() == ipv6).collect();
         let translated: Vec<_> = views.iter().filter(|view| !own.contains(&view.seen)).collect();
         if translated.is_empty() {
             return if views.is_empty() { Mapping::Unknown } else { Mapping::Open };
@@ -117,7 +140,7 @@ impl Reflexive {
             return None;
         }
         let mut views: Vec<_> =
-            self.views.iter().filter(|v| v.seen.is_ipv6() == ipv6 && !own.contains(&v.seen)).collect();
+            self.datagrams().filter(|v| v.seen.is_ipv6() == ipv6 && !own.contains(&v.seen)).collect();
         views.sort_by_key(|view| view.since);
         let ip = views.last()?.seen.ip();
         let ports: Vec<u16> = views.iter().filter(|v| v.seen.ip() == ip).map(|v| v.seen.port()).collect();

@@ -26,7 +26,7 @@ pub struct PingRequest {
 pub struct PingProbe {
     /// From 1.
     pub seq: u32,
-    /// Node that was asked.
+    /// Node that was asked; empty if nobody has said whose the address is.
     pub node_id: String,
     /// Round trip; `null` when no answer came.
     pub rtt_ms: Option<f64>,
@@ -81,7 +81,7 @@ pub struct TraceRequest {
 pub struct Trace {
     /// Address of the target.
     pub address: String,
-    /// Node id of the target.
+    /// Node id of the target; empty if nobody has said whose the address is.
     pub node_id: String,
     /// Whether the last hop is the target.
     pub reached: bool,

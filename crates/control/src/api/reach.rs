@@ -218,7 +218,7 @@ pub struct Reflected {
     pub carrier: String,
     /// Who says so.
     pub node_id: String,
-    /// Since it said so.
+    /// Since it first said so.
     pub age_ms: u64,
 }
 

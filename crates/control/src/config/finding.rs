@@ -15,7 +15,7 @@ pub struct Discovery {
     pub lan: bool,
     /// Names of the interfaces for that, a star at the end for anything; empty: all that look like networks.
     pub interfaces: Vec<String>,
-    /// Where the directory is entered: multiaddresses with TCP port and peer id.
+    /// Where the directory is entered: multiaddresses, of an address or a name, with TCP port and peer id.
     pub directory: Vec<String>,
     /// Whether this node's record is put into the directory.
     pub publish: bool,
@@ -84,17 +84,27 @@ pub(super) fn discovery(raw: schema::Discovery, problems: &mut Problems<'_>) -> 
     discovery
 }
 
-/// The shape `/ip4|ip6/ADDRESS/tcp/PORT/p2p/ID`; what stands in it is judged by who uses it.
+/// The shape `/ip4|ip6/ADDRESS/tcp/PORT/p2p/ID` or `/dns|dns4|dns6/NAME/tcp/PORT/p2p/ID`; what stands in it is
+/// judged by who uses it.
 fn is_entry(text: &str) -> bool {
     let parts: Vec<_> = text.split('/').collect();
     let ["", host, name, "tcp", port, "p2p", id] = parts[..] else { return false };
     let known = match host {
         "ip4" => name.parse::<Ipv4Addr>().is_ok(),
         "ip6" => name.parse::<Ipv6Addr>().is_ok(),
+        "dns" | "dns4" | "dns6" => is_host_name(name),
         _ => false,
     };
     let port = port.parse::<u16>().is_ok_and(|port| port != 0);
     known && port && id.len() >= 46 && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+fn is_host_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        let letters = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+        (1..=63).contains(&label.len()) && letters && !label.starts_with('-')
+    };
+    name.len() <= 253 && name.strip_suffix('.').unwrap_or(name).split('.').all(is_label)
 }
 
 fn is_interface(name: &str) -> bool {

@@ -141,7 +141,10 @@ listen = "127.0.0.1:9463"
 [discovery]
 lan = false
 interfaces = ["eth0", "wl*"]
-directory = ["/ip4/203.0.113.5/tcp/7464/p2p/12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X"]
+directory = [
+    "/ip4/203.0.113.5/tcp/7464/p2p/12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X",
+    "/dns/keeper.example.org/tcp/7464/p2p/12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X",
+]
 publish = true
 listen = ["0.0.0.0:7464"]
 serve = "off"

@@ -1,7 +1,6 @@
 //! The thread's loop: what libp2p reports, what the node orders, and what the clock asks for.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,7 +8,6 @@ use libp2p::futures::StreamExt as _;
 use libp2p::identity::Keypair;
 use libp2p::kad::store::RecordStore as _;
 use libp2p::kad::{self, GetRecordOk, InboundRequest, Mode, QueryId, QueryResult, Quorum, Record, RecordKey};
-use libp2p::multiaddr::Protocol;
 use libp2p::request_response::{Event as AskEvent, Message};
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, PeerId, Swarm, autonat, identify};
@@ -22,6 +20,7 @@ use tracing::{debug, info};
 use zeroize::Zeroizing;
 
 use super::behaviour::{KAD, Parts, PartsEvent, is_place, swarm};
+use super::entry::{Entry, Place, multiaddr};
 use super::{Command, DirectoryConfig, DirectoryError, DirectoryStatus, Serve};
 use crate::Found;
 
@@ -39,15 +38,22 @@ const ASK_AGAIN: Duration = Duration::from_secs(600);
 const ASKED_MAX: usize = 512;
 /// Addresses taken from one member about itself.
 const ADDRESSES: usize = 4;
-/// Tests in a row that say no, before it is believed.
+/// Answers of the resolver that wait.
+const QUEUE: usize = 16;
+/// Tests in a row that say no, before that is believed of a node which was reached before.
 const UNREACHED: u32 = 3;
+
+/// A member, and where its name leads.
+type Resolved = (PeerId, Vec<Multiaddr>);
 
 pub(super) struct Keeper {
     swarm: Swarm<Parts>,
     found: mpsc::Sender<Found>,
     shown: Arc<Mutex<DirectoryStatus>>,
     status: DirectoryStatus,
-    entries: Vec<(PeerId, Multiaddr)>,
+    entries: Vec<Entry>,
+    /// Where names of entries lead, as it is found out.
+    resolved: (mpsc::Sender<Resolved>, mpsc::Receiver<Resolved>),
     serve: Serve,
     publish: bool,
     own: Option<Vec<u8>>,
@@ -70,7 +76,7 @@ impl Keeper {
         let key = Keypair::ed25519_from_bytes(seed.as_mut_slice())
             .map_err(|error| DirectoryError::Start(error.to_string()))?;
         let peer_id = PeerId::from(key.public());
-        let entries = entries.into_iter().map(entry).collect::<Result<Vec<_>, _>>()?;
+        let entries = entries.iter().map(|text| Entry::parse(text)).collect::<Result<Vec<_>, _>>()?;
         let mut swarm = swarm(key, serve)?;
         for addr in listen {
             swarm
@@ -84,7 +90,8 @@ impl Keeper {
             shown,
             status,
             // An entry that is this node itself is for all the others.
-            entries: entries.into_iter().filter(|(peer, _)| *peer != peer_id).collect(),
+            entries: entries.into_iter().filter(|entry| entry.peer != peer_id).collect(),
+            resolved: mpsc::channel(QUEUE),
             serve,
             publish,
             own: None,
@@ -107,6 +114,7 @@ impl Keeper {
                     // The handle is gone.
                     None => return,
                 },
+                Some(resolved) = self.resolved.1.recv() => self.on_resolved(resolved),
                 _ = ticks.tick() => self.on_tick(),
             }
             self.show();
@@ -175,12 +183,27 @@ impl Keeper {
 
     /// Learns of members, those far away in the table included.
     fn walk(&mut self) {
-        for (peer, address) in self.entries.clone() {
-            self.kad().add_address(&peer, address);
+        for Entry { peer, place } in self.entries.clone() {
+            match place {
+                Place::Address(address) => drop(self.kad().add_address(&peer, address)),
+                Place::Name(name) => {
+                    let answers = self.resolved.0.clone();
+                    // A full queue: it is looked up again at the next walk.
+                    tokio::spawn(async move { answers.try_send((peer, name.addresses().await)) });
+                }
+            }
         }
         // Without any member there is nothing to walk through yet.
         let _ = self.kad().bootstrap();
         self.kad().get_closest_peers(PeerId::random());
+    }
+
+    /// An entry's name leads there. The addresses that it had are dropped when they fail.
+    fn on_resolved(&mut self, (peer, addresses): Resolved) {
+        for address in addresses {
+            self.kad().add_address(&peer, address);
+        }
+        let _ = self.kad().bootstrap();
     }
 
     // --- events ---
@@ -257,7 +280,9 @@ impl Keeper {
             Ok(()) => (self.unreached, self.status.reachable) = (0, Some(true)),
             Err(_) => {
                 self.unreached += 1;
-                if self.unreached >= UNREACHED {
+                // libp2p has an address tested once and, if that fails, never again: there may be no second.
+                let enough = if self.status.reachable == Some(true) { UNREACHED } else { 1 };
+                if self.unreached >= enough {
                     self.status.reachable = Some(false);
                 }
             }
@@ -382,21 +407,4 @@ fn key_of(node: &NodeId) -> RecordKey {
 fn unix() -> UnixMicros {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
-}
-
-fn multiaddr(addr: SocketAddr) -> Multiaddr {
-    let ip = match addr.ip() {
-        IpAddr::V4(v4) => Protocol::Ip4(v4),
-        IpAddr::V6(v6) => Protocol::Ip6(v6),
-    };
-    Multiaddr::empty().with(ip).with(Protocol::Tcp(addr.port()))
-}
-
-fn entry(text: String) -> Result<(PeerId, Multiaddr), DirectoryError> {
-    let bad = |text: &str, why: &str| DirectoryError::Entry(text.to_owned(), why.to_owned());
-    let mut address: Multiaddr = text.parse().map_err(|error| bad(&text, &format!("{error}")))?;
-    match address.pop() {
-        Some(Protocol::P2p(peer)) => Ok((peer, address)),
-        _ => Err(bad(&text, "it has no peer id at its end")),
-    }
 }

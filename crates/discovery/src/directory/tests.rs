@@ -151,9 +151,9 @@ async fn members_find_each_other_and_lies_are_refused() {
     let all = [Refusal::Forged, Refusal::Misplaced, Refusal::Expired, Refusal::Older];
     until("all four lies are refused", || all.iter().all(|&one| refused(one) > 0)).await;
     liar.abort();
-    // The truth is still there.
+    // The truth is still there, also for who knows the entry by name.
     let (third, mut found) =
-        start(5, &[], &[format!("/ip4/127.0.0.1/tcp/{}/p2p/{}", port.port(), identity(1).peer_id())]);
+        start(5, &[], &[format!("/dns4/localhost/tcp/{}/p2p/{}", port.port(), identity(1).peer_id())]);
     until("the third is in", || third.status().peers > 0).await;
     third.look_up(identity(2).node_id());
     hears(&mut found, 2).await;

@@ -1,6 +1,6 @@
 //! Hops of a trace say who they are under their own key (finding 38).
 
-use sinew_node::Event as NodeEvent;
+use sinew_node::{Asked, Event as NodeEvent};
 use sinew_session::{Event, StreamClass};
 use sinew_types::{Domain, DropReason};
 use sinew_wire::request::{Request, TraceReply};
@@ -12,7 +12,7 @@ use crate::puppet::{MS, Stage};
 fn traced(stage: &mut Stage, request: u64, lie: impl Fn(&mut TraceReply, &mut [u8; 16])) -> Vec<String> {
     let (target, victim, now) = (stage.puppets[0].id, stage.victim(), stage.net.now);
     stage.puppets[0].events.clear();
-    stage.net.nodes[0].trace(request, target, now);
+    stage.net.nodes[0].trace(request, Asked::Node(target), now);
     stage.net.drain(0);
     stage.run(20 * MS);
     let asked = stage.puppets[0].events.iter().find_map(|event| match event {

@@ -103,3 +103,28 @@ fn a_view_replaces_its_neighbours_last_and_the_table_is_bounded() {
     reflexive.forget(&peer(1));
     assert!(reflexive.views.is_empty());
 }
+
+#[test]
+fn what_is_seen_of_a_connection_says_nothing_of_mappings_and_makes_room_first() {
+    let connection = |number: u8, port: u16| View {
+        peer: peer(number),
+        carrier: CarrierKind::Tcp,
+        remote: addr("203.0.113.9:7463"),
+        seen: SocketAddr::new(addr("198.51.100.7:1").ip(), port),
+        since: at(0),
+    };
+    let mut reflexive = Reflexive::default();
+    for number in 1..=2 {
+        assert!(reflexive.note_connection(connection(number, 40_000 + u16::from(number))));
+    }
+    assert_eq!((reflexive.views().len(), reflexive.mapping(false, &[])), (2, Mapping::Unknown));
+    assert!(reflexive.addresses(&[]).is_empty() && reflexive.seen().next().is_none());
+    let datagrams = View { carrier: CarrierKind::Udp, ..connection(3, 50_000) };
+    assert!(!reflexive.note_connection(datagrams), "no connection");
+    for number in 1..=MAX_VIEWS as u8 {
+        let remote = addr(&format!("203.0.113.{number}:7463"));
+        assert!(reflexive.note(peer(number), remote, addr("198.51.100.7:50000"), at(1)));
+    }
+    assert!(reflexive.views().iter().all(|view| view.carrier == CarrierKind::Udp));
+    assert_eq!(reflexive.mapping(false, &[]), Mapping::EndpointIndependent);
+}
