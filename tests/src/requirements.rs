@@ -52,6 +52,14 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     ("pebble", "pebble"),
     ("unbound", "unbound"),
     ("dehydrated", "dehydrated"),
+    // Clients of a gateway, and what stands behind it. Modules belong to Debian's own Python, which is not
+    // always the one on the PATH, so they are named by their files.
+    ("chromium", "chromium"),
+    ("wrk", "wrk"),
+    ("testssl", "testssl.sh"),
+    ("/usr/lib/python3/dist-packages/grpc/__init__.py", "python3-grpcio"),
+    ("/usr/lib/python3/dist-packages/websockets/__init__.py", "python3-websockets"),
+    ("/usr/lib/python3/dist-packages/h2/__init__.py", "python3-h2"),
 ];
 
 /// Where Debian puts the stock CNI plugins.
