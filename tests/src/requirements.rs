@@ -48,10 +48,11 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     ("catatonit", "catatonit"),
     ("busybox", "busybox-static"),
     ("host-local", "containernetworking-plugins"),
-    // A certificate authority with a resolver of its own, and somebody else's client for it.
+    // A certificate authority with a resolver of its own, and somebody else's clients for it.
     ("pebble", "pebble"),
     ("unbound", "unbound"),
     ("dehydrated", "dehydrated"),
+    ("caddy", "caddy"),
     // Clients of a gateway, and what stands behind it. Modules belong to Debian's own Python, which is not
     // always the one on the PATH, so they are named by their files.
     ("chromium", "chromium"),

@@ -100,7 +100,13 @@ fn browser(lab: &Lab, gateway: &Gateway) -> Result<Proc> {
     let key = process::run_ok(process::command("sh").args(["-c", &line]), SOON)?;
     let mut command = gateway.client(lab, &["app.gw.test"], "chromium")?;
     command.env("HOME", lab.dir()).env("XDG_CONFIG_HOME", lab.dir()).env("XDG_CACHE_HOME", lab.dir());
-    command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]);
+    command.args([
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+    ]);
     command.args(["--disable-background-networking", "--disable-extensions", "--disable-component-update"]);
     command.arg(format!("--user-data-dir={}", lab.dir().join("browser").display()));
     command.arg(format!("--ignore-certificate-errors-spki-list={}", key.trim()));
@@ -129,8 +135,7 @@ fn load_generators_and_grpc_find_no_fault() {
             ensure!(said.contains(" 2xx, 0 3xx, 0 4xx, 0 5xx"), "{said}");
         }
         let mut command = gateway.client(lab, &["web.gw.test"], "wrk")?;
-        let said =
-            process::run_ok(command.args(["-t2", "-c16", "-d2s", "https://web.gw.test/"]), DEADLINE)?;
+        let said = process::run_ok(command.args(["-t2", "-c16", "-d2s", "https://web.gw.test/"]), DEADLINE)?;
         say(&said, "Requests/sec:")?;
         ensure!(!said.contains("Non-2xx") && !said.contains("Socket errors"), "{said}");
 
