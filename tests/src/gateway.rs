@@ -37,6 +37,11 @@ impl Gateway {
     /// Builds the machines, starts the daemons and makes the network; `more` is added to `[gateway]`.
     pub fn start(lab: &mut Lab, more: &str) -> Result<Self> {
         lab.line(&["client", "gw", "a"])?;
+        Self::run(lab, more)
+    }
+
+    /// As [`Gateway::start`], on machines that are there.
+    pub fn run(lab: &mut Lab, more: &str) -> Result<Self> {
         lab.peer("a", "gw")?;
         let trust = Pair::make(lab.dir(), "gw", &[&format!("*.{DOMAIN}")])?;
         lab.config("gw").extra = format!(
