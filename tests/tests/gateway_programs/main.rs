@@ -166,12 +166,12 @@ fn websockets_keep_to_the_standard_over_both_versions_of_http() {
     });
 }
 
-/// The Autobahn test suite, which takes a quarter of an hour: 517 cases.
+/// The Autobahn test suite, which takes a quarter of an hour. By plain HTTP: it names no host in its TLS.
 fn autobahn(lab: &Lab, gateway: &Gateway, program: &Path) -> Result<()> {
     let folder = lab.dir().join("autobahn");
     std::fs::create_dir_all(&folder)?;
     let spec = format!(
-        "{{\"outdir\": \"{}\", \"servers\": [{{\"agent\": \"gateway\", \"url\": \"wss://sockets.gw.test/live\"}}], \
+        "{{\"outdir\": \"{}\", \"servers\": [{{\"agent\": \"gateway\", \"url\": \"ws://sockets.gw.test/live\"}}], \
          \"cases\": [\"*\"], \"exclude-cases\": [], \"exclude-agent-cases\": {{}}}}",
         folder.display()
     );
