@@ -7,7 +7,7 @@
 //!   testssl.sh, wstest
 //! ```
 //! Nothing of ours is at either end. `SINEW_WSTEST=/path/to/wstest` runs the Autobahn test suite as well; without it
-//! there is a table modelled on it (`cases.py`).
+//! there is a table modelled on it (`cases.py`). `SINEW_TESTSSL=1` has testssl.sh look for vulnerabilities, too.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -213,7 +213,7 @@ fn testssl_finds_nothing_graver_than_that_nobody_vouches_for_the_labs_certificat
         };
         let grave: Vec<_> = found.iter().filter(grave).collect();
         eprintln!("testssl.sh: {} findings, {} graver than informational", found.len(), grave.len());
-        ensure!(grave.is_empty() && found.len() > 30, "{grave:#?}");
+        ensure!(grave.is_empty() && found.len() > 15, "{grave:#?}; {} findings", found.len());
         Ok(())
     });
 }
@@ -221,10 +221,13 @@ fn testssl_finds_nothing_graver_than_that_nobody_vouches_for_the_labs_certificat
 /// What testssl.sh cannot look at with today's OpenSSL, nor is offered in TLS 1.2 by the gateway.
 const UNSEEN: &[&str] = &["engine_problem", "secure_renego"];
 
-/// Protocols, forward secrecy and vulnerabilities.
+/// Protocols and forward secrecy; kinds of ciphers and vulnerabilities take most of a minute.
 fn testssl(lab: &Lab, gateway: &Gateway, report: &PathBuf) -> Result<Command> {
     let mut command = gateway.client(lab, &["web.gw.test"], "testssl")?;
     command.args(["--ip", &gateway.address, "--quiet", "--color", "0", "--warnings", "off"]);
-    command.args(["-p", "-s", "-f", "-U", "--jsonfile"]).arg(report).arg("web.gw.test:443");
+    if std::env::var_os("SINEW_TESTSSL").is_some() {
+        command.args(["-s", "-U"]);
+    }
+    command.args(["-p", "-f", "--jsonfile"]).arg(report).arg("web.gw.test:443");
     Ok(command)
 }
