@@ -4,10 +4,11 @@
 //!   client ──────────── gw ─────── a   network "shop":
 //!   chromium, h2load,   [gateway]      site, live (a page with events; an echo by WebSocket), web (nginx),
 //!   wrk, grpcio,                       rpc (a gRPC server)
-//!   testssl.sh, wstest
+//!   testssl.sh, kosoku
 //! ```
-//! Nothing of ours is at either end. `SINEW_WSTEST=/path/to/wstest` runs the Autobahn test suite as well; without it
-//! there is a table modelled on it (`cases.py`). `SINEW_TESTSSL=1` has testssl.sh look for vulnerabilities, too.
+//! Nothing of ours is at either end. `SINEW_KOSOKU=/path/to/kosoku` runs the Autobahn test suite's cases as well, by
+//! a runner for today's Python; without it there is a table modelled on them (`cases.py`). `SINEW_TESTSSL=1` has
+//! testssl.sh look for vulnerabilities, too.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -70,7 +71,7 @@ fn a_browser_loads_a_page_with_events_a_socket_and_an_upload_all_by_http_2() {
         })?;
         let said = said.with_context(|| format!("the browser ended: {}", browser.log()))?;
         eprintln!("{said}");
-        ensure!(said["events"] == "0 1 2 3 4" && said["upload"] == (3 << 20).to_string(), "{said}");
+        ensure!(said["events"] == "0 1 2 3 4" && said["upload"] == "3145728", "{said}");
         ensure!(said["socket"] == "5 100000 b3 1000" && said["protocols"] == "h2", "{said}");
         browser.signal(Signal::SIGTERM)?;
         by_http_2(lab, &gateway)
@@ -159,36 +160,22 @@ fn websockets_keep_to_the_standard_over_both_versions_of_http() {
             ensure!(said.code == Some(0), "{}", said.text());
             say(&said.stdout, version)?;
         }
-        match std::env::var_os("SINEW_WSTEST") {
+        match std::env::var_os("SINEW_KOSOKU") {
             Some(program) => autobahn(lab, &gateway, Path::new(&program)),
             None => Ok(()),
         }
     });
 }
 
-/// The Autobahn test suite, which takes a quarter of an hour. By plain HTTP: it names no host in its TLS.
+/// The Autobahn test suite's own cases, but for compression's, which are the server's affair. By plain HTTP: the program
+/// speaks no TLS.
 fn autobahn(lab: &Lab, gateway: &Gateway, program: &Path) -> Result<()> {
-    let folder = lab.dir().join("autobahn");
-    std::fs::create_dir_all(&folder)?;
-    let spec = format!(
-        "{{\"outdir\": \"{}\", \"servers\": [{{\"agent\": \"gateway\", \"url\": \"ws://sockets.gw.test/live\"}}], \
-         \"cases\": [\"*\"], \"exclude-cases\": [], \"exclude-agent-cases\": {{}}}}",
-        folder.display()
-    );
-    std::fs::write(folder.join("spec.json"), spec)?;
     let mut command = gateway.client(lab, &["sockets.gw.test"], &program.display().to_string())?;
-    command.args(["-m", "fuzzingclient", "-s"]).arg(folder.join("spec.json"));
-    process::run_ok(&mut command, Duration::from_secs(2400))?;
-    let index: Value = serde_json::from_str(&std::fs::read_to_string(folder.join("index.json"))?)?;
-    let cases = index["gateway"].as_object().context("no report")?;
-    let fine = |case: &Value| {
-        ["OK", "NON-STRICT", "INFORMATIONAL"].iter().any(|word| case["behavior"] == *word)
-            && ["OK", "INFORMATIONAL"].iter().any(|word| case["behaviorClose"] == *word)
-    };
-    let wrong: Vec<_> = cases.iter().filter(|(_, case)| !fine(case)).collect();
-    let strict = cases.values().filter(|case| case["behavior"] == "OK").count();
-    eprintln!("Autobahn: {} cases, {strict} OK, {} failed", cases.len(), wrong.len());
-    ensure!(wrong.is_empty() && cases.len() > 400, "{wrong:?}");
+    command.args(["--mode", "fuzzingclient", "--parallelism", "4", "--exclude", "12.*", "--exclude", "13.*"]);
+    command.arg("--outdir").arg(lab.dir().join("autobahn")).arg("ws://sockets.gw.test/live");
+    let said = process::run(&mut command, Duration::from_secs(1800))?;
+    ensure!(said.code == Some(0), "{}", said.text());
+    eprintln!("Autobahn: {}", said.text().lines().last().unwrap_or_default());
     Ok(())
 }
 
@@ -206,12 +193,12 @@ fn testssl_finds_nothing_graver_than_that_nobody_vouches_for_the_labs_certificat
         let found = std::fs::read_to_string(&report).with_context(|| said.text())?;
         let found: Vec<Value> = serde_json::from_str(&found)?;
         // WARN is what it could not look at: GOST, and renegotiation, for which it needs an older OpenSSL.
-        let grave = |line: &&Value| {
-            let severity = line["severity"].as_str().unwrap_or_default();
-            !["OK", "INFO"].contains(&severity)
-                && !(severity == "WARN" && UNSEEN.iter().any(|id| line["id"] == *id))
+        let harmless = |line: &&Value| match line["severity"].as_str() {
+            Some("OK" | "INFO") => true,
+            Some("WARN") => UNSEEN.iter().any(|id| line["id"] == *id),
+            _ => false,
         };
-        let grave: Vec<_> = found.iter().filter(grave).collect();
+        let grave: Vec<_> = found.iter().filter(|line| !harmless(line)).collect();
         eprintln!("testssl.sh: {} findings, {} graver than informational", found.len(), grave.len());
         ensure!(grave.is_empty() && found.len() > 15, "{grave:#?}; {} findings", found.len());
         Ok(())

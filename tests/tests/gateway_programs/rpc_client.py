@@ -9,7 +9,7 @@ import time
 import grpc
 
 HOST, ROOT = sys.argv[1], sys.argv[2]
-CALLS, MESSAGES, LARGE = 200, 1000, 3 << 20
+CALLS, MESSAGES, BURST, LARGE = 200, 1000, 5000, 3 << 20
 
 with open(ROOT, "rb") as root:
     credentials = grpc.ssl_channel_credentials(root.read())
@@ -56,6 +56,10 @@ for number, answer in enumerate(talk):
     awaited.append(number)
 assert len(awaited) == MESSAGES and dict(talk.trailing_metadata())["x-count"] == str(MESSAGES)
 
+# As fast as it goes: thousands of tiny frames under way.
+burst = [f"burst {number}".encode() for number in range(BURST)]
+assert list(stream(iter(burst), timeout=60)) == burst
+
 error = refused(fail, grpc.StatusCode.FAILED_PRECONDITION, timeout=20)
 assert error.details() == "the lab says no – with ünicode", error.details()
 told = dict(error.trailing_metadata())
@@ -66,4 +70,4 @@ end = time.monotonic() + 10
 while call(b"?")["x-cancelled"] != "True":
     assert time.monotonic() < end, "the server was not told that the client had given up"
 refused(channel.unary_unary("/lab.Echo/None"), grpc.StatusCode.UNIMPLEMENTED, timeout=20)
-print(f"{CALLS} calls, {MESSAGES} messages each way, one of {LARGE} bytes")
+print(f"{CALLS} calls, {MESSAGES} and {BURST} messages each way, one of {LARGE} bytes")
