@@ -24,11 +24,13 @@ pub(crate) enum Group {
 const AFTER: &str = "\
 Subjects: sinew (UDP carrier), sinew-tcp (TCP carrier), raw (the bare link, the ceiling), and of
 wireguard-go, boringtun-cli, gotatun, nebula, yggdrasil, mycelium, tincd those that are installed or given
-with --peer. Only Sinew, raw, nebula, yggdrasil, mycelium and tincd take part in the scenario `relay`.
+with --peer. Only Sinew, raw, nebula, yggdrasil, mycelium and tincd take part in the scenario `relay`; Sinew, nginx
+and haproxy in `gateway`, which has measurements of its own (--measure is for the others).
 
 Examples:
   cargo bench-net --quick
   cargo bench-net --only sinew,wireguard-go --scenario pair --wire gso --json result.json
+  cargo bench-net --scenario gateway --wire gso
   cargo bench-net --peer mycelium=/opt/mycelium --peer gotatun=/opt/gotatun
   cargo bench-net --sinew before=/tmp/old/target/release --only sinew,before --measure tcp
   cargo bench-net --loss 1 --rtt 20 --measure tcp,rtt";
@@ -49,7 +51,8 @@ pub(crate) struct Options {
     /// Only these subjects, in this order.
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     pub(crate) only: Vec<String>,
-    /// Which machines: pair (A–B), relay (A–R–B, no route from A to B but through R's daemon).
+    /// Which machines: pair (A–B), relay (A–R–B, no route from A to B but through R's daemon), gateway (a client, a
+    /// gateway, a web server behind it).
     #[arg(long, value_delimiter = ',', value_name = "NAME,…", default_values = ["pair", "relay"])]
     pub(crate) scenario: Vec<Scenario>,
     /// Which wire: gso (veth as it is, carries 64 KB at once), segmented (single packets, as a card's driver

@@ -36,6 +36,11 @@ const CPU: &str = "CPU seconds per GB received (one stream)";
 const RTT: &str = "Round trip of 64 B over UDP, ms";
 const RR: &str = "64 B request/response over TCP";
 const UDP: &str = "UDP datagrams/s at less than 1 % loss";
+const HTTP1: &str = "Gateway HTTP/1.1, TLS, 32 connections: CPU s for 10,000 requests";
+const HTTP2: &str = "Gateway HTTP/2, TLS, 16 connections of 8 streams: CPU s for 10,000 requests";
+const CALM: &str = "Gateway calm, 1,000 requests a second: ms";
+const FILES: &str = "Gateway file, one large one: MB/s";
+const THROUGH: &str = "Gateway passthrough, TLS of the server, 32 connections: CPU s for 10,000 requests";
 const DAEMON: &str = "Daemons: start, and memory of the biggest node in MB";
 const NOISE: &str = "CPU that others used meanwhile, % of the machine";
 
@@ -60,6 +65,22 @@ pub(crate) const ALL: &[Metric] = &[
     metric(RR, "rr_p99_us", "p99 us", "us", LESS, 0),
     metric(UDP, "udp1200_pps", "1,200 B", "1/s", MORE, 0),
     metric(UDP, "udp200_pps", "200 B", "1/s", MORE, 0),
+    metric(HTTP1, "gw_h1_per_s", "requests/s", "1/s", MORE, 0),
+    metric(HTTP1, "gw_h1_p99_ms", "p99 ms", "ms", LESS, 2),
+    metric(HTTP1, "gw_h1_cpu", "CPU between", "s", LESS, 2),
+    metric(HTTP1, "gw_h1_cpu_all", "CPU of everything", "s", LESS, 2),
+    metric(HTTP2, "gw_h2_per_s", "requests/s", "1/s", MORE, 0),
+    metric(HTTP2, "gw_h2_p99_ms", "p99 ms", "ms", LESS, 2),
+    metric(HTTP2, "gw_h2_cpu", "CPU between", "s", LESS, 2),
+    metric(HTTP2, "gw_h2_cpu_all", "CPU of everything", "s", LESS, 2),
+    metric(CALM, "gw_calm_p50_ms", "p50", "ms", LESS, 2),
+    metric(CALM, "gw_calm_p99_ms", "p99", "ms", LESS, 2),
+    metric(FILES, "gw_h1_mb_s", "HTTP/1.1", "MB/s", MORE, 0),
+    metric(FILES, "gw_h2_mb_s", "HTTP/2", "MB/s", MORE, 0),
+    metric(FILES, "gw_thru_mb_s", "passed through", "MB/s", MORE, 0),
+    metric(THROUGH, "gw_thru_per_s", "requests/s", "1/s", MORE, 0),
+    metric(THROUGH, "gw_thru_p99_ms", "p99 ms", "ms", LESS, 2),
+    metric(THROUGH, "gw_thru_cpu", "CPU between", "s", LESS, 2),
     metric(DAEMON, "first_ping_s", "first ping s", "s", LESS, 2),
     metric(DAEMON, "rss_idle_mb", "RSS idle", "MB", LESS, 1),
     metric(DAEMON, "rss_tcp_mb", "RSS after TCP", "MB", LESS, 1),

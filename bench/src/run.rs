@@ -34,11 +34,19 @@ impl<'a> Plan<'a> {
                 settings.push((scenario, wire, able));
             }
         }
-        let Some(count) = settings.iter().map(|(_, _, able)| able.len()).reduce(|a, b| a + b) else {
+        if settings.is_empty() {
             bail!("none of these subjects can take part in that scenario");
+        }
+        let time = |(scenario, _, able): &(Scenario, Wire, Vec<&Subject>)| {
+            let count = u32::try_from(able.len()).unwrap_or(u32::MAX);
+            let each = match scenario {
+                Scenario::Gateway => measure::gateway::estimate(options),
+                Scenario::Pair | Scenario::Relay => each(options),
+            };
+            each * count * options.rounds()
         };
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
-        Ok(Self { settings, rounds: options.rounds(), estimate: each(options) * count * options.rounds() })
+        let estimate = settings.iter().map(time).sum();
+        Ok(Self { settings, rounds: options.rounds(), estimate })
     }
 }
 
@@ -142,8 +150,8 @@ fn progress(
         scenario.name(),
         subject.name(),
         took.as_secs_f64(),
-        show("tcp1_mbps", "Mbit/s"),
-        show("cpu_daemons", "s/GB"),
+        show("tcp1_mbps", "Mbit/s") + &show("gw_h1_per_s", "requests/s"),
+        show("cpu_daemons", "s/GB") + &show("gw_h1_mb_s", "MB/s"),
         show("foreign_percent", "% foreign CPU"),
         result.errors.iter().map(|error| format!("\n  FAILED {error}")).collect::<String>(),
     )

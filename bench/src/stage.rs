@@ -3,6 +3,7 @@
 //! ```text
 //!   pair    A ── veth, MTU 1500 ── B
 //!   relay   A ── veth ── R ── veth ── B        A has no route to B; IP forwarding is off in R
+//!   gateway client ── veth ── gw ── veth ── a  client and a have no route to each other
 //!   wan     A ── veth ── box ── veth ── B      the box delays, loses and reorders frames
 //! ```
 //! Every round and subject gets a stage of its own, so that nothing of one measurement (route
@@ -32,6 +33,8 @@ pub(crate) enum Scenario {
     Pair,
     /// A–R–B.
     Relay,
+    /// A client in public, a gateway, and a server behind it.
+    Gateway,
 }
 
 impl Scenario {
@@ -40,6 +43,7 @@ impl Scenario {
         match self {
             Self::Pair => &["a", "b"],
             Self::Relay => &["a", "r", "b"],
+            Self::Gateway => &["client", "gw", "a"],
         }
     }
 
@@ -48,6 +52,7 @@ impl Scenario {
         match self {
             Self::Pair => "pair",
             Self::Relay => "relay",
+            Self::Gateway => "gateway",
         }
     }
 }

@@ -22,6 +22,8 @@
 //! | [`workload`] | nginx, curl, iperf3, ping, sshd: the programs that people run |
 //! | [`podman`] | containers on the machines, with our CNI plugin |
 //! | [`front`] | the public front on its own, with nginx behind it |
+//! | [`gateway`] | a gateway's daemon, a node with workloads behind it, a client in front |
+//! | [`acme`] | a certificate authority |
 //! | [`tenant`] | private networks, workloads in them, and the servers that tenants run |
 //!
 //! The labs need root. Where they cannot run they say so and pass, except in CI (`CI=true`),
@@ -31,6 +33,7 @@ pub mod acme;
 pub mod capture;
 pub mod cli;
 pub mod front;
+pub mod gateway;
 pub mod impair;
 pub mod interrupt;
 pub mod lab;

@@ -48,12 +48,21 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     ("catatonit", "catatonit"),
     ("busybox", "busybox-static"),
     ("host-local", "containernetworking-plugins"),
-    // A certificate authority with a resolver of its own, and somebody else's client for it.
+    // A certificate authority with a resolver of its own, and somebody else's clients for it.
     ("pebble", "pebble"),
     ("unbound", "unbound"),
     // A translator between IPv6 and IPv4 outside of the kernel.
     ("tayga", "tayga"),
     ("dehydrated", "dehydrated"),
+    ("caddy", "caddy"),
+    // Clients of a gateway, and what stands behind it. Modules belong to Debian's own Python, which is not
+    // always the one on the PATH, so they are named by their files.
+    ("chromium", "chromium"),
+    ("wrk", "wrk"),
+    ("testssl", "testssl.sh"),
+    ("/usr/lib/python3/dist-packages/grpc/__init__.py", "python3-grpcio"),
+    ("/usr/lib/python3/dist-packages/websockets/__init__.py", "python3-websockets"),
+    ("/usr/lib/python3/dist-packages/h2/__init__.py", "python3-h2"),
 ];
 
 /// Where Debian puts the stock CNI plugins.

@@ -3,9 +3,10 @@
 //!
 //! ```text
 //!   client ──── gw ──── ca   pebble (the authority), unbound (whom it asks for names)
-//!   curl     [gateway] ─ a   web (nginx) of network "shop"
+//!   curl     [gateway] ─ a   web (nginx), own (Caddy) of network "shop"
 //! ```
-//! ca is no node of the mesh, nor is client.
+//! ca is no node of the mesh, nor is client. Caddy orders certificates itself, for which its workload has a second
+//! interface, to ca; the authority's questions reach it through the gateway alone.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use serde_json::Value;
 use sinew_tests::acme::{Authority, Temper};
 use sinew_tests::cli::text;
 use sinew_tests::lab::{Lab, run_lab};
+use sinew_tests::ns;
 use sinew_tests::process::{self, Proc};
 use sinew_tests::tenant::{self, SOON, Workload, words};
 use sinew_tests::wait;
@@ -180,6 +182,102 @@ fn one_wildcard_serves_all_names_and_is_renewed_while_clients_stay_connected() {
         client.wait(DEADLINE)?;
         let pages = client.log().matches(PAGE.trim()).count();
         ensure!(pages == PAGES, "the connection that was open has {pages} of {PAGES} pages");
+        Ok(())
+    });
+}
+
+/// Hosts whose certificates Caddy orders, with the one kind of proof that each may use.
+const OWN: &[(&str, &str, &str)] =
+    &[("one", "http-01", "disable_tlsalpn_challenge"), ("two", "tls-alpn-01", "disable_http_challenge")];
+
+/// Caddy's configuration in its folder: a site for nobody, so that it listens, and these.
+fn caddyfile(lab: &Lab, stage: &Stage, sites: &[(&str, &str, &str)]) -> Result<String> {
+    let folder = lab.dir().join("caddy");
+    std::fs::create_dir_all(folder.join("www"))?;
+    std::fs::write(folder.join("www/index.html"), PAGE)?;
+    let shown = folder.display();
+    let mut text = format!(
+        "{{\n admin localhost:2019\n skip_install_trust\n storage file_system {shown}/storage\n}}\n\
+         localhost {{\n tls internal\n}}\n"
+    );
+    for (name, _, without) in sites {
+        text += &format!(
+            "{name}.gw.lab {{\n root * {shown}/www\n file_server\n tls {{\n issuer acme {{\n dir {}\n \
+             email ops@shop.lab\n trusted_roots {}\n {without}\n }}\n }}\n}}\n",
+            stage.authority.directory(),
+            stage.authority.own_root().display(),
+        );
+    }
+    let file = folder.join("Caddyfile");
+    std::fs::write(&file, text)?;
+    Ok(file.display().to_string())
+}
+
+/// A second interface of the workload, to ca.
+fn uplink(lab: &Lab, workload: &Workload) -> Result<()> {
+    let (netns, ca) = (workload.netns(lab)?, lab.ns("ca"));
+    let inside = |args: &[&str]| process::run_ok(ns::command_in(&netns, "ip").args(args), SOON);
+    inside(&["link", "add", "up0", "type", "veth", "peer", "name", "up1", "netns", ca.name()])?;
+    inside(&["addr", "add", "10.88.0.1/30", "dev", "up0"])?;
+    inside(&["link", "set", "up0", "up"])?;
+    ca.ip(&["addr", "add", "10.88.0.2/30", "dev", "up1"])?;
+    ca.ip(&["link", "set", "up1", "up"])?;
+    inside(&["route", "add", &format!("{}/32", lab.underlay("ca", "gw")), "via", "10.88.0.2"])?;
+    Ok(())
+}
+
+#[test]
+fn a_server_behind_passthrough_proves_its_hosts_itself_through_the_gateway() {
+    run_lab("gwself", |lab| {
+        let stage = start(lab, Temper::default(), false)?;
+        let root = stage.authority.root(lab)?;
+        let file = caddyfile(lab, &stage, &[])?;
+        let home = format!("HOME={}", lab.dir().join("caddy").display());
+        let caddy = ["env", &home, "caddy", "run", "--adapter", "caddyfile", "--config", &file];
+        let own = Workload::start(lab, "a", "shop", "own", &caddy)?;
+        uplink(lab, &own)?;
+        let gateway = lab.key("gw")?.node_id;
+        for (name, proof, _) in OWN {
+            let args = ["expose", "own", "--network", "shop", "--via", &gateway, "--port", "443"];
+            let args = [&args[..], &["--mode", "tls-passthrough", "--name", name]].concat();
+            let http: &[&str] = if *proof == "http-01" { &["--acme-http", "own:80"] } else { &[] };
+            lab.cli("a").json(&[&args[..], http].concat())?;
+        }
+        wait::success("it listens, and counts as well", SOON, || {
+            for (name, ..) in OWN {
+                let probed = lab.cli("gw").json(&["gateway", "probe", &format!("{name}.gw.lab")])?;
+                ensure!(probed["probes"][0]["connect_ms"].is_number(), "{probed}");
+            }
+            let listed = lab.cli("gw").json(&["gateway", "ls"])?;
+            let services = listed["services"].as_array().cloned().unwrap_or_default();
+            let backends = services.iter().filter_map(|service| service["backends"].as_array()).flatten();
+            // The one that is asked for proofs alone (weight 0) is not looked at.
+            let well =
+                backends.filter(|backend| backend["weight"] == 1 && backend["healthy"] == true).count();
+            ensure!(well == OWN.len(), "{listed}");
+            Ok(())
+        })?;
+        ensure!(stage.authority.orders() == 0, "ordered by the gateway, which has no business with it");
+        caddyfile(lab, &stage, OWN)?;
+        own.run(lab, &["caddy", "reload", "--adapter", "caddyfile", "--config", &file])?;
+        for (name, proof, _) in OWN {
+            let host = format!("{name}.gw.lab");
+            wait::until(&format!("{host} is served"), DEADLINE, || stage.page(lab, &root, &host))?;
+            let log = process::read_lossy(&lab.dir().join("a-shop-own.log"));
+            let proved =
+                |line: &str| line.contains(&host) && line.contains("challenge_type") && line.contains(proof);
+            ensure!(log.lines().any(proved), "{host} was not proved by {proof}: {log}");
+        }
+        ensure!(stage.authority.orders() == OWN.len(), "{} orders", stage.authority.orders());
+        ensure!(certificates(lab)?.is_empty(), "the gateway has certificates for them");
+        // Nothing else of that port is reached without TLS.
+        let mut command = lab.ns("client").command("curl");
+        command.args(["-sS", "-o", "/dev/null", "-w", "%{http_code}"]);
+        let said = process::run_ok(
+            command.args(["--resolve", &format!("one.gw.lab:80:{}", stage.address), "http://one.gw.lab/"]),
+            SOON,
+        )?;
+        ensure!(said == "301", "{said}");
         Ok(())
     });
 }

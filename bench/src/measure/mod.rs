@@ -6,12 +6,14 @@
 //! | [`ping`] | UDP ping-pong, also the first packet after a start |
 //! | [`exchange`] | TCP requests and responses |
 //! | [`flood`] | UDP at a given rate |
+//! | [`gateway`] | people outside, by HTTP and TLS |
 //!
 //! Memory is read idle, after TCP, and after the UDP floods, which come last because some
 //! daemons never give back what an overload made them take.
 
 mod exchange;
 mod flood;
+pub(crate) mod gateway;
 mod ping;
 mod tcp;
 
@@ -49,7 +51,11 @@ pub(crate) fn round(subject: &Subject, scenario: Scenario, wire: Wire, options: 
     let mut round = Round::default();
     let before = Snapshot::take();
     let clock = std::time::Instant::now();
-    if let Err(error) = attempt(subject, scenario, wire, options, &mut round) {
+    let tried = match scenario {
+        Scenario::Gateway => gateway::attempt(subject, wire, options, &mut round.numbers, &mut round.errors),
+        Scenario::Pair | Scenario::Relay => attempt(subject, scenario, wire, options, &mut round),
+    };
+    if let Err(error) = tried {
         round.errors.push(format!("{error:#}"));
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;

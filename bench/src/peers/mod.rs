@@ -6,8 +6,10 @@
 
 mod boringtun;
 mod gotatun;
+mod haproxy;
 mod mycelium;
 mod nebula;
+mod nginx;
 mod raw;
 mod sinew;
 mod tinc;
@@ -19,9 +21,12 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use sinew_tests::front::Pair;
 use sinew_tests::process::{self, Proc};
 use sinew_tests::requirements::find_program;
+use sinew_tests::tenant::Workload;
+use sinew_tests::wait;
 
 use crate::args::Options;
 use crate::stage::{COMMAND, Scenario, Stage};
@@ -44,9 +49,14 @@ pub(crate) trait Peer {
         String::new()
     }
 
-    /// Whether it can take part in a scenario: most can relay.
-    fn supports(&self, _scenario: Scenario) -> bool {
-        true
+    /// Whether it can take part in a scenario: most can relay, few are gateways.
+    fn supports(&self, scenario: Scenario) -> bool {
+        scenario != Scenario::Gateway
+    }
+
+    /// Stands between the client and a web server on `a`, which it may start as it needs it.
+    fn front(&self, _program: &Path, _stage: &mut Stage, _server: &WebServer) -> Result<Front> {
+        bail!("{} is no gateway", self.name())
     }
 
     /// Configures and starts it on every machine of the stage. What takes time without being
@@ -72,6 +82,33 @@ impl Overlay {
     }
 }
 
+/// A web server that stands behind a gateway: plain HTTP on port 80, TLS of its own on 443.
+#[derive(Debug)]
+pub(crate) struct WebServer {
+    /// Its command line, to be run on `a`.
+    pub(crate) argv: Vec<String>,
+    /// The certificate that a gateway shows for [`WEB`].
+    pub(crate) shown: Pair,
+}
+
+/// The host whose TLS ends at a gateway.
+pub(crate) const WEB: &str = "web.gw.test";
+/// The host whose TLS goes through to the server.
+pub(crate) const THROUGH: &str = "thru.gw.test";
+
+/// A started gateway with what it needs; all of it ends with this.
+#[derive(Debug)]
+pub(crate) struct Front {
+    /// Port where TLS for [`WEB`] ends.
+    pub(crate) http: Option<u16>,
+    /// Port where TLS for [`THROUGH`] goes through.
+    pub(crate) through: Option<u16>,
+    /// Everything between the client and the server, by process id.
+    pub(crate) daemons: Vec<u32>,
+    pub(crate) _running: Vec<Proc>,
+    pub(crate) _workloads: Vec<Workload>,
+}
+
 /// A peer whose program was found.
 pub(crate) struct Subject {
     pub(crate) peer: Box<dyn Peer>,
@@ -83,6 +120,11 @@ impl Subject {
     /// Name on the command line and in tables.
     pub(crate) fn name(&self) -> &str {
         self.peer.name()
+    }
+
+    /// Starts it as a gateway.
+    pub(crate) fn front(&self, stage: &mut Stage, server: &WebServer) -> Result<Front> {
+        self.peer.front(&self.program, stage, server)
     }
 
     /// Starts it.
@@ -109,6 +151,8 @@ fn all(options: &Options) -> Vec<Box<dyn Peer>> {
     peers.push(Box::new(yggdrasil::Yggdrasil));
     peers.push(Box::new(mycelium::Mycelium));
     peers.push(Box::new(tinc::Tinc));
+    peers.push(Box::new(nginx::Nginx));
+    peers.push(Box::new(haproxy::Haproxy));
     peers
 }
 
@@ -179,6 +223,30 @@ pub(crate) fn missing(options: &Options) -> Vec<String> {
     }
     let absent = |peer: &dyn Peer| matches!(find(peer, options), Ok(None));
     all(options).iter().filter(|peer| absent(peer.as_ref())).map(|peer| peer.name().to_owned()).collect()
+}
+
+/// Starts the web server on `a`, on the bare link.
+fn serve(stage: &Stage, server: &WebServer) -> Result<Proc> {
+    let (program, args) = server.argv.split_first().context("no command")?;
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    let running = stage.spawn("a", Path::new(program), &args)?;
+    let listens = || stage.ns("a").listens(80) && stage.ns("a").listens(443);
+    wait::until("the web server listens", COMMAND, listens).with_context(|| running.log())?;
+    Ok(running)
+}
+
+/// Where an nginx puts what it does not keep in memory, as lines of its configuration.
+pub(crate) fn temporary(folder: &Path) -> String {
+    let kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    kinds.iter().map(|kind| format!("{kind}_temp_path {}/{kind}; ", folder.display())).collect()
+}
+
+/// A process and those that it has started.
+fn with_children(pid: u32) -> Vec<u32> {
+    let file = format!("/proc/{pid}/task/{pid}/children");
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let children = text.split_whitespace().filter_map(|word| word.parse().ok());
+    std::iter::once(pid).chain(children).collect()
 }
 
 /// One line for each subject.

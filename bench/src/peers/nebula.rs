@@ -91,7 +91,9 @@ fn config(stage: &Stage, node: &str, ca: &str) -> String {
         .map(|peer| format!("  \"{}\": [\"{}:{PORT}\"]\n", inner(peer), stage.underlay(peer, node)))
         .collect();
     let (lighthouse, relay) = match (stage.scenario, node) {
-        (Scenario::Pair, _) => ("am_lighthouse: false".to_owned(), "use_relays: false".to_owned()),
+        (Scenario::Pair | Scenario::Gateway, _) => {
+            ("am_lighthouse: false".to_owned(), "use_relays: false".to_owned())
+        }
         (Scenario::Relay, "r") => ("am_lighthouse: true".to_owned(), "am_relay: true".to_owned()),
         (Scenario::Relay, _) => (
             format!("hosts: [\"{}\"]", inner("r")),

@@ -5,17 +5,28 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
+use sinew_tests::gateway::{Gateway, NETWORK};
 use sinew_tests::requirements::Bins;
 use sinew_tests::sinewd::{NodeConfig, PORT};
+use sinew_tests::tenant::{Workload, words};
 
-use super::{Overlay, Peer};
-use crate::stage::Stage;
+use super::{Front, Overlay, Peer, THROUGH, WEB, WebServer};
+use crate::stage::{Scenario, Stage};
 
 /// What links are made of.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Carrier {
     Udp,
     Tcp,
+}
+
+impl Carrier {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
 }
 
 pub(crate) struct Sinew {
@@ -64,6 +75,25 @@ impl Peer for Sinew {
         }
     }
 
+    /// Another build's gateway is not started: its command may know other words.
+    fn supports(&self, scenario: Scenario) -> bool {
+        scenario != Scenario::Gateway || self.folder.is_none()
+    }
+
+    fn front(&self, _program: &Path, stage: &mut Stage, server: &WebServer) -> Result<Front> {
+        stage.lab.via = self.carrier.name().into();
+        let gateway = Gateway::run(&mut stage.lab, &self.extra)?;
+        let lab = &mut stage.lab;
+        let web = Workload::start(lab, "a", NETWORK, "web", &words(&server.argv))?;
+        gateway.expose(lab, "web", &["--port", "80", "--name", "web"])?;
+        gateway.expose(lab, "web", &["--port", "443", "--name", "thru", "--mode", "tls-passthrough"])?;
+        gateway.reaches(lab, WEB)?;
+        gateway.reaches(lab, THROUGH)?;
+        let daemons = vec![lab.daemon("gw")?.process().pid(), lab.daemon("a")?.process().pid()];
+        let _workloads = vec![web];
+        Ok(Front { http: Some(443), through: Some(443), daemons, _running: Vec::new(), _workloads })
+    }
+
     fn start(&self, _program: &Path, stage: &mut Stage) -> Result<Overlay> {
         let (sinewd, sinew) = self.binaries()?;
         let mut keys = Vec::new();
@@ -77,10 +107,7 @@ impl Peer for Sinew {
             let key = keys.iter().find(|(other, _)| *other == node).map(|(_, key)| key);
             key.and_then(|key| key.get(name)?.as_str()).unwrap_or_default().to_owned()
         };
-        let via = match self.carrier {
-            Carrier::Udp => "udp",
-            Carrier::Tcp => "tcp",
-        };
+        let via = self.carrier.name();
         let mut configs = Vec::new();
         for node in stage.nodes() {
             let mut config = NodeConfig::new(node, &stage.dir(node));

@@ -1,5 +1,5 @@
-//! Open WebSockets outlive what operators do: another configuration, another certificate, and the gateway's end for
-//! as long as its grace period lasts.
+//! Many connections that wait: what each costs a gateway, and that open WebSockets outlive what operators do: another
+//! configuration, another certificate, and the gateway's end for as long as its grace period lasts.
 //!
 //! ```text
 //!   client ────────── gw ─┬─ a   live-a (WebSocket server) of network "shop"
@@ -7,16 +7,18 @@
 //!                         └─ c   live-c
 //! ```
 //! `SINEW_WEBSOCKETS=9000` opens as many, a thousand without. Each takes two descriptors at the gateway and three at its
-//! workload's node, of whose streams one gateway has a half at most.
+//! workload's node, of whose streams one gateway has a half at most. `SINEW_IDLE=10000` opens as many connections
+//! that have had an answer and wait, a thousand without; each takes one descriptor.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use sinew_tests::front::Pair;
+use sinew_tests::gateway::{Gateway, NETWORK};
 use sinew_tests::lab::{Lab, interface, run_lab};
 use sinew_tests::process::{self, Proc};
-use sinew_tests::tenant::{self, SOON, Workload};
+use sinew_tests::tenant::{self, SOON, Workload, words};
 use sinew_tests::wait;
 
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -24,6 +26,8 @@ const DEADLINE: Duration = Duration::from_secs(120);
 const EACH: usize = 400;
 /// What a connection that waits may cost.
 const KIB_EACH: f64 = 32.0;
+/// What the first connections make the daemon take once, and it keeps: heaps of its threads, sessions' tickets.
+const ONCE: u64 = 2 << 20;
 const GRACE: u64 = 12;
 /// Nodes with a server each.
 const SERVERS: &[&str] = &["a", "b", "c"];
@@ -32,8 +36,13 @@ fn script(name: &str) -> String {
     format!("{}/tests/gateway_sockets/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
+/// A number of connections that the environment may change.
+fn number(name: &str) -> usize {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(1000)
+}
+
 fn count() -> usize {
-    std::env::var("SINEW_WEBSOCKETS").ok().and_then(|text| text.parse().ok()).unwrap_or(1000)
+    number("SINEW_WEBSOCKETS")
 }
 
 struct Stage {
@@ -66,28 +75,28 @@ fn start(lab: &mut Lab) -> Result<()> {
     tenant::network(lab, "shop", "10.20.0.0/16", "a", &SERVERS[1..])
 }
 
-/// Opens them all, from as many addresses as it takes.
-fn gather(lab: &mut Lab) -> Result<Stage> {
+/// Opens them all, from as many addresses as it takes; what each costs the gateway must be little.
+fn gather(lab: &mut Lab, kind: &str, host: &str, count: usize) -> Result<Stage> {
     let trust = Pair { chain: lab.dir().join("gw.pem"), key: lab.dir().join("gw.key") };
     let address = lab.underlay("gw", "client");
     let mut sources = Vec::new();
-    for number in 0..count().div_ceil(EACH) {
+    for number in 0..count.div_ceil(EACH) {
         let source = format!("10.99.0.{}", number + 1);
         lab.ns("client").ip(&["addr", "add", &format!("{source}/24"), "dev", &interface("gw")])?;
         sources.push(source);
     }
     lab.ns("gw").ip(&["route", "add", "10.99.0.0/24", "dev", &interface("client")])?;
     let mut command = lab.ns("client").command("python3");
-    command.args([&script("herd.py"), "live.gw.test", &address]).arg(&trust.chain);
-    command.arg(count().to_string()).args(&sources);
+    command.args([&script("herd.py"), kind, host, &address]).arg(&trust.chain);
+    command.arg(count.to_string()).args(&sources);
     let before = lab.daemon("gw")?.process().rss_bytes()?;
     let began = Instant::now();
     let mut herd = Proc::spawn(&mut command, &lab.dir().join("herd.log"))?;
-    herd.wait_log(&format!("open {}", count()), DEADLINE)?;
+    herd.wait_log(&format!("open {count}"), DEADLINE)?;
     let took = began.elapsed();
     let after = lab.daemon("gw")?.process().rss_bytes()?;
-    let each = after.saturating_sub(before) as f64 / 1024.0 / count() as f64;
-    eprintln!("{} opened in {:.1} s, {each:.1} KiB each at the gateway", count(), took.as_secs_f64());
+    let each = after.saturating_sub(before + ONCE) as f64 / 1024.0 / count as f64;
+    eprintln!("{count} {kind} opened in {:.1} s, {each:.1} KiB each at the gateway", took.as_secs_f64());
     ensure!(each <= KIB_EACH, "{each:.1} KiB each");
     Ok(Stage { address, herd, rounds: 0 })
 }
@@ -148,7 +157,7 @@ fn open_websockets_outlive_a_reload_another_certificate_and_the_grace_period() {
             let backends = listed["services"][0]["backends"].as_array().cloned().unwrap_or_default();
             backends.iter().filter(|backend| backend["healthy"] == true).count() == SERVERS.len()
         })?;
-        let mut stage = gather(lab)?;
+        let mut stage = gather(lab, "live", "live.gw.test", count())?;
         ensure!(stage.alive()? == count());
 
         // Another certificate in the same files, and another configuration.
@@ -177,6 +186,21 @@ fn open_websockets_outlive_a_reload_another_certificate_and_the_grace_period() {
         eprintln!("ended {ended:.1} s after the signal");
         ensure!(ended >= GRACE as f64 - 1.0 && ended < GRACE as f64 + 10.0, "ended after {ended:.1} s");
         ensure!(stage.alive()? == 0, "without a gateway");
+        Ok(())
+    });
+}
+
+#[test]
+fn connections_that_wait_between_requests_cost_little() {
+    run_lab("gwidle", |lab| {
+        let gateway = Gateway::start(lab, "")?;
+        let nginx = tenant::nginx(&lab.dir().join("web"), "<h1>small</h1>\n")?;
+        let _web = Workload::start(lab, "a", NETWORK, "web", &words(&nginx))?;
+        gateway.expose(lab, "web", &["--port", "80", "--name", "web"])?;
+        gateway.reaches(lab, "web.gw.test")?;
+        let count = number("SINEW_IDLE");
+        let mut stage = gather(lab, "idle", "web.gw.test", count)?;
+        ensure!(stage.alive()? == count, "not all of them had another answer");
         Ok(())
     });
 }
