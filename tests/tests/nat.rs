@@ -37,6 +37,8 @@ const RELAYS: [(&str, &str); 2] = [("r1", "203.0.113"), ("r2", "203.1.113")];
 /// How soon a direct path must be there.
 const DIRECT: Duration = Duration::from_secs(15);
 const MTU: u32 = 1500;
+/// Ports of the translator that gives them out in a row: more than a run needs.
+const ROW: u32 = 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
@@ -69,13 +71,15 @@ const PLACES: [(Place, &str); 8] = [
 impl Place {
     /// The packet filter of a home router whose inside is `lan`, with the host at .2.
     fn rules(self, lan: &str) -> String {
+        // A number from `numgen` would have its bytes in the host's order; a map's are ports.
+        let row: Vec<_> = (0..ROW).map(|n| format!("{n} : {}", 20_000 + n)).collect();
         let nat = match self {
-            SymmetricRandom => "masquerade fully-random",
-            Symmetric => {
-                "meta l4proto udp masquerade to :numgen inc mod 40000 offset 20000; \
-                 oifname \"wan\" masquerade"
-            }
-            _ => "masquerade",
+            SymmetricRandom => "masquerade fully-random".to_owned(),
+            Symmetric => format!(
+                "meta l4proto udp masquerade to :numgen inc mod {ROW} map {{ {} }}; oifname \"wan\" masquerade",
+                row.join(", ")
+            ),
+            _ => "masquerade".to_owned(),
         };
         let forwarded = |whom: &str| format!("iifname \"wan\" udp dport 7463 {whom} dnat to {lan}.2");
         let forwarded = match self {
