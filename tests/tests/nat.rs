@@ -280,22 +280,44 @@ fn table(done: &BTreeMap<Cell, Vec<Result<Run, String>>>) -> String {
     text + &format!("slowest first packet: {:.2} s\n", first.as_secs_f64())
 }
 
-/// Whether a direct path is promised; `None`: nothing is.
-fn expected((a, b): Cell) -> Option<bool> {
+/// What is promised of a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Promise {
+    Direct,
+    Relayed,
+    /// Scattered knocks find a path in 98 of 100 searches (A10.8).
+    Likely,
+    /// Two that count meet if they are in step.
+    Nothing,
+}
+
+fn promised((a, b): Cell) -> Promise {
     let (a, b) = (PLACES[a].0, PLACES[b].0);
     let either = |place| a == place || b == place;
     let open = |place| matches!(place, Public | FullCone | AddressRestricted);
-    match (either(UdpBlocked), open(a) || open(b)) {
-        (true, _) => Some(false),
-        (false, true) => Some(true),
-        // Two that count meet if they are in step.
-        (false, false) if a == Symmetric && b == Symmetric => None,
-        (false, false) => Some(!either(SymmetricRandom)),
+    let one_place = |place| matches!(place, PortRestricted | Cgnat);
+    match (either(UdpBlocked), open(a) || open(b), either(SymmetricRandom)) {
+        (true, ..) => Promise::Relayed,
+        (false, true, _) => Promise::Direct,
+        (false, false, true) if one_place(a) || one_place(b) => Promise::Likely,
+        (false, false, true) => Promise::Relayed,
+        (false, false, false) if a == Symmetric && b == Symmetric => Promise::Nothing,
+        (false, false, false) => Promise::Direct,
     }
 }
 
 fn is_wrong(cell: Cell, run: &Run) -> bool {
-    expected(cell).is_some_and(|direct| direct != run.direct.is_some())
+    match promised(cell) {
+        Promise::Direct | Promise::Likely => run.direct.is_none(),
+        Promise::Relayed => run.direct.is_some(),
+        Promise::Nothing => false,
+    }
+}
+
+/// How many of so many runs may be wrong: where chance decides, more than four of 20 come once in 20,000
+/// times, and three of three once in 100,000.
+fn forgiven(cell: Cell, runs: usize) -> usize {
+    if promised(cell) == Promise::Likely { 2 + runs / 10 } else { 0 }
 }
 
 fn setting(name: &str, default: usize) -> usize {
@@ -312,7 +334,11 @@ fn pairs_find_the_path_that_their_translators_allow() {
     let some = [
         (PortRestricted, PortRestricted),
         (AddressRestricted, SymmetricRandom),
+        // Thrice, since chance decides.
         (PortRestricted, SymmetricRandom),
+        (PortRestricted, SymmetricRandom),
+        (PortRestricted, SymmetricRandom),
+        (Symmetric, SymmetricRandom),
         (PortRestricted, Symmetric),
         (PortRestricted, Cgnat),
         (Public, UdpBlocked),
@@ -325,9 +351,10 @@ fn pairs_find_the_path_that_their_translators_allow() {
     };
     let done = run_grid(&cells, setting("SINEW_NAT_RUNS", 1), setting("SINEW_NAT_LABS", 2));
     eprintln!("{}", table(&done));
-    let wrong = done.iter().flat_map(|(&cell, runs)| {
-        let wrong = runs.iter().filter(move |run| run.as_ref().map_or(true, |run| is_wrong(cell, run)));
-        wrong.map(move |run| format!("{}: {run:?}", name(cell)))
+    let broken = |cell: Cell, run: &Result<Run, String>| run.as_ref().map_or(true, |run| is_wrong(cell, run));
+    let wrong = done.iter().filter_map(|(&cell, runs)| {
+        let wrong: Vec<_> = runs.iter().filter(|run| broken(cell, run)).collect();
+        (wrong.len() > forgiven(cell, runs.len())).then(|| format!("{}: {wrong:?}", name(cell)))
     });
     let wrong: Vec<_> = wrong.collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
