@@ -224,8 +224,12 @@ fn run_once(cell: Cell) -> Result<Run, String> {
             lab.wait_mesh()?;
             let done = run.insert(talk(lab, DIRECT)?);
             if is_wrong(cell, done) {
-                for name in ["a", "b"] {
-                    eprintln!("reach of {name}: {}", lab.cli(name).json(&["status"])?["reach"]);
+                for (name, other) in [("a", "b"), ("b", "a")] {
+                    let id = lab.key(other)?.node_id;
+                    let sessions = lab.cli(name).list(&["sessions"], "sessions")?;
+                    let session = sessions.iter().find(|session| session["node_id"] == id.as_str());
+                    let reach = &lab.cli(name).json(&["status"])?["reach"];
+                    eprintln!("{}, at {name}: {reach}; {session:?}", self::name(cell));
                 }
             }
             Ok(())

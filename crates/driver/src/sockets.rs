@@ -4,7 +4,8 @@
 //! The first are bound at the start, while there are privileges, and stay. The others come and go: a few
 //! hundred for some seconds, of which the one stays that a path was found with. Every socket has a number
 //! by which paths name it; no number is used twice, so that nothing goes out through a socket that
-//! took the place of another.
+//! took the place of another. Buffers of opened sockets are as large as the kernel grants without
+//! privileges (`net.core.rmem_max`), and their queues are not managed: see `socket_queue`.
 
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
