@@ -65,8 +65,10 @@ pub fn plan(own: Mapping, theirs: &Punch, place: &Own) -> Option<(Side, SocketAd
     let fit = |addr: SocketAddr| {
         addr.is_ipv4() && !punch::is_private(addr.ip()) && punch::fit(addr, place, false).is_ok()
     };
-    let mut places = theirs.candidates.iter().filter(|candidate| outside(candidate.kind));
-    places.find(|candidate| fit(candidate.addr)).map(|candidate| (side, candidate.addr))
+    let places = theirs.candidates.iter().filter(|place| outside(place.kind) && fit(place.addr));
+    // What others see is more than what a router has promised.
+    let best = places.min_by_key(|candidate| candidate.kind != CandidateKind::Reflexive)?;
+    Some((side, best.addr))
 }
 
 /// A port to try.

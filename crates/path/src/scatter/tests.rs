@@ -40,6 +40,11 @@ fn only_outside_addresses_that_may_be_knocked_at_are_searched() {
     assert_eq!(plan(Mapping::EndpointIndependent, &local, &Own::default()), None, "nobody drew that port");
     let local = says(Mapping::Open, &[(CandidateKind::Local, "198.51.100.1:4000")]);
     assert!(plan(Mapping::AddressDependent, &local, &Own::default()).is_some(), "a public host");
+    let both = [(CandidateKind::Mapped, "198.51.100.1:4000"), (reflexive, "198.51.100.1:4001")];
+    let (_, at) =
+        plan(Mapping::AddressDependent, &says(Mapping::EndpointIndependent, &both), &Own::default())
+            .expect("two places");
+    assert_eq!(at.port(), 4001, "what others see");
 }
 
 #[test]
