@@ -32,6 +32,7 @@ mod setup;
 mod shell;
 mod signals;
 mod socket_queue;
+mod sockets;
 mod tenants;
 mod twins;
 mod view;

@@ -30,6 +30,7 @@ use crate::persist::Kept;
 use crate::portmap::Mapped;
 use crate::signals::Signals;
 use crate::socket_queue::{CONGESTION_EXPERIENCED, SocketQueue};
+use crate::sockets::Sockets;
 use crate::tenants::{Finished, Tenants};
 use crate::wait::{Alarm, Rota, Sources, Wake};
 
@@ -58,7 +59,7 @@ type Congested = Option<(u32, TokioInstant)>;
 /// The node with its edges.
 pub(crate) struct Shell {
     pub(crate) node: Node,
-    pub(crate) udp: Vec<UdpCarrier>,
+    pub(crate) udp: Sockets,
     pub(crate) connections: Connections,
     pub(crate) interfaces: Interfaces,
     pub(crate) commands: mpsc::Receiver<Command>,
@@ -70,7 +71,7 @@ pub(crate) struct Shell {
     /// The host's network, and what becomes of it.
     pub(crate) underlay: Underlay,
     finders: Finders,
-    /// How long datagrams wait in the sockets, one for each of `udp`.
+    /// How long datagrams wait in the sockets that the node listens on.
     waiting: Vec<SocketQueue>,
     /// The stream that was sent to last, while it is nearly full, and since when.
     congested: Congested,
@@ -96,7 +97,7 @@ impl Shell {
         let slots = if batches { BATCH_SLOTS } else { DATAGRAM_SLOTS };
         Self {
             node,
-            udp,
+            udp: Sockets::new(udp),
             connections,
             interfaces,
             commands,
@@ -290,7 +291,7 @@ impl Shell {
     }
 
     fn on_command(&mut self, command: Command) {
-        self.operations.offload.look_at(&self.udp);
+        self.operations.offload.look_at(self.udp.bound());
         let (node, now) = (&mut self.node, clock::boottime());
         match command {
             Command::Network(command) => {
@@ -350,7 +351,7 @@ impl Shell {
         let Underlay { network, mapped, .. } = &self.underlay;
         self.operations.on_network(network, *mapped);
         self.node.set_own_endpoints(own_endpoints(self.operations.listeners()));
-        self.node.set_endpoints(network.endpoints(&self.udp, *mapped));
+        self.node.set_endpoints(network.endpoints(self.udp.bound(), *mapped));
         self.finders.set_listeners(&mut self.node, self.operations.listeners(), clock::boottime());
     }
 
@@ -393,6 +394,11 @@ impl Shell {
                     Dial { host, path, ..Dial::new(carrier, remote) },
                 );
             }
+            Event::OpenSockets { count } => {
+                let opened = self.udp.open(count);
+                self.node.handle_opened(&opened, clock::boottime());
+            }
+            Event::CloseSockets { locals } => self.udp.close(&locals),
             Event::Disconnect { path } => self.connections.close(path.local),
             Event::Authenticated { path } => self.connections.authenticated(path.local),
             Event::LinkUp { peer, path } => {
@@ -433,7 +439,7 @@ impl Shell {
 /// about it, and so may have more to say.
 fn send_all(
     node: &mut Node,
-    udp: &[UdpCarrier],
+    udp: &Sockets,
     connections: &mut Connections,
     congested: &mut Congested,
 ) -> bool {
@@ -442,7 +448,7 @@ fn send_all(
     while let Some(transmit) = node.poll_transmit() {
         let (to, segment) = (transmit.to, transmit.segment.max(1));
         let result = match to.carrier {
-            CarrierKind::Udp => match udp.iter().find(|socket| socket.local() == to.local) {
+            CarrierKind::Udp => match udp.named(to.local) {
                 Some(socket) => socket.try_send(to.remote, transmit.bytes, segment, transmit.ecn),
                 None => Err(SendError::Closed),
             },

@@ -11,7 +11,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use sinew_carrier::connections::{ConnectionEvent, Connections};
-use sinew_carrier::udp::UdpCarrier;
 use sinew_discovery::Found;
 use sinew_types::InterfaceId;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
@@ -24,6 +23,7 @@ use crate::interfaces::Interfaces;
 use crate::network::News;
 use crate::portmap::Mapped;
 use crate::signals::Signals;
+use crate::sockets::Sockets;
 use crate::tenants::Finished;
 
 /// Turns of packets in a row before everything else is asked first.
@@ -71,6 +71,8 @@ pub(crate) struct Rota {
     first: usize,
     /// Turns of packets since everything else was asked first.
     turns: u32,
+    /// Which socket is asked first: the one after the last that had something.
+    socket: usize,
 }
 
 /// Wakes the loop at a time, not later. Setting it later costs nothing: it rings once at the old
@@ -94,7 +96,7 @@ impl Alarm {
 
 /// Everything that can wake the loop.
 pub(crate) struct Sources<'a> {
-    pub(crate) udp: &'a [UdpCarrier],
+    pub(crate) udp: &'a Sockets,
     /// `None` while a full stream makes the TUNs wait.
     pub(crate) interfaces: Option<&'a Interfaces>,
     pub(crate) connections: &'a mut Connections,
@@ -178,8 +180,9 @@ impl Sources<'_> {
     }
 
     fn poll_packets(&mut self, rota: &mut Rota, cx: &mut Context<'_>) -> Poll<Wake> {
-        for at in (0..KINDS.len()).map(|turn| (rota.first + turn) % KINDS.len()) {
-            if let Poll::Ready(wake) = self.poll_kind(KINDS[at], cx) {
+        let first = rota.first;
+        for at in (0..KINDS.len()).map(|turn| (first + turn) % KINDS.len()) {
+            if let Poll::Ready(wake) = self.poll_kind(KINDS[at], rota, cx) {
                 rota.first = (at + 1) % KINDS.len();
                 return Poll::Ready(wake);
             }
@@ -187,17 +190,12 @@ impl Sources<'_> {
         Poll::Pending
     }
 
-    fn poll_kind(&mut self, kind: Kind, cx: &mut Context<'_>) -> Poll<Wake> {
+    fn poll_kind(&mut self, kind: Kind, rota: &mut Rota, cx: &mut Context<'_>) -> Poll<Wake> {
         match kind {
-            Kind::Udp => {
-                let ready =
-                    |(at, socket): (usize, &UdpCarrier)| socket.poll_readable(cx).is_ready().then_some(at);
-                self.udp
-                    .iter()
-                    .enumerate()
-                    .find_map(ready)
-                    .map_or(Poll::Pending, |at| Poll::Ready(Wake::Udp(at)))
-            }
+            Kind::Udp => self.udp.poll_readable(rota.socket, cx).map(|at| {
+                rota.socket = at + 1;
+                Wake::Udp(at)
+            }),
             Kind::Tun => self.poll_interfaces(|interfaces| interfaces.poll_own(cx)),
             Kind::Workload => self.poll_interfaces(|interfaces| interfaces.poll_workloads(cx)),
             Kind::Stream => self.connections.poll_next(cx).map(Wake::Connection),

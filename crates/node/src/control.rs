@@ -306,7 +306,7 @@ impl Node {
         self.asked.remove(&peer);
         self.dialler.note_error(&peer, reason);
         self.sync_link(peer, now);
-        self.forget_pair(&peer);
+        self.forget_pair(&peer, now);
         self.overlay_peer_down(peer, now);
     }
 

@@ -10,7 +10,9 @@
 //! reached, and begin to knock at the same moment, so that each one's knocks open its own translator
 //! for the other's. Whatever answers becomes a path of the session like any other; but it is private
 //! to the pair: no adjacency, no route, and relays go on carrying whenever it fails. What may be
-//! knocked at, and how often, is in `sinew_path::punch`.
+//! knocked at, and how often, is in `sinew_path::punch`; what is tried when no knock can meet, in `scatter`.
+
+mod scatter;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,12 +20,14 @@ use std::time::Duration;
 
 use sinew_path::Reflexive;
 use sinew_path::punch::{self, Allowance, KNOCKS, Meter, Own, Pauses, ROUND};
+use sinew_path::scatter::Side;
 use sinew_types::{CarrierKind, DropReason, Instant, NodeId, PathAddr, Rng};
 use sinew_wire::punch::{Candidate, CandidateKind, MAX_CANDIDATES, Mapping, Punch};
 use sinew_wire::request::Request;
 use sinew_wire::segment::StreamClass;
 
 use crate::node::Node;
+use scatter::Scatter;
 
 /// How often pairs are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -56,6 +60,7 @@ pub(crate) struct Direct {
     pub(crate) reflexive: Reflexive,
     pairs: BTreeMap<NodeId, Pair>,
     allowance: Allowance,
+    scatter: Scatter,
     /// When pairs are looked at, while any may come together or apart.
     look: Option<Instant>,
     rng: Rng,
@@ -83,6 +88,8 @@ struct Round {
     start: Instant,
     /// How often it was done.
     knocks: usize,
+    /// What could be tried if nothing answers.
+    plan: Option<(Side, SocketAddr)>,
 }
 
 /// A direct path that was found.
@@ -114,6 +121,7 @@ impl Direct {
             reflexive: Reflexive::default(),
             pairs: BTreeMap::new(),
             allowance: Allowance::new(now),
+            scatter: Scatter::new(now),
             look: None,
             rng,
         }
@@ -121,7 +129,7 @@ impl Direct {
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let rounds = self.pairs.values().filter_map(|pair| pair.round.as_ref().map(Round::due));
-        rounds.chain(self.look).min()
+        rounds.chain(self.look).chain(self.scatter.poll_timeout()).min()
     }
 
     /// Something may have to be looked at soon.
@@ -266,8 +274,9 @@ impl Node {
         self.direct.look_soon(now);
     }
 
-    pub(crate) fn forget_pair(&mut self, peer: &NodeId) {
+    pub(crate) fn forget_pair(&mut self, peer: &NodeId, now: Instant) {
         self.direct.pairs.remove(peer);
+        self.on_search_unlinked(peer, true, now);
     }
 
     /// Records and bytes of data that we have sent to a peer: what it sends, it measures itself.
@@ -283,6 +292,7 @@ impl Node {
         for peer in peers {
             self.step_round(peer, now);
         }
+        self.step_search(now);
         if self.direct.look.take_if(|look| *look <= now).is_some() {
             let peers: Vec<_> = self.direct.pairs.keys().copied().collect();
             for peer in peers {
@@ -338,7 +348,7 @@ impl Node {
         if punch.candidates.is_empty() {
             return;
         }
-        pair.round = Some(Round { id, began: now, targets: Vec::new(), start: now, knocks: 0 });
+        pair.round = Some(Round { id, began: now, targets: Vec::new(), start: now, knocks: 0, plan: None });
         self.tell(peer, &Request::Punch(Box::new(punch)), now);
     }
 
@@ -394,10 +404,11 @@ impl Node {
             Some(PathAddr { carrier: CarrierKind::Udp, local: socket.local, remote })
         };
         let targets: Vec<_> = self.direct.targets(theirs).into_iter().filter_map(path).collect();
+        let plan = sinew_path::scatter::plan(self.direct.mapping(false), theirs, &self.direct.own());
         let Some(pair) = self.direct.pairs.get_mut(&peer) else { return };
         pair.round = None;
         if !targets.is_empty() {
-            pair.round = Some(Round { id: theirs.round, began: now, targets, start, knocks: 0 });
+            pair.round = Some(Round { id: theirs.round, began: now, targets, start, knocks: 0, plan });
             self.step_round(peer, now);
         }
     }
@@ -420,14 +431,19 @@ impl Node {
         let paths: Vec<_> = round.targets.iter().filter(allowed).copied().collect();
         let short = round.targets.len() - paths.len();
         self.drops.add(DropReason::RateLimited, short as u64);
+        let (id, plan) = (round.id, round.plan.filter(|_| round.knocks == scatter::AFTER));
         self.sessions.knock(peer, &paths, now);
+        if let Some(plan) = plan.filter(|(side, _)| *side == Side::Tries) {
+            self.begin_search(peer, id, plan, now);
+        }
     }
 
     // --- paths that were found ---
 
     /// A direct path carries the session: of a pair of neighbours, or of one that has found it.
-    pub(crate) fn on_pair_linked(&mut self, peer: NodeId, now: Instant) {
+    pub(crate) fn on_pair_linked(&mut self, peer: NodeId, path: PathAddr, now: Instant) {
         self.judge_shortcut(&peer);
+        self.on_search_linked(&peer, path, now);
         let Some(pair) = self.direct.pairs.get_mut(&peer) else { return };
         let id = pair.round.take().map_or(0, |round| round.id);
         let since = pair.together.map_or(now, |together| together.since);
@@ -443,6 +459,7 @@ impl Node {
         self.direct.look_soon(now);
         // What else is known of dead paths of the pair would be challenged for ever.
         self.sessions.retire_paths(peer, false, now);
+        self.on_search_unlinked(&peer, false, now);
     }
 
     /// Of two ways that were found the nearer is used: the local network rather than its translator.

@@ -36,6 +36,16 @@ pub enum Event {
         /// The connection.
         path: PathAddr,
     },
+    /// Open UDP sockets of IPv4 at any port (protocol A10.8); answer by [`crate::Node::handle_opened`].
+    OpenSockets {
+        /// How many.
+        count: u16,
+    },
+    /// Close sockets that were opened so.
+    CloseSockets {
+        /// Their numbers in paths.
+        locals: Vec<u32>,
+    },
     /// A connection carried an authenticated record for the first time.
     Authenticated {
         /// The connection.

@@ -54,7 +54,7 @@ impl Node {
         if routing {
             self.router.set_cost(&peer, cost, now);
         }
-        self.on_pair_linked(peer, now);
+        self.on_pair_linked(peer, path, now);
         self.dialler.on_path_up(&peer, &path, now);
         self.searches.remove(&peer);
         self.emit(Event::LinkUp { peer, path });

@@ -278,6 +278,9 @@ impl Node {
             Request::Punch(punch) => self.on_punch(peer, &punch, now),
             Request::PunchReply(punch) => self.on_punch_reply(peer, &punch, now),
             Request::PunchEnd { .. } => self.on_punch_end(peer, now),
+            Request::Witness { id, node, ip } => self.on_witness(peer, id, &node, ip, now),
+            Request::WitnessReply { id, seen } => self.on_witness_reply(peer, id, seen, now),
+            Request::Scatter { round, ports } => self.on_scatter(peer, round, ports, now),
             Request::RecordsAsk { count } => self.on_records_ask(peer, count, now),
             Request::Records(records) => self.on_records(peer, &records, now),
             // Adjacency requests are the session's own; others belong to later versions.

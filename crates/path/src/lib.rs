@@ -10,13 +10,15 @@
 //!
 //! One per node:
 //! - [`Reflexive`] gathers where others see us, and what that tells of the translator in between;
-//! - [`punch`] has the rules of looking for a direct path to somebody behind one.
+//! - [`punch`] has the rules of looking for a direct path to somebody behind one;
+//! - [`scatter`] those of the search with many ports, where nothing less can find it.
 
 mod liveness;
 mod mtu;
 pub mod punch;
 mod quality;
 mod reflexive;
+pub mod scatter;
 mod upkeep;
 
 pub use liveness::{Action, Liveness};

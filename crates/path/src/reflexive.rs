@@ -143,7 +143,12 @@ impl Reflexive {
             self.datagrams().filter(|v| v.seen.is_ipv6() == ipv6 && !own.contains(&v.seen)).collect();
         views.sort_by_key(|view| view.since);
         let ip = views.last()?.seen.ip();
-        let ports: Vec<u16> = views.iter().filter(|v| v.seen.ip() == ip).map(|v| v.seen.port()).collect();
+        let mut ports: Vec<u16> = views.iter().filter(|v| v.seen.ip() == ip).map(|v| v.seen.port()).collect();
+        // Mappings are made in the order in which we dial, and views come in any: two that fall are two that
+        // rise, the first of which came late. Translators that count downwards are rare.
+        if ports.len() < 3 || !ports.is_sorted_by(|one, next| one > next) {
+            ports.sort_unstable();
+        }
         let steps: Vec<i32> = ports.windows(2).map(|two| i32::from(two[1]) - i32::from(two[0])).collect();
         // Others' mappings may lie in between, so the steps differ; but all go one way and are short.
         let near = |step: &i32| *step != 0 && step.unsigned_abs() <= u32::from(MAX_STEP);

@@ -27,8 +27,10 @@ struct Waiting {
 impl World {
     pub(crate) fn happen(&mut self, what: Happening) -> Result<(), Violation> {
         match what {
-            Happening::Datagram { to, from, ecn, mut bytes } => {
+            Happening::Datagram { to, mut from, ecn, mut bytes } => {
                 let Some(host) = self.net.host_at(&to) else { return Ok(()) };
+                let Some(local) = self.hosts[host].socket_at(to.port()) else { return Ok(()) };
+                from.local = local;
                 self.feed(host, |node, now| {
                     let len = bytes.len();
                     node.handle_datagrams(from, ecn, &mut bytes, len, now);
@@ -203,7 +205,7 @@ impl World {
             self.send_record(host, to.local, bytes);
             return Ok(true);
         }
-        let source = self.hosts[host].at;
+        let source = self.hosts[host].source(to.local);
         Ok(self.net.send((host, source), to.remote, ecn, bytes, self.now, &mut self.queue))
     }
 
@@ -249,6 +251,13 @@ impl World {
                 node.handle_resolved(peer, (&host, port), at.as_slice(), local);
             }
             Event::Connect { peer, remote, .. } => self.connect(host, peer, remote),
+            Event::OpenSockets { count } => {
+                let locals = self.hosts[host].open_sockets(count);
+                node.handle_opened(&locals, local);
+            }
+            Event::CloseSockets { locals } => {
+                self.hosts[host].opened.retain(|open| !locals.contains(open));
+            }
             Event::Overlay(event) => self.on_overlay_event(host, node, event),
             Event::LinkUp { path, .. } => self.note(host, format_args!("link up over {path:?}")),
             Event::LinkDown { path, .. } => self.note(host, format_args!("link down over {path:?}")),

@@ -1,5 +1,6 @@
 //! One machine: a key that survives crashes, a node that does not, a clock of its own.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -14,6 +15,8 @@ use crate::networks::Disk;
 
 /// The port that everyone listens on.
 pub(crate) const PORT: u16 = 7463;
+/// Sockets that a node asks for have the ports after this one.
+const OPENED_FROM: u16 = 30_000;
 /// The wall clock when virtual time begins: 2025-10-09.
 const EPOCH: UnixMicros = 1_760_000_000_000_000;
 /// How far a clock that was reset lies back: eight years.
@@ -40,6 +43,12 @@ pub struct Host {
     pub(crate) peers: Vec<PeerConfig>,
     /// Whether it looks for direct paths.
     pub(crate) direct: bool,
+    /// Sockets that its node has asked for besides the one it begins with, by their numbers in paths.
+    pub(crate) opened: BTreeSet<u32>,
+    /// Those hear nothing.
+    pub(crate) deaf: bool,
+    /// The highest of those numbers so far.
+    last_opened: u32,
     /// Links that it keeps without being told.
     pub(crate) peering: PeeringConfig,
     /// What survives a crash.
@@ -70,6 +79,9 @@ impl Host {
             class,
             peers: Vec::new(),
             direct: false,
+            opened: BTreeSet::new(),
+            deaf: false,
+            last_opened: 0,
             peering: PeeringConfig::OFF,
             disk: Disk::default(),
             unix_us: EPOCH,
@@ -102,6 +114,37 @@ impl Host {
             return Instant::FAR_FUTURE;
         }
         Instant::from_micros(local.as_micros().wrapping_sub(self.clock_us))
+    }
+
+    /// Opens so many sockets for its node; their numbers.
+    pub(crate) fn open_sockets(&mut self, count: u16) -> Vec<u32> {
+        let first = self.last_opened + 1;
+        self.last_opened += u32::from(count);
+        let locals: Vec<_> = (first..=self.last_opened).collect();
+        if !self.deaf {
+            self.opened.extend(&locals);
+        }
+        locals
+    }
+
+    /// How many sockets its node has open that it asked for.
+    pub fn opened(&self) -> usize {
+        self.opened.len()
+    }
+
+    /// Whether a datagram for this port finds a socket, and which.
+    pub(crate) fn socket_at(&self, port: u16) -> Option<u32> {
+        if port == self.at.port() {
+            return Some(0);
+        }
+        let local = u32::from(port.checked_sub(OPENED_FROM)?);
+        self.opened.contains(&local).then_some(local)
+    }
+
+    /// Where what is sent from a socket comes from.
+    pub(crate) fn source(&self, local: u32) -> SocketAddr {
+        let port = if local == 0 { self.at.port() } else { OPENED_FROM.saturating_add(local as u16) };
+        SocketAddr::new(self.at.ip(), port)
     }
 
     /// Starts the node from nothing but its key and configuration.
@@ -141,6 +184,7 @@ impl Host {
             self.tell_places(now);
         }
         self.wake = None;
+        self.opened.clear();
     }
 }
 
@@ -165,6 +209,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_hosts_sockets_have_ports_of_their_own_until_they_are_closed() {
+        let mut host = Host::new(3, 0, Class::Router, Rng::new([1; 32]));
+        let locals = [host.open_sockets(2), host.open_sockets(1)].concat();
+        let ports: BTreeSet<_> = locals.iter().map(|&local| host.source(local).port()).collect();
+        assert_eq!(ports.len(), 3);
+        assert!(locals.iter().all(|&local| host.socket_at(host.source(local).port()) == Some(local)));
+        assert_eq!(host.socket_at(host.at.port()), Some(0));
+        host.opened.remove(&locals[1]);
+        assert_eq!(host.socket_at(host.source(locals[1]).port()), None);
+    }
+
+    #[test]
     fn a_hosts_clock_maps_there_and_back() {
         let host = Host::new(3, 0, Class::Router, Rng::new([1; 32]));
         let now = Instant::from_micros(12_345);
@@ -173,6 +229,7 @@ mod tests {
         assert_eq!(host.world(Instant::FAR_FUTURE), Instant::FAR_FUTURE);
         assert_eq!(host_named(&host_name(3)), Some(3));
         assert_eq!(host.at, "10.0.0.3:7463".parse().unwrap());
+        assert_eq!(host.source(0), host.at);
         assert_eq!(address(259, 2), "10.2.1.3:7463".parse().unwrap());
     }
 }

@@ -135,7 +135,7 @@ struct Nat {
 pub(crate) struct Translators {
     nats: Vec<Nat>,
     /// Realm of each host's address.
-    hosts: BTreeMap<SocketAddr, usize>,
+    hosts: BTreeMap<IpAddr, usize>,
     pub(crate) latency: Duration,
     rng: Rng,
 }
@@ -217,7 +217,7 @@ impl Translators {
             entries: Vec::new(),
             next_port: PORTS.0 + 1000 * number as u16,
         };
-        let hosts = (0..realms.hosts.len()).map(|host| (realms.address(host), realms.hosts[host]));
+        let hosts = (0..realms.hosts.len()).map(|host| (realms.address(host).ip(), realms.hosts[host]));
         Self {
             nats: realms.nats.iter().enumerate().map(nat).collect(),
             hosts: hosts.collect(),
@@ -233,10 +233,10 @@ impl Translators {
         to: SocketAddr,
         now: Instant,
     ) -> Option<(SocketAddr, SocketAddr)> {
-        let (mut realm, mut source, mut to) = (*self.hosts.get(&source)?, source, to);
+        let (mut realm, mut source, mut to) = (*self.hosts.get(&source.ip())?, source, to);
         // Each turn crosses one translator, and each is crossed at most once out and once in.
         for _ in 0..=2 * self.nats.len() {
-            if self.hosts.get(&to) == Some(&realm) {
+            if self.hosts.get(&to.ip()) == Some(&realm) {
                 return Some((source, to));
             }
             let inward = self.nats.iter().position(|nat| nat.outer == realm && nat.outside == to.ip());

@@ -1,7 +1,7 @@
 //! The network below the mesh: addresses, links between them, and attackers on the links.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use sinew_types::{CarrierKind, Instant, PathAddr, Rng};
 
@@ -32,7 +32,7 @@ pub(crate) struct Underlay {
     pub(crate) links: Vec<Link>,
     pub(crate) counts: Counts,
     by_ends: BTreeMap<(usize, usize), usize>,
-    by_addr: BTreeMap<SocketAddr, usize>,
+    by_addr: BTreeMap<IpAddr, usize>,
     /// By sender and receiver.
     attacks: BTreeMap<(usize, usize), Attack>,
     /// Between realms, where there are any; then whoever has an address can be sent to.
@@ -44,7 +44,7 @@ impl Underlay {
     pub(crate) fn new(links: Vec<Link>, addrs: impl Iterator<Item = SocketAddr>, rng: Rng) -> Self {
         let by_ends =
             links.iter().enumerate().map(|(at, link)| (key(link.ends[0], link.ends[1]), at)).collect();
-        let by_addr = addrs.enumerate().map(|(host, addr)| (addr, host)).collect();
+        let by_addr = addrs.enumerate().map(|(host, addr)| (addr.ip(), host)).collect();
         Self {
             links,
             by_ends,
@@ -56,9 +56,9 @@ impl Underlay {
         }
     }
 
-    /// Who has this address now.
+    /// Who has this address now, whatever the port.
     pub(crate) fn host_at(&self, addr: &SocketAddr) -> Option<usize> {
-        self.by_addr.get(addr).copied()
+        self.by_addr.get(&addr.ip()).copied()
     }
 
     pub(crate) fn link_between(&self, a: usize, b: usize) -> Option<usize> {
@@ -67,8 +67,8 @@ impl Underlay {
 
     /// Host `host` leaves its address `old` for `new`.
     pub(crate) fn moved(&mut self, host: usize, old: &SocketAddr, new: SocketAddr) {
-        self.by_addr.remove(old);
-        self.by_addr.insert(new, host);
+        self.by_addr.remove(&old.ip());
+        self.by_addr.insert(new.ip(), host);
     }
 
     pub(crate) fn attack(&mut self, from: usize, to: usize, attack: Attack) {

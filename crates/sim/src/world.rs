@@ -253,6 +253,11 @@ impl World {
         }
     }
 
+    /// Nothing reaches the sockets that a host opens from now on.
+    pub fn deafen(&mut self, host: usize) {
+        self.hosts[host].deaf = true;
+    }
+
     /// All translators restart, and forget their mappings.
     pub fn restart_translators(&mut self) {
         self.net.translators.iter_mut().for_each(Translators::restart);

@@ -106,8 +106,8 @@ fn answered(world: &World, from: usize) -> (usize, usize) {
     (ledger.iter().filter(|exchange| exchange.answered.is_some()).count(), ledger.len())
 }
 
-/// Direct, or relayed, by the kinds of both: what RFC 4787's terms say must work, and what a translator
-/// that counts its ports gives away.
+/// Direct, or relayed, by the kinds of both: what RFC 4787's terms say must work, what a translator
+/// that counts its ports gives away, and what many ports find.
 fn expected(a: Place, b: Place) -> bool {
     let rank = |place: Place| match place {
         Place::Public | Place::Nat(NatKind::FULL_CONE) => 0,
@@ -119,7 +119,7 @@ fn expected(a: Place, b: Place) -> bool {
     };
     match (rank(a).min(rank(b)), rank(a).max(rank(b))) {
         (_, 9) => false,
-        (0 | 1, _) | (2, 2 | 3) => true,
+        (0 | 1, _) | (2, 2..=4) => true,
         _ => false,
     }
 }
@@ -173,6 +173,83 @@ fn two_homes_of_one_provider_meet_if_it_turns_around_and_are_relayed_if_not() {
             Realms { nats: vec![(carrier, 0), home, home], hosts: vec![0, 0, 2, 3], latency: LATENCY };
         let mut world = world(1, realms);
         assert_eq!(until_direct(&mut world, 15 * SECOND).is_some(), hairpin);
+    }
+}
+
+#[test]
+fn a_path_found_with_many_ports_keeps_one_of_them_and_is_found_again() {
+    let kinds = [NatKind::SYMMETRIC_RANDOM, NatKind::PORT_RESTRICTED];
+    let mut world = world(1, realms(kinds.map(Place::Nat)));
+    let open = |world: &World| world.hosts()[A].opened();
+    until_direct(&mut world, 15 * SECOND).expect("direct");
+    // Talk goes on, and what was opened for nothing is closed.
+    world.flow(A, B, Duration::from_millis(100), world.now() + 20 * SECOND);
+    run(&mut world, 20 * SECOND);
+    assert!(is_direct(&world, A, B) && is_direct(&world, B, A));
+    assert_eq!(open(&world), 1, "the path's own");
+    assert_eq!(world.hosts()[B].opened(), 0);
+    // Nobody talks: the path ends, and its socket with it.
+    run(&mut world, 150 * SECOND);
+    assert!(!is_direct(&world, A, B));
+    assert_eq!(open(&world), 0);
+    until_direct(&mut world, 15 * SECOND).expect("direct again: the address has proved to be the peer's");
+}
+
+/// A draws ports, B does not; each is linked with relay 0 and with one more.
+fn with_relays(of_a: usize, of_b: usize) -> World {
+    let kinds = [NatKind::SYMMETRIC_RANDOM, NatKind::PORT_RESTRICTED];
+    let nats = kinds.map(|kind| (kind, 0)).to_vec();
+    let realms = Realms { nats, hosts: vec![0, 0, 0, 1, 2], latency: LATENCY };
+    let links = [(0, 1), (0, 2), (0, 3), (of_a, 3), (0, 4), (of_b, 4)];
+    let edges = links.map(|(a, b)| Edge { a, b, late: false });
+    let mut plan = Plan::behind(1, &edges, realms);
+    plan.dialled_from_high_end = true;
+    let mut world = World::new(&plan);
+    run(&mut world, 5 * SECOND);
+    world
+}
+
+#[test]
+fn nobody_is_searched_at_an_address_that_only_one_witness_vouches_for() {
+    for (of_a, of_b, direct) in [(1, 2, false), (1, 1, true)] {
+        let mut world = with_relays(of_a, of_b);
+        let (a, b) = (3, 4);
+        world.flow(a, b, Duration::from_millis(100), world.now() + 15 * SECOND);
+        let mut most = 0;
+        for _ in 0..150 {
+            run(&mut world, Duration::from_millis(100));
+            most = most.max(world.hosts()[a].opened());
+        }
+        assert_eq!(is_direct(&world, a, b), direct, "relays {of_a} and {of_b}");
+        assert_eq!(most > 0, direct, "{most} ports opened");
+    }
+}
+
+#[test]
+fn a_search_that_finds_nothing_ends_within_its_budget_and_is_not_soon_tried_again() {
+    let kinds = [NatKind::SYMMETRIC_RANDOM, NatKind::PORT_RESTRICTED];
+    let mut world = world(1, realms(kinds.map(Place::Nat)));
+    world.deafen(A);
+    let lost = |world: &World| world.counts().nowhere;
+    let before = lost(&world);
+    world.flow(A, B, Duration::from_millis(100), world.now() + 240 * SECOND);
+    run(&mut world, 15 * SECOND);
+    let searched = lost(&world) - before;
+    // Whoever tries, 1,024; who opens, 256; and both the knocks of two or three rounds.
+    assert!((1_024 + 200..=1_024 + 256 + 150).contains(&searched), "{searched}");
+    run(&mut world, 225 * SECOND);
+    assert!(!is_direct(&world, A, B));
+    let rounds = lost(&world) - before - searched;
+    assert!(rounds < 300, "{rounds} in the rounds after it");
+}
+
+#[test]
+fn two_that_draw_ports_are_spared_the_search() {
+    let mut world = world(1, realms([Place::Nat(NatKind::SYMMETRIC_RANDOM); 2]));
+    world.flow(A, B, Duration::from_millis(100), world.now() + 30 * SECOND);
+    for _ in 0..300 {
+        run(&mut world, Duration::from_millis(100));
+        assert!(world.hosts()[A].opened() + world.hosts()[B].opened() == 0);
     }
 }
 

@@ -172,18 +172,27 @@ impl Punch {
     }
 }
 
-/// Address 16 and port 2; IPv4 travels as `::ffff:a.b.c.d`.
-pub(crate) fn socket_addr(out: &mut Vec<u8>, ip: IpAddr, port: u16) -> &mut Vec<u8> {
+/// Address 16; IPv4 travels as `::ffff:a.b.c.d`.
+pub(crate) fn put_ip(out: &mut Vec<u8>, ip: IpAddr) -> &mut Vec<u8> {
     let ip = match ip {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
         IpAddr::V6(v6) => v6,
     };
-    out.bytes(&ip.octets()).u16(port)
+    out.bytes(&ip.octets())
 }
 
 /// The reverse: IPv4 comes out as IPv4 again.
+pub(crate) fn read_ip(r: &mut Reader<'_>) -> Result<IpAddr, Malformed> {
+    let ip = Ipv6Addr::from_octets(r.array()?);
+    Ok(ip.to_ipv4_mapped().map_or(IpAddr::V6(ip), IpAddr::V4))
+}
+
+/// Address 16 and port 2.
+pub(crate) fn socket_addr(out: &mut Vec<u8>, ip: IpAddr, port: u16) -> &mut Vec<u8> {
+    put_ip(out, ip).u16(port)
+}
+
+/// The reverse.
 pub(crate) fn read_addr(r: &mut Reader<'_>) -> Result<SocketAddr, Malformed> {
-    let (ip, port) = (Ipv6Addr::from_octets(r.array()?), r.u16()?);
-    let ip = ip.to_ipv4_mapped().map_or(IpAddr::V6(ip), IpAddr::V4);
-    Ok(SocketAddr::new(ip, port))
+    Ok(SocketAddr::new(read_ip(r)?, r.u16()?))
 }

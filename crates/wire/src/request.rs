@@ -4,7 +4,7 @@
 //! A tag byte and a body. A tag of a later version comes out as [`Request::Other`], so that it
 //! can be counted and passed over rather than end the association.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use sinew_types::{Label, MeshAddr, Signature};
 
@@ -12,7 +12,7 @@ use crate::Malformed;
 use crate::codec::{Put, Reader};
 use crate::directory::RECORD_MAX;
 use crate::document::DOCUMENT_MAX;
-use crate::punch::{Punch, read_addr, socket_addr};
+use crate::punch::{Punch, put_ip, read_addr, read_ip, socket_addr};
 use crate::sync::{BlindTag, DocumentId};
 
 const ADJ_OPEN: u8 = 1;
@@ -32,6 +32,9 @@ const OBSERVED: u8 = 14;
 const PUNCH: u8 = 15;
 const PUNCH_REPLY: u8 = 16;
 const PUNCH_END: u8 = 17;
+const WITNESS: u8 = 18;
+const WITNESS_REPLY: u8 = 19;
+const SCATTER: u8 = 20;
 const RECORDS_ASK: u8 = 32;
 const RECORDS: u8 = 33;
 
@@ -120,6 +123,29 @@ pub enum Request {
         /// Of the round that found it.
         round: u32,
     },
+    /// Asks a neighbour whether it sees a node at an address (protocol A10.8).
+    Witness {
+        /// Names the question.
+        id: u32,
+        /// The key of the node.
+        node: [u8; 32],
+        /// Where it says that it is.
+        ip: IpAddr,
+    },
+    /// Answers [`Request::Witness`].
+    WitnessReply {
+        /// Of the question.
+        id: u32,
+        /// Whether a link with that node ends there.
+        seen: bool,
+    },
+    /// Agrees on scattered knocks (protocol A10.8).
+    Scatter {
+        /// Of the round that has found nothing so far.
+        round: u32,
+        /// From how many ports the sender knocks by now; 0 asks the other to open some.
+        ports: u16,
+    },
     /// Asks a neighbour for records of nodes that it knows (protocol A12.4).
     RecordsAsk {
         /// How many at most.
@@ -163,6 +189,9 @@ impl Request {
             PUNCH => Self::Punch(Box::new(Punch::read(&mut r)?)),
             PUNCH_REPLY => Self::PunchReply(Box::new(Punch::read(&mut r)?)),
             PUNCH_END => Self::PunchEnd { round: r.u32()? },
+            WITNESS => Self::Witness { id: r.u32()?, node: r.array()?, ip: read_ip(&mut r)? },
+            WITNESS_REPLY => Self::WitnessReply { id: r.u32()?, seen: read_yes(&mut r)? },
+            SCATTER => Self::Scatter { round: r.u32()?, ports: r.u16()? },
             RECORDS_ASK => Self::RecordsAsk { count: r.u8()? },
             RECORDS => Self::Records(read_records(&mut r)?),
             tag => return Ok(Self::Other { tag, body: r.rest().to_vec() }),
@@ -194,6 +223,9 @@ impl Request {
             Self::Punch(punch) => punch.write(out.u8(PUNCH)),
             Self::PunchReply(punch) => punch.write(out.u8(PUNCH_REPLY)),
             Self::PunchEnd { round } => out.u8(PUNCH_END).u32(*round),
+            Self::Witness { id, node, ip } => put_ip(out.u8(WITNESS).u32(*id).bytes(node), *ip),
+            Self::WitnessReply { id, seen } => out.u8(WITNESS_REPLY).u32(*id).u8(u8::from(*seen)),
+            Self::Scatter { round, ports } => out.u8(SCATTER).u32(*round).u16(*ports),
             Self::RecordsAsk { count } => out.u8(RECORDS_ASK).u8(*count),
             Self::Records(records) => {
                 let records = records.get(..RECORDS_MAX).unwrap_or(records);
@@ -443,6 +475,14 @@ fn read_records(r: &mut Reader<'_>) -> Result<Vec<Vec<u8>>, Malformed> {
 }
 
 /// A label, or nothing.
+fn read_yes(r: &mut Reader<'_>) -> Result<bool, Malformed> {
+    match r.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(Malformed),
+    }
+}
+
 fn wish(r: &mut Reader<'_>) -> Result<Option<Label>, Malformed> {
     if r.is_empty() {
         return Ok(None);

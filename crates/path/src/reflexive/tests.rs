@@ -72,11 +72,14 @@ fn ports_that_follow_each_other_are_guessed_and_others_not() {
         reflexive.guess(false, &[])
     };
     let guess = |port, step| Some(Guess { ip: addr("198.51.100.7:1").ip(), port, step });
-    let table: [(&[u16], Option<Guess>); 7] = [
+    let table: [(&[u16], Option<Guess>); 9] = [
         (&[40_000], None),
         (&[40_000, 40_001], guess(40_001, 1)),
         (&[40_000, 40_004, 40_006], guess(40_006, 2)),
         (&[40_006, 40_004, 40_002], guess(40_002, -2)),
+        // The first neighbour's word came last.
+        (&[40_001, 40_000], guess(40_001, 1)),
+        (&[40_000, 40_006, 40_004], guess(40_006, 2)),
         (&[40_000, 40_000], None),
         (&[40_000, 40_001, 40_000], None),
         (&[40_000, 51_312, 23_001], None),

@@ -206,6 +206,12 @@ fn requests_about_direct_paths_have_the_layout_of_a10() {
     let none = Punch { round: 7, rtt_us: 0, mapping: Mapping::Other(77), guess: None, candidates: vec![] };
     assert_eq!(shape(&Request::Punch(Box::new(none))), format!("0f07000000{}4d0000", "00".repeat(4)));
     assert_eq!(shape(&Request::PunchEnd { round: 7 }), "1107000000");
+    let witness = Request::Witness { id: 7, node: [5; 32], ip: v4.ip() };
+    assert_eq!(shape(&witness), format!("1207000000{}{}", "05".repeat(32), mapped("01020304")));
+    assert_eq!(shape(&Request::WitnessReply { id: 7, seen: true }), "130700000001");
+    assert_eq!(shape(&Request::WitnessReply { id: 7, seen: false }), "130700000000");
+    assert!(Request::parse(&[0x13, 7, 0, 0, 0, 2]).is_err(), "yes or no");
+    assert_eq!(shape(&Request::Scatter { round: 7, ports: 256 }), "14070000000001");
 }
 
 #[test]

@@ -153,6 +153,13 @@ fn request() -> impl Strategy<Value = Request> {
         punch().prop_map(Request::Punch),
         punch().prop_map(Request::PunchReply),
         any::<u32>().prop_map(|round| Request::PunchEnd { round }),
+        (any::<u32>(), bytes(), socket_addr()).prop_map(|(id, node, addr)| Request::Witness {
+            id,
+            node,
+            ip: addr.ip()
+        }),
+        any::<(u32, bool)>().prop_map(|(id, seen)| Request::WitnessReply { id, seen }),
+        any::<(u32, u16)>().prop_map(|(round, ports)| Request::Scatter { round, ports }),
         any::<u8>().prop_map(|count| Request::RecordsAsk { count }),
         prop::collection::vec(prop::collection::vec(any::<u8>(), 1..=RECORD_MAX), 0..=RECORDS_MAX)
             .prop_map(Request::Records),
