@@ -42,6 +42,7 @@ const WAITING: &[&str] = &[
     "fallback",
     "gateway_acme",
     "gateway_certificates",
+    "gateway_programs",
     "loops",
     "mistakes",
     "nat",
