@@ -1,6 +1,8 @@
 //! `why` and `netcheck`: from what the node knows of its ways to what people are told.
 
-use std::collections::BTreeMap;
+mod meeting;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use sinew_control::api::{
     Candidate, CandidateState, CarrierCheck, FamilyCheck, Finding, Listener, Nat, Netcheck, PortMapping,
     Reason, Reflected, Why,
 };
-use sinew_node::{Answer, CandidateStatus, Mapping, Node, PeerStatus, View, Way, Ways};
+use sinew_node::{Answer, CandidateStatus, Mapping, Meeting, Node, PeerStatus, View, Way, Ways};
 use sinew_types::{CarrierKind, Instant, NodeId, PathAddr};
 
 use crate::view::{Names, millis};
@@ -32,6 +34,8 @@ pub(crate) fn why(node: &Node, target: NodeId, names: &Names, now: Instant) -> W
         _ => used.map(|path| path.to_string()),
     };
     let direct = own || hop.is_none_or(|hop| hop == target) && used.is_some();
+    let relay = hop.filter(|hop| *hop != target);
+    let meeting = relay.map(|_| node.meeting(&target, now));
     Why {
         node_id: target.to_string(),
         address: target.address().to_string(),
@@ -40,13 +44,13 @@ pub(crate) fn why(node: &Node, target: NodeId, names: &Names, now: Instant) -> W
         direct,
         path,
         carrier: node.carrier_toward(&target).map(|carrier| carrier.as_str().to_owned()),
-        next_try_ms: ways.next_try.map(whole_millis),
+        next_try_ms: ways.next_try.or(meeting.as_ref().and_then(|meeting| meeting.next)).map(whole_millis),
         reasons: if own {
             vec![reason("self", "this is the node itself", "")]
         } else {
-            reasons(&ways, used, hop.filter(|hop| *hop != target).map(|hop| name(names, &hop)))
+            reasons(&ways, used, relay.map(|hop| name(names, &hop)), meeting.as_ref(), now)
         },
-        candidates: candidates(&ways),
+        candidates: candidates(&ways, meeting.as_ref(), now),
     }
 }
 
@@ -54,8 +58,14 @@ fn name(names: &Names, node: &NodeId) -> String {
     names.get(node).cloned().unwrap_or_else(|| node.short())
 }
 
-/// `via`: the first relay, if data takes one.
-fn reasons(ways: &Ways, used: Option<PathAddr>, via: Option<String>) -> Vec<Reason> {
+/// `via`: the first relay, if data takes one; then there is a `meeting` too.
+fn reasons(
+    ways: &Ways,
+    used: Option<PathAddr>,
+    via: Option<String>,
+    meeting: Option<&Meeting>,
+    now: Instant,
+) -> Vec<Reason> {
     let mut reasons = Vec::new();
     match (used, &via) {
         (Some(path), None) => reasons.extend(direct_reasons(ways, path)),
@@ -65,24 +75,28 @@ fn reasons(ways: &Ways, used: Option<PathAddr>, via: Option<String>) -> Vec<Reas
             reasons.push(reason("no_route", "no link leads there, and no neighbour knows a way", fix));
         }
     }
-    if used.is_some() {
-        return reasons;
+    if used.is_none() && (ways.dialled || via.is_none()) {
+        reasons.push(no_link(ways));
     }
+    // Of a configured peer it is said only once it was tried: usually its link is what there is to mend.
+    let met = meeting.filter(|meeting| !ways.dialled || meeting.last.is_some());
+    reasons.extend(met.map(|meeting| meeting::explain(meeting, now)));
+    reasons
+}
+
+/// Why there is no link.
+fn no_link(ways: &Ways) -> Reason {
     let failed = ways.candidates.iter().filter(|known| matches!(known.answer, Answer::Failed(_))).count();
-    reasons.push(if !ways.dialled {
+    if !ways.dialled {
         let fix = "add it as a peer: `sinew invite` there prints the URI, `sinew peers add` here takes it";
         reason("no_address", "no underlay address of it is known here, so it is not dialled", fix)
     } else if failed > 0 && failed == ways.candidates.len() {
         let text = format!("all {failed} direct ways failed when last tried; they are tried again");
-        reason(
-            "candidates_failed",
-            text,
-            "the answers below say why; `sinew netcheck` what this network passes",
-        )
+        let fix = "the answers below say why; `sinew netcheck` what this network passes";
+        reason("candidates_failed", text, fix)
     } else {
         reason("trying", "direct ways are being tried", "")
-    });
-    reasons
+    }
 }
 
 fn direct_reasons(ways: &Ways, path: PathAddr) -> Vec<Reason> {
@@ -108,7 +122,7 @@ fn direct_reasons(ways: &Ways, path: PathAddr) -> Vec<Reason> {
     reasons
 }
 
-fn candidates(ways: &Ways) -> Vec<Candidate> {
+fn candidates(ways: &Ways, meeting: Option<&Meeting>, now: Instant) -> Vec<Candidate> {
     let mut paths: BTreeMap<(CarrierKind, SocketAddr), &Way> =
         ways.paths.iter().map(|way| ((way.path.carrier, way.path.remote), way)).collect();
     let mut list = Vec::new();
@@ -137,6 +151,10 @@ fn candidates(ways: &Ways) -> Vec<Candidate> {
             rtt_ms: way.rtt.map(millis),
         });
     }
+    let known = ways.candidates.iter().filter_map(|known| known.remote);
+    let listed: BTreeSet<_> = known.chain(ways.paths.iter().map(|way| way.path.remote)).collect();
+    let last = meeting.and_then(|meeting| meeting.last.as_ref());
+    list.extend(last.iter().flat_map(|last| meeting::candidates(last, &listed, now)));
     list
 }
 
@@ -270,8 +288,9 @@ fn nat(mapping: Mapping, seen: Option<SocketAddr>) -> (Nat, String) {
             (Nat::EndpointIndependent, text.to_owned())
         }
         Mapping::AddressDependent | Mapping::AddressAndPortDependent => {
-            let text = "there is a NAT with another port towards each peer: to nodes behind another NAT only \
-                        relays lead, unless one of them forwards a port";
+            let text = "there is a NAT with another port towards each peer: direct paths to nodes behind a NAT \
+                        take longer to find, and to one of the same kind only relays lead, unless a router \
+                        passes on a port";
             (Nat::EndpointDependent, text.to_owned())
         }
     }
@@ -280,6 +299,8 @@ fn nat(mapping: Mapping, seen: Option<SocketAddr>) -> (Nat, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NOW: Instant = Instant::from_micros(60_000_000);
 
     fn remote(text: &str) -> SocketAddr {
         text.parse().unwrap()
@@ -315,23 +336,37 @@ mod tests {
     fn each_situation_has_its_reason() {
         let failed = || Answer::Failed("no answer".into());
         let udp = ways(vec![way(CarrierKind::Udp, true, true)], vec![known(CarrierKind::Udp, Answer::Up)]);
-        assert_eq!(codes(&reasons(&udp, Some(path(CarrierKind::Udp)), None)), ["direct"]);
+        assert_eq!(codes(&reasons(&udp, Some(path(CarrierKind::Udp)), None, None, NOW)), ["direct"]);
         let tcp = ways(
             vec![way(CarrierKind::Tcp, true, true), way(CarrierKind::Udp, false, false)],
             vec![known(CarrierKind::Udp, failed()), known(CarrierKind::Tcp, Answer::Up)],
         );
-        let why = reasons(&tcp, Some(path(CarrierKind::Tcp)), None);
+        let why = reasons(&tcp, Some(path(CarrierKind::Tcp)), None, None, NOW);
         assert_eq!(codes(&why), ["better_failed"]);
         assert!(why[0].text.contains("udp did not answer") && why[0].fix.contains("firewall"));
         let inbound = Ways { dialled: false, ..ways(vec![way(CarrierKind::Udp, true, true)], Vec::new()) };
-        let why = reasons(&inbound, Some(path(CarrierKind::Udp)), None);
+        let why = reasons(&inbound, Some(path(CarrierKind::Udp)), None, None, NOW);
         assert_eq!(codes(&why), ["direct", "opened_by_peer"]);
         let stranger = Ways { dialled: false, ..ways(Vec::new(), Vec::new()) };
-        assert_eq!(codes(&reasons(&stranger, None, Some("bob".into()))), ["relayed", "no_address"]);
+        assert_eq!(codes(&reasons(&stranger, None, None, None, NOW)), ["no_route", "no_address"]);
+        let met = |last| Meeting {
+            enabled: true,
+            own: Mapping::Open,
+            last,
+            scattered: false,
+            relays_nearer: false,
+            next: None,
+        };
+        let via = || Some("bob".to_owned());
+        let why = reasons(&stranger, None, via(), Some(&met(None)), NOW);
+        assert_eq!(codes(&why), ["relayed", "quiet"]);
+        let peer = Ways { dialled: true, ..stranger };
+        let why = reasons(&peer, None, via(), Some(&met(None)), NOW);
+        assert_eq!(codes(&why), ["relayed", "trying"], "its link is what there is to mend");
         let lost = ways(Vec::new(), vec![known(CarrierKind::Udp, failed())]);
-        assert_eq!(codes(&reasons(&lost, None, None)), ["no_route", "candidates_failed"]);
+        assert_eq!(codes(&reasons(&lost, None, None, None, NOW)), ["no_route", "candidates_failed"]);
         let trying = ways(Vec::new(), vec![known(CarrierKind::Udp, Answer::Pending)]);
-        assert_eq!(codes(&reasons(&trying, None, None)), ["no_route", "trying"]);
+        assert_eq!(codes(&reasons(&trying, None, None, None, NOW)), ["no_route", "trying"]);
     }
 
     #[test]
@@ -340,7 +375,7 @@ mod tests {
             vec![way(CarrierKind::Tcp, true, true), way(CarrierKind::Wss, false, true)],
             vec![known(CarrierKind::Udp, Answer::Up), known(CarrierKind::Tcp, Answer::Pending)],
         );
-        let list = candidates(&all);
+        let list = candidates(&all, None, NOW);
         let states: Vec<_> = list.iter().map(|known| (known.carrier.as_deref(), known.state)).collect();
         let expected = [
             (Some("udp"), CandidateState::Failed),

@@ -279,6 +279,7 @@ impl Shell {
                 }
             }
             ConnectionEvent::Records(mut batch) => {
+                self.busy.on_handled(batch.total());
                 self.node.handle_records(batch.path, batch.iter_mut(), now);
                 self.connections.recycle(batch);
             }

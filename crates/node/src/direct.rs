@@ -12,6 +12,7 @@
 //! to the pair: no adjacency, no route, and relays go on carrying whenever it fails. What may be
 //! knocked at, and how often, is in `sinew_path::punch`; what is tried when no knock can meet, in `scatter`.
 
+mod attempt;
 mod scatter;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use sinew_wire::request::Request;
 use sinew_wire::segment::StreamClass;
 
 use crate::node::Node;
+pub use attempt::{Attempt, Meeting, Outcome};
 use scatter::Scatter;
 
 /// How often pairs are looked at.
@@ -72,6 +74,8 @@ struct Pair {
     meter: Meter,
     pauses: Pauses,
     round: Option<Round>,
+    /// What the last round came to, or comes to.
+    attempt: Option<Attempt>,
     /// When the last call was answered.
     answered: Option<Instant>,
     together: Option<Together>,
@@ -267,6 +271,7 @@ impl Node {
             meter: Meter::new(records, bytes, now),
             pauses: Pauses::new(now),
             round: None,
+            attempt: None,
             answered: None,
             together: None,
         };
@@ -346,8 +351,10 @@ impl Node {
         pair.pauses.begin(&mut self.direct.rng, now);
         // Nothing to tell, as on a node without UDP: nothing to gain.
         if punch.candidates.is_empty() {
+            pair.attempt = Some(Attempt::new(Outcome::NoAddress, now));
             return;
         }
+        pair.attempt = Some(Attempt::new(Outcome::Called, now));
         pair.round = Some(Round { id, began: now, targets: Vec::new(), start: now, knocks: 0, plan: None });
         self.tell(peer, &Request::Punch(Box::new(punch)), now);
     }
@@ -392,6 +399,7 @@ impl Node {
         let Some(pair) = called else { return self.drops.count(DropReason::BadControl) };
         if theirs.candidates.is_empty() {
             pair.round = None;
+            pair.attempt = Some(Attempt::new(Outcome::Declined, now));
             return pair.pauses.discourage(now);
         }
         self.begin_knocking(peer, theirs, now, now);
@@ -407,6 +415,9 @@ impl Node {
         let plan = sinew_path::scatter::plan(self.direct.mapping(false), theirs, &self.direct.own());
         let Some(pair) = self.direct.pairs.get_mut(&peer) else { return };
         pair.round = None;
+        let outcome = if targets.is_empty() { Outcome::NothingFit } else { Outcome::Knocking };
+        let knocked = targets.iter().map(|path| path.remote).collect();
+        pair.attempt = Some(Attempt { outcome, at: now, theirs: theirs.mapping, knocked });
         if !targets.is_empty() {
             pair.round = Some(Round { id: theirs.round, began: now, targets, start, knocks: 0, plan });
             self.step_round(peer, now);
@@ -420,6 +431,7 @@ impl Node {
         let Some(round) = &mut pair.round else { return };
         if linked || now >= round.began + ROUND {
             pair.round = None;
+            pair.attempt.iter_mut().for_each(Attempt::end);
             return;
         }
         if round.targets.is_empty() || round.due() > now {
@@ -446,6 +458,9 @@ impl Node {
         self.on_search_linked(&peer, path, now);
         let Some(pair) = self.direct.pairs.get_mut(&peer) else { return };
         let id = pair.round.take().map_or(0, |round| round.id);
+        if let Some(attempt) = &mut pair.attempt {
+            (attempt.outcome, attempt.at) = (Outcome::Found, now);
+        }
         let since = pair.together.map_or(now, |together| together.since);
         pair.together = Some(Together { id, since, watched: now, sent: 0, received: 0 });
         self.direct.look_soon(now);
@@ -485,7 +500,9 @@ impl Node {
     pub(crate) fn judge_shortcut(&mut self, peer: &NodeId) {
         let Some(link) = self.links.get(peer) else { return };
         let private = !link.routing && self.sessions.is_private(peer);
-        let direct = u32::from(link.quality.cost().units());
+        // Nothing is announced of a private path, so that a first measurement on busy cores may be
+        // forgotten at the second.
+        let direct = u32::from(link.quality.present().units());
         let routed = self.router.metric_of(&peer.address()).map(|metric| u32::from(metric.units()));
         let bound =
             |routed: u32| if link.info.is_shortcut() { routed * 3 / 2 + 5 } else { routed * 5 / 4 + 2 };

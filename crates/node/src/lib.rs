@@ -44,7 +44,7 @@ pub use sinew_overlay as overlay;
 pub use config::{Config, Limits, PeerConfig, UdpSocket};
 pub use counts::{Counts, HandshakeResult, Handshakes};
 pub use dial::{Answer, CandidateStatus};
-pub use direct::{Endpoints, ReachStatus};
+pub use direct::{Attempt, Endpoints, Meeting, Outcome, ReachStatus};
 pub use event::{Event, PingAnswer, TraceHop};
 pub use finding::FindingStatus;
 pub use networks::Interface;

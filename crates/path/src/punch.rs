@@ -87,6 +87,11 @@ impl Pauses {
         self.next <= now
     }
 
+    /// Until one may; `None` if it may now.
+    pub fn left(&self, now: Instant) -> Option<Duration> {
+        (self.next > now).then(|| self.next.since(now))
+    }
+
     /// A round begins: unless it finds a path the next is a pause away.
     pub fn begin(&mut self, rng: &mut Rng, now: Instant) {
         let jitter = rng.below(self.pause.as_micros() as u64 / 4 + 1);

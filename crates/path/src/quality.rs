@@ -142,6 +142,11 @@ impl Quality {
         self.told.unwrap_or_else(|| UNKNOWN_COST.plus(self.operator))
     }
 
+    /// The cost by the measurements as they are now: for what nobody is told, and which may fall at once.
+    pub fn present(&self) -> Metric {
+        self.measured().unwrap_or_else(|| self.cost())
+    }
+
     /// The part of the cost that this node adds before sending (protocol A6): three quarters of the
     /// least RTT ever measured, at least one unit. Constant once [`Quality::fix_floor`] was called.
     pub fn floor(&self) -> Metric {

@@ -474,7 +474,7 @@ fn read_records(r: &mut Reader<'_>) -> Result<Vec<Vec<u8>>, Malformed> {
     Ok(records)
 }
 
-/// A label, or nothing.
+/// 0 or 1.
 fn read_yes(r: &mut Reader<'_>) -> Result<bool, Malformed> {
     match r.u8()? {
         0 => Ok(false),
@@ -483,6 +483,7 @@ fn read_yes(r: &mut Reader<'_>) -> Result<bool, Malformed> {
     }
 }
 
+/// A label, or nothing.
 fn wish(r: &mut Reader<'_>) -> Result<Option<Label>, Malformed> {
     if r.is_empty() {
         return Ok(None);

@@ -100,11 +100,8 @@ fn is_entry(text: &str) -> bool {
 }
 
 fn is_host_name(name: &str) -> bool {
-    let is_label = |label: &str| {
-        let letters = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
-        (1..=63).contains(&label.len()) && letters && !label.starts_with('-')
-    };
-    name.len() <= 253 && name.strip_suffix('.').unwrap_or(name).split('.').all(is_label)
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    name.len() <= 253 && name.split('.').all(check::is_label)
 }
 
 fn is_interface(name: &str) -> bool {

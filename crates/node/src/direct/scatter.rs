@@ -94,6 +94,11 @@ impl Scatter {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.search.as_ref().map(|search| search.due)
     }
+
+    /// Whether the search under way is for `peer`.
+    pub(super) fn is_for(&self, peer: &NodeId) -> bool {
+        self.search.as_ref().is_some_and(|search| search.peer == *peer)
+    }
 }
 
 impl Node {

@@ -43,6 +43,16 @@ fn the_cost_is_a_hop_and_the_rtt_and_what_the_operator_adds() {
 }
 
 #[test]
+fn a_first_measurement_that_was_too_long_is_told_for_ten_seconds_and_known_for_none() {
+    let mut quality = Quality::new(ms(0));
+    assert_eq!(quality.present(), UNKNOWN_COST);
+    quality.on_rtt(ms(60), at(0));
+    assert_eq!(quality.on_rtt(ms(2), at(10)), None);
+    assert_eq!((quality.cost(), quality.present()), (Metric::new(31), Metric::new(2)));
+    assert_eq!(quality.handle_timeout(at(10_010)), Some(Metric::new(2)));
+}
+
+#[test]
 fn queues_do_not_move_the_cost() {
     let mut quality = Quality::new(ms(0));
     for i in 0..100 {
