@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use sinew_tests::cli::text;
 use sinew_tests::impair::forward;
 use sinew_tests::lab::{Lab, run_lab};
 use sinew_tests::ns::{self, End, Namespace};
@@ -177,6 +178,32 @@ fn is_direct(lab: &Lab, from: &str, to: &str) -> Result<bool> {
     Ok(sessions.iter().any(|session| session["node_id"] == id.as_str() && session["direct"] == true))
 }
 
+/// Why `from` reaches `to` as it does: the reasons' words.
+fn reasons(lab: &Lab, from: &str, to: &str) -> Result<Vec<String>> {
+    // The verb's exit code says that the way is no direct one.
+    let why = lab.cli(from).run_json(&["why", &lab.address(to)?])?;
+    let why: serde_json::Value = serde_json::from_str(&why.stdout).context(why.text())?;
+    let reasons = why["reasons"].as_array().context("no reasons")?;
+    Ok(reasons.iter().map(|reason| text(reason, "code").to_owned()).collect())
+}
+
+/// A pair that only relays can join hears why.
+fn says_why(lab: &Lab, (a, b): Cell) -> Result<()> {
+    let words: &[&str] = match (PLACES[a].0 == UdpBlocked || PLACES[b].0 == UdpBlocked, promised((a, b))) {
+        (true, _) => &["unanswered", "nothing_fit", "no_own_address"],
+        (false, Promise::Relayed) => &["both_symmetric"],
+        _ => return Ok(()),
+    };
+    wait::until("the reason of the relays", DIRECT, || {
+        [("a", "b"), ("b", "a")].into_iter().all(|(from, to)| {
+            let said = reasons(lab, from, to).unwrap_or_default();
+            said.first().is_some_and(|code| code == "relayed")
+                && said.iter().any(|code| words.contains(&code.as_str()))
+        })
+    })
+    .with_context(|| format!("{:?} {:?}", reasons(lab, "a", "b"), reasons(lab, "b", "a")))
+}
+
 /// What a pair of places came to.
 #[derive(Clone, Copy, Debug)]
 struct Run {
@@ -223,6 +250,7 @@ fn run_once(cell: Cell) -> Result<Run, String> {
             lab.start_all()?;
             lab.wait_mesh()?;
             let done = run.insert(talk(lab, DIRECT)?);
+            says_why(lab, cell)?;
             if is_wrong(cell, done) {
                 for (name, other) in [("a", "b"), ("b", "a")] {
                     let id = lab.key(other)?.node_id;
@@ -437,6 +465,8 @@ fn a_path_that_dies_falls_back_to_relays_and_a_node_may_forbid_it() {
         lab.start("b")?;
         lab.wait_mesh()?;
         ensure!(talk(lab, Duration::from_secs(8))?.direct.is_none(), "b forbids it");
+        let said = [reasons(lab, "a", "b")?, reasons(lab, "b", "a")?];
+        ensure!(said == [["relayed", "declined"], ["relayed", "direct_off"]], "{said:?}");
         Ok(())
     });
 }

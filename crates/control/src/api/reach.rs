@@ -53,7 +53,7 @@ pub struct Reason {
 pub struct Candidate {
     /// Carrier; `null` where the name did not even resolve.
     pub carrier: Option<String>,
-    /// The name and port it comes from; `null` if the far end opened it.
+    /// The name and port it comes from; `null` if the far end opened it, or told it over relays.
     pub endpoint: Option<String>,
     /// Underlay address.
     pub remote: Option<String>,
