@@ -58,8 +58,12 @@ pub(crate) fn services(status: &GatewayStatus, wide: bool) -> String {
 
 fn backends(service: &GatewayService) -> String {
     let one = |backend: &sinew_control::api::GatewayBackend| {
-        let weight = if backend.weight == 1 { String::new() } else { format!("*{}", backend.weight) };
-        let state = if backend.healthy { String::new() } else { format!(" ({})", backend.condition) };
+        let weight = if backend.weight <= 1 { String::new() } else { format!("*{}", backend.weight) };
+        let state = if backend.healthy && backend.weight > 0 {
+            String::new()
+        } else {
+            format!(" ({})", backend.condition)
+        };
         format!("{}{weight}{state}", backend.addr)
     };
     or_dash(service.backends.iter().map(one).collect::<Vec<_>>().join(", "))

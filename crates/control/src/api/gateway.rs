@@ -78,9 +78,10 @@ pub struct GatewayService {
 pub struct GatewayBackend {
     /// Workload and port.
     pub addr: String,
-    /// Whether it gets new clients.
+    /// Whether it gets new clients, or questions.
     pub healthy: bool,
-    /// `well`, `down`, `ejected`, `draining`; `unknown` before it is used.
+    /// `well`, `down`, `ejected`, `draining`; `asked`: it gets questions and no clients; `unknown` before it
+    /// is used.
     pub condition: String,
     /// The node that carries it; `null`: no document says where it is.
     pub node_id: Option<String>,

@@ -239,11 +239,13 @@ fn backends(live: &Live, front: Option<&ServiceStatus>) -> Vec<GatewayBackend> {
             Some(Condition::Down) => "down",
             Some(Condition::Ejected) => "ejected",
             Some(Condition::Draining) => "draining",
+            // The front dials it when it has something to ask, and keeps no watch.
+            None if backend.weight == 0 => "asked",
             None => "unknown",
         };
         GatewayBackend {
             addr: short(&target.0).to_owned(),
-            healthy: condition == "well" && backend.node.is_some(),
+            healthy: matches!(condition, "well" | "asked") && backend.node.is_some(),
             condition: condition.to_owned(),
             node_id: backend.node.map(|node| node.to_string()),
             weight: backend.weight,
