@@ -174,10 +174,11 @@ impl Stage {
         self.lab.dir().join(node)
     }
 
-    /// Starts a daemon on a machine.
+    /// Starts a daemon on a machine, in a session of its own, as services are. The kernel shares the cores out
+    /// among sessions first (`sched_autogroup`): one that shares the load generator's waits for it.
     pub(crate) fn spawn(&self, node: &str, program: &Path, args: &[&str]) -> Result<Proc> {
-        let mut command = self.ns(node).command(&program.to_string_lossy());
-        command.args(args);
+        let mut command = self.ns(node).command("setsid");
+        command.arg("--").arg(program).args(args);
         Proc::spawn(&mut command, &self.dir(node).join("daemon.log"))
     }
 
