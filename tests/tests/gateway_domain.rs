@@ -153,7 +153,8 @@ fn first_at_the_registrar(lab: &Lab, stage: &Stage, registrar: &str) -> Result<(
     expose(lab, "shop", "gw1", &both)?;
     let (said, live) = expose(lab, "shop", "gw2", &[&both[..], &["--service", "quick-2"]].concat())?;
     ensure!(said.code == Some(0) && text(&live, "state") == "live", "{live}");
-    let [at_first, at_second] = ["gw1", "gw2"].map(|gateway| lab.cli(gateway).json(&["gateway", "name", "ls"]));
+    let [at_first, at_second] =
+        ["gw1", "gw2"].map(|gateway| lab.cli(gateway).json(&["gateway", "name", "ls"]));
     let (at_first, at_second) = (at_first?, at_second?);
     ensure!(at_first["names"] == at_second["names"], "{at_first} {at_second}");
     Ok(())

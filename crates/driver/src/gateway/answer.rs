@@ -133,9 +133,12 @@ pub(super) fn of_host(
             );
             make(AnswerState::Pending, "proof_missing", text, dns)
         }
-        HostState::Unregistered { registrar, heard } => {
-            make(AnswerState::Pending, NAME_UNREGISTERED, unregistered(&host, registrar, *heard, here), Vec::new())
-        }
+        HostState::Unregistered { registrar, heard } => make(
+            AnswerState::Pending,
+            NAME_UNREGISTERED,
+            unregistered(&host, registrar, *heard, here),
+            Vec::new(),
+        ),
         HostState::Refused(refusal) => {
             make(AnswerState::Refused, code(refusal), refusal.text(date), Vec::new())
         }
@@ -150,8 +153,11 @@ fn unregistered(host: &str, registrar: &NodeId, heard: Option<u64>, here: Here<'
              follows"
         ),
         Some(why) => {
-            let heard = heard.map_or_else(|| "never heard".to_owned(), |at| format!("last heard {}", date(at)));
-            format!("{host} is not known here: {decides} and is away ({why}; {heard}); until it answers, no name is added")
+            let heard =
+                heard.map_or_else(|| "never heard".to_owned(), |at| format!("last heard {}", date(at)));
+            format!(
+                "{host} is not known here: {decides} and is away ({why}; {heard}); until it answers, no name is added"
+            )
         }
     }
 }
@@ -203,7 +209,9 @@ mod tests {
         let registrar = Identity::from_seed([2; 32]).node_id();
         let state = HostState::Unregistered { registrar, heard: Some(0) };
         let host = HostOutcome { host: "app.gw.test".to_owned(), state };
-        for (away, says) in [(None, "publish it there first"), (Some("it is busy"), "it is busy; last heard 1970")] {
+        for (away, says) in
+            [(None, "publish it there first"), (Some("it is busy"), "it is busy; last heard 1970")]
+        {
             let said = of_host(&host, Here { domain: Some("gw.test"), away }, |_| None);
             assert_eq!((said.state, said.code.as_str()), (AnswerState::Pending, NAME_UNREGISTERED));
             assert!(said.text.contains(says) && said.text.contains(&registrar.to_string()), "{}", said.text);

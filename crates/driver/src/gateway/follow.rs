@@ -253,7 +253,8 @@ impl Desk {
     pub(super) fn away(&self) -> Option<String> {
         let GatewayRegistrar { node_id, heard, age_ms, problem } = self.registrar()?;
         let problem = problem.filter(|_| age_ms.is_none_or(|age| age > AWAY_MS))?;
-        let since = heard.map_or_else(|| "was never heard".to_owned(), |heard| format!("was last heard {heard}"));
+        let since =
+            heard.map_or_else(|| "was never heard".to_owned(), |heard| format!("was last heard {heard}"));
         Some(format!(
             "the registrar {node_id} {since}: {problem}; names that are known are served, none is added"
         ))

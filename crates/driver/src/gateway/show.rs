@@ -187,6 +187,7 @@ impl Desk {
             requests: front.services.into_iter().flat_map(|service| service.hosts).collect(),
             services: self.status().services,
             certificates: self.certificates_shown().certificates,
+            names_heard: self.registry.heard(),
         }
     }
 

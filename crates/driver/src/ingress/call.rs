@@ -47,12 +47,7 @@ impl Failed {
 }
 
 /// Asks `node` from our own address, by which it knows who asks; gives what follows the head of its answer.
-pub(crate) async fn call(
-    own: MeshAddr,
-    node: NodeId,
-    verb: Verb,
-    request: &[u8],
-) -> Result<Vec<u8>, Failed> {
+pub(crate) async fn call(own: MeshAddr, node: NodeId, verb: Verb, request: &[u8]) -> Result<Vec<u8>, Failed> {
     let mut stream = match timeout(CONNECT, connect(own, node)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => return Err(Failed::Closed),

@@ -188,13 +188,16 @@ fn a_list_of_names_has_the_layout_of_a11_and_one_spelling() {
     // The same name twice, a flag that is none, a name that is none, more than was announced, and less.
     let one = &NameList(vec![name("app", None)]).emit().expect("one name")[2..];
     let flag = |byte: u8| [&one[..one.len() - 1], &[byte]].concat();
-    for (count, entries) in [(2, [one, one].concat()), (1, flag(2)), (1, flag(1)), (0, one.to_vec()), (2, one.to_vec())] {
+    for (count, entries) in
+        [(2, [one, one].concat()), (1, flag(2)), (1, flag(1)), (0, one.to_vec()), (2, one.to_vec())]
+    {
         let bytes = [&[count, 0][..], &entries].concat();
         assert!(NameList::parse(&bytes).is_err(), "{count} {}", hex(&entries));
     }
     assert!(NameList::parse(&[&[1, 0, 3][..], b"App", &one[4..]].concat()).is_err());
     assert!(NameList::parse(&[0xff, 0xff]).is_err(), "no room is made for what does not follow");
-    let many = |count: usize| NameList((0..count).map(|n| name(&format!("n{n:05}"), Some(([6; 32], 3)))).collect());
+    let many =
+        |count: usize| NameList((0..count).map(|n| name(&format!("n{n:05}"), Some(([6; 32], 3)))).collect());
     let most = many(NAMES_MAX).emit().expect("as many as there may be");
     assert!(most.len() <= LIST_MAX && NameList::parse(&most).is_ok());
     assert!(many(NAMES_MAX + 1).emit().is_none());
