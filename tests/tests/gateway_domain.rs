@@ -9,7 +9,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -122,6 +122,8 @@ fn two_gateways_serve_one_name_and_one_of_them_while_the_other_is_away() {
         wait::until("gw2 hears why it hears nothing", SOON, || {
             text(&registrar(lab), "problem").contains("followers")
         })?;
+        let said = lab.cli("gw2").run_json(&["gateway", "ls"])?;
+        ensure!(said.code == Some(2) && said.stdout.contains("registrar_away"), "{}", said.text());
         lab.config("gw1").extra = section("gw.test", &stage.trust, &format!("followers = [{second:?}]"));
         lab.config("gw1").write()?;
         lab.cli("gw1").json(&["config", "reload"])?;
@@ -146,12 +148,16 @@ fn first_at_the_registrar(lab: &Lab, stage: &Stage, registrar: &str) -> Result<(
     stage.shows(lab, 1, None)?;
     let (said, live) = expose(lab, "shop", "gw1", &names)?;
     ensure!(said.code == Some(0), "{live}");
+    let began = Instant::now();
     stage.shows(lab, 0, Some(PAGE))?;
     stage.shows(lab, 1, Some(PAGE))?;
+    eprintln!("what waited at the follower was served {} ms later", began.elapsed().as_millis());
     // What the registrar has given away is served at once: the follower asks.
     let both = ["--name", "quick"];
     expose(lab, "shop", "gw1", &both)?;
+    let began = Instant::now();
     let (said, live) = expose(lab, "shop", "gw2", &[&both[..], &["--service", "quick-2"]].concat())?;
+    eprintln!("at once: {} ms", began.elapsed().as_millis());
     ensure!(said.code == Some(0) && text(&live, "state") == "live", "{live}");
     let [at_first, at_second] =
         ["gw1", "gw2"].map(|gateway| lab.cli(gateway).json(&["gateway", "name", "ls"]));
@@ -208,10 +214,17 @@ fn claimed_by_another(lab: &Lab) -> Result<()> {
 /// gw1 is gone: what was known is served, also after a restart, and nothing is added.
 fn without_the_registrar(lab: &mut Lab, stage: &Stage) -> Result<()> {
     lab.kill("gw1");
+    let began = Instant::now();
     let said = stage.page(lab, "app.gw.test", &stage.addresses)?;
+    eprintln!(
+        "with the registrar dead, the page came by the other address after {} ms",
+        began.elapsed().as_millis()
+    );
     ensure!(said.stdout == PAGE, "with two addresses, one of them dead: {}", said.text());
     ensure!(stage.page(lab, "app.gw.test", &stage.addresses[..1])?.code == Some(7), "gw1 lives");
+    let began = Instant::now();
     let (said, waits) = expose(lab, "shop", "gw2", &["--name", "other"])?;
+    eprintln!("that no name is added was heard after {} ms", began.elapsed().as_millis());
     ensure!(said.code == Some(2) && text(&waits, "code") == "name_unregistered", "{:?} {waits}", said.code);
     ensure!(text(&waits, "text").contains("away"), "{waits}");
     claimed_by_another(lab)?;
