@@ -1,5 +1,7 @@
 //! A follower serves what its registrar says, and gives nobody anything.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::registry::tests::{NOW, WEEK, network, node, offer, removed, rules, serving, stored};
 use crate::registry::{Transfer, TransferError};
@@ -131,4 +133,57 @@ fn the_disk_is_written_when_something_changes_and_once_an_hour() {
     assert_eq!([NOW, NOW + 60, NOW + NOTE - 1, NOW + NOTE].map(&mut written), [2, 0, 0, 1]);
     let mut own = Registry::new(rules());
     assert!(!own.follow(list(&registrar), NOW) && own.names().next().is_none(), "a registrar follows nobody");
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// At the registrar. To the follower, all that is published is brought again and again.
+    Offer(u8),
+    Remove(u8),
+    /// The follower hears the list as it is now.
+    Hear,
+    /// The name is transferred; the follower hears of it, as it does within a week.
+    Transfer(u8),
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => (0..2u8).prop_map(Step::Offer),
+        2 => (0..2u8).prop_map(Step::Remove),
+        1 => Just(Step::Hear),
+        1 => (0..2u8).prop_map(Step::Transfer),
+        8 => (1..7 * DAY).prop_map(Step::Wait),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn however_long_a_follower_is_cut_off_no_name_is_served_for_two(
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
+        let (mut registrar, mut follower) = (Registry::new(rules()), follower());
+        let mut now = NOW;
+        for (seq, step) in (1..).zip(steps) {
+            let claim = |net| Offer { seq, expires: now + WEEK, ..offer(net, 1, &["app"]) };
+            match step {
+                Step::Offer(net) => _ = registrar.offer(&claim(net), now),
+                Step::Remove(net) => _ = registrar.offer(&removed(&claim(net)), now),
+                Step::Hear => _ = follower.follow(list(&registrar), now),
+                Step::Transfer(net) => {
+                    let _ = registrar.transfer("app", network(net), now);
+                    follower.follow(list(&registrar), now);
+                }
+                Step::Wait(seconds) => now += seconds,
+            }
+            registrar.tick(now);
+            follower.tick(now);
+            for net in 0..2 {
+                let _ = follower.offer(&Offer { seq, expires: now + WEEK, ..offer(net, 1, &["app"]) }, now);
+            }
+            let serving = registrar.serving().chain(follower.serving());
+            let served: Vec<_> = serving.map(|one| one.key.network).collect();
+            prop_assert!(served.windows(2).all(|pair| pair[0] == pair[1]), "served for two: {:?}", served);
+        }
+    }
 }
