@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sinew_wire::ingress::{ANSWER_HEAD_LEN, AnswerHead, HEAD_LEN, Head, Request};
+use sinew_wire::ingress::{ANSWER_HEAD_LEN, AnswerHead, HEAD_LEN, Head, NameList, Request, Verb};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Some((front, body)) = bytes.split_at_checked(HEAD_LEN)
@@ -13,9 +13,14 @@ fuzz_target!(|bytes: &[u8]| {
             assert_eq!(request.emit().as_deref(), Some(bytes), "one value, one spelling");
         }
     }
-    if let Some((front, _)) = bytes.split_at_checked(ANSWER_HEAD_LEN)
-        && let Ok(head) = AnswerHead::parse(front)
-    {
-        assert_eq!(head.emit()[..], *front);
+    if let Some((front, list)) = bytes.split_at_checked(ANSWER_HEAD_LEN) {
+        for verb in [Verb::Publish, Verb::Names] {
+            if let Ok(head) = AnswerHead::parse(front, verb) {
+                assert_eq!(head.emit()[..], *front);
+            }
+        }
+        if let Ok(names) = NameList::parse(list) {
+            assert_eq!(names.emit().as_deref(), Some(list), "one list, one spelling");
+        }
     }
 });

@@ -2,15 +2,15 @@
 
 use serde_json::Value;
 use sinew_control::api::{
-    AnswerState, GatewayCertificate, GatewayDrained, GatewayNames, GatewayProbed, GatewayService,
-    GatewayStatus,
+    AnswerState, GatewayCertificate, GatewayDrained, GatewayNames, GatewayProbed, GatewayRegistrar,
+    GatewayService, GatewayStatus,
 };
 
 use super::table::{
     Column::{Number, Text},
     draw,
 };
-use super::units::{bytes, maybe, printable, rtt, short};
+use super::units::{age, bytes, maybe, printable, rtt, short};
 
 fn or_dash(text: String) -> String {
     if text.is_empty() { "-".to_owned() } else { text }
@@ -50,10 +50,20 @@ pub(crate) fn services(status: &GatewayStatus, wide: bool) -> String {
         row.extend([bytes(one.rx_bytes), bytes(one.tx_bytes)]);
         row
     };
-    if status.services.is_empty() {
-        return "nothing is published through this gateway\n".to_owned();
-    }
-    draw(&columns, status.services.iter().map(row))
+    let table = match status.services.is_empty() {
+        true => "nothing is published through this gateway\n".to_owned(),
+        false => draw(&columns, status.services.iter().map(row)),
+    };
+    table + &registrar(status.registrar.as_ref(), wide)
+}
+
+/// Who decides on the names, and how old its list is; nothing where this gateway does.
+fn registrar(registrar: Option<&GatewayRegistrar>, wide: bool) -> String {
+    let Some(GatewayRegistrar { node_id, age_ms, problem, .. }) = registrar else { return String::new() };
+    let node = if wide { node_id.clone() } else { short(node_id) };
+    let heard = age_ms.map_or_else(|| "never heard".to_owned(), |ms| format!("list heard {} ago", age(ms)));
+    let problem = problem.as_ref().map(|problem| format!("; {}", printable(problem))).unwrap_or_default();
+    format!("names by {node}: {heard}{problem}\n")
 }
 
 fn backends(service: &GatewayService) -> String {
@@ -159,7 +169,7 @@ pub(crate) fn names(names: &GatewayNames, wide: bool) -> String {
             day(&port.until),
         ]);
     }
-    draw(&columns, rows)
+    draw(&columns, rows) + &registrar(names.registrar.as_ref(), wide)
 }
 
 /// `gateway log`: one line for each event.

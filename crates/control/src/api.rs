@@ -26,7 +26,7 @@ pub use finding::{Finding, FindingDirectory, FindingLan};
 pub use gateway::{
     BackendProbe, GatewayBackend, GatewayCertificate, GatewayCertificates, GatewayDomain, GatewayDrain,
     GatewayDrained, GatewayListener, GatewayLog, GatewayLogQuery, GatewayName, GatewayNames, GatewayPort,
-    GatewayProbe, GatewayProbed, GatewayService, GatewayStatus, GatewayTransfer,
+    GatewayProbe, GatewayProbed, GatewayRegistrar, GatewayService, GatewayStatus, GatewayTransfer,
 };
 pub use graph::{Graph, GraphLink, GraphNode, LinkKind};
 pub use hex::Hex;

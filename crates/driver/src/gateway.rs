@@ -8,7 +8,8 @@
 //! ```
 //! Nothing of it runs on the loop, which carries the packets of the mesh: verifying documents that strangers bring
 //! takes milliseconds, and a disk may take longer. What decides is pure (`overlay::Claims`, `sinew-registry`); the
-//! front (`sinew-gateway`) knows nothing of the mesh and dials by [`dial::MeshDial`].
+//! front (`sinew-gateway`) knows nothing of the mesh and dials by [`dial::MeshDial`]. Where another gateway decides on
+//! the names of the domain, [`follow`] asks it.
 
 mod answer;
 mod bind;
@@ -17,6 +18,7 @@ mod certificates;
 mod desk;
 mod dial;
 mod documents;
+mod follow;
 mod log;
 mod look;
 mod ordered;
@@ -40,7 +42,7 @@ pub(crate) use desk::Order;
 pub(crate) use ordered::Authority;
 
 use crate::command::GatewayCommand;
-use crate::ingress::Brought;
+use crate::ingress::Errand;
 use crate::persist::Persist;
 
 /// Publishers whose documents may wait; the next is told that this node is busy.
@@ -58,8 +60,8 @@ pub(crate) struct Start {
     pub(crate) sockets: Arc<Sockets>,
     /// Whom certificates are ordered from.
     pub(crate) authority: Option<Authority>,
-    /// Documents that publishers bring.
-    pub(crate) brought: mpsc::Receiver<Brought>,
+    /// Documents that publishers bring, and what other gateways ask.
+    pub(crate) errands: mpsc::Receiver<Errand>,
     /// What an earlier run promised.
     pub(crate) kept: Vec<Entry>,
 }
@@ -89,7 +91,7 @@ impl Public {
         let (orders, received) = mpsc::channel(ORDERS);
         let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
         let runtime = runtime.map_err(|error| error.to_string())?;
-        let brought = start.brought;
+        let errands = start.errands;
         let parts = desk::Parts {
             config: start.config,
             internal: start.internal,
@@ -103,7 +105,7 @@ impl Public {
             desk::Desk::new(parts, persist)?
         };
         let run = move || {
-            runtime.block_on(desk.run(brought, received));
+            runtime.block_on(desk.run(errands, received));
             runtime.shutdown_background();
         };
         let thread = std::thread::Builder::new().name("sinew-desk".to_owned()).spawn(run);

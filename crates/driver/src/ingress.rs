@@ -1,5 +1,5 @@
-//! The service port: gateways come here for what is published through them, and publishers bring their
-//! documents to a gateway (protocol A11.3).
+//! The service port: gateways come here for what is published through them, publishers bring their documents to a
+//! gateway, and gateways of one domain ask whose its names are (protocol A11.3, A11.6).
 //!
 //! ```text
 //!  gateway ═ mesh ═▶ TUN ▸ kernel ▸ :7464 ─ CONNECT ─ table ─ socket made in the namespace ─▶ workload
@@ -9,6 +9,7 @@
 //! loop nor make it wait. The loop gives it a new [`Table`] when something changes; streams that a new
 //! table no longer grants are cut.
 
+mod call;
 mod count;
 mod courier;
 mod datagrams;
@@ -17,16 +18,18 @@ mod streams;
 mod table;
 
 use std::io;
-use std::net::{IpAddr, TcpListener};
+use std::net::{IpAddr, Ipv6Addr, TcpListener};
 use std::sync::Arc;
 
 use sinew_control::api::Answer;
 use sinew_helper::{Helper, Id};
 use sinew_node::overlay;
 use sinew_types::MeshAddr;
+use sinew_wire::ingress::Status;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub(crate) use call::{Failed, call};
 pub(crate) use count::{Counters, Traffic};
 pub(crate) use courier::{Courier, Delivery, Letter, LetterKey};
 pub(crate) use table::Table;
@@ -38,8 +41,23 @@ pub(crate) struct Brought {
     pub(crate) reply: oneshot::Sender<Answer>,
 }
 
-/// Where documents are taken in, on a node that is a gateway. A full one answers "busy".
-pub(crate) type Desk = mpsc::Sender<Brought>;
+/// A gateway that asks this one whose the names of a domain are.
+pub(crate) struct Asked {
+    /// Whose address it is, is sure.
+    pub(crate) from: Ipv6Addr,
+    pub(crate) domain: String,
+    /// The list as it travels, or why it is not told.
+    pub(crate) reply: oneshot::Sender<Result<Vec<u8>, Status>>,
+}
+
+/// What comes to this node as a gateway.
+pub(crate) enum Errand {
+    Brought(Brought),
+    Asked(Asked),
+}
+
+/// Where it is taken in, on a node that is a gateway. A full one answers "busy".
+pub(crate) type Desk = mpsc::Sender<Errand>;
 
 /// What the thread's tasks share.
 struct Shared {

@@ -199,7 +199,7 @@ fn start_tenants(
     around: Surroundings,
 ) -> Result<Tenants, RunError> {
     let Publishing { port, public } = publishing;
-    let (desk, brought) = mpsc::channel(gateway::WAITING);
+    let (desk, errands) = mpsc::channel(gateway::WAITING);
     let desk = public.is_some().then_some(desk);
     let is_gateway = desk.is_some();
     let ingress = Ingress::start(port, Arc::clone(&helper), desk)?;
@@ -207,7 +207,7 @@ fn start_tenants(
     let mut tenants = Tenants::new(helper, persist, names, publications, around);
     if let Some((config, sockets, authority)) = public {
         let (internal, kept) = (vec![internal], std::mem::take(&mut kept.gateway));
-        let start = gateway::Start { config, internal, own, sockets, authority, brought, kept };
+        let start = gateway::Start { config, internal, own, sockets, authority, errands, kept };
         tenants.serve_public(start).map_err(RunError::Gateway)?;
     }
     Ok(tenants)

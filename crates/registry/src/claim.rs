@@ -71,6 +71,13 @@ pub enum HostState {
         /// What the last look found.
         last: Option<Finding>,
     },
+    /// A name of which its registrar has not said that this network holds it.
+    Unregistered {
+        /// Where it is to be published first.
+        registrar: NodeId,
+        /// When its list was heard last.
+        heard: Option<u64>,
+    },
     /// It is not to be had.
     Refused(Refusal),
 }
@@ -229,6 +236,9 @@ impl Registry {
     }
 
     fn claim_name(&mut self, offer: &Offer, label: &str, now: u64) -> Result<(), Refusal> {
+        if self.rules.registrar.is_some() {
+            return self.claim_followed(offer, label);
+        }
         let network = offer.key.network;
         let until = offer.expires + HOLD;
         if let Some(holding) = self.names.get(label).filter(|holding| holding.network != network) {

@@ -13,6 +13,7 @@
 //!
 //! * [`Registry::offer`] takes a claim; claiming the same again changes nothing, so publishers repeat it freely.
 //! * [`Registry::lookups`] says which TXT records to ask for, [`Registry::found`] hears what was found.
+//! * [`Registry::follow`] takes the names of a domain from the gateway that decides on them, where that is another.
 //! * [`Registry::tick`] lets go what has run out.
 //! * [`Registry::serving`] is what the front is to serve now.
 //! * [`Registry::drain_changes`] gives what must survive a restart, [`Registry::restore`] takes it back.
@@ -21,6 +22,7 @@
 //! that neither loopback nor the gateway itself can be one.
 
 mod claim;
+mod follow;
 mod name;
 mod ports;
 mod proof;

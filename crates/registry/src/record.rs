@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use sinew_types::{NetworkId, NodeId};
 
+use crate::follow::Following;
 use crate::ports::{PortHolding, Transport};
 use crate::proof::{Finding, Proof, State};
 use crate::registry::{Holding, Key, Registry, Seen, Transfer};
@@ -27,6 +28,10 @@ pub struct Damaged;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum RecordKey {
     Name(String),
+    /// A name as a registrar told of it.
+    Told(NodeId, String),
+    /// When a registrar's list was heard.
+    Heard(NodeId),
     Proof(String, NetworkId),
     Port(Transport, u16),
     Seen(Key),
@@ -36,6 +41,11 @@ impl RecordKey {
     fn to_bytes(&self) -> Vec<u8> {
         match self {
             Self::Name(label) => [b"n", label.as_bytes()].concat(),
+            // Apart from the own names, and by registrar: a gateway that is told to follow another loses nothing.
+            Self::Told(registrar, label) => {
+                [b"f", registrar.as_bytes().as_slice(), label.as_bytes()].concat()
+            }
+            Self::Heard(registrar) => [b"h", registrar.as_bytes().as_slice()].concat(),
             Self::Proof(domain, network) => [b"p", network.as_bytes().as_slice(), domain.as_bytes()].concat(),
             Self::Port(Transport::Tcp, port) => [b"t", port.to_be_bytes().as_slice()].concat(),
             Self::Port(Transport::Udp, port) => [b"u", port.to_be_bytes().as_slice()].concat(),
@@ -53,6 +63,11 @@ impl RecordKey {
         let mut input = In(rest);
         let key = match kind {
             b'n' => Self::Name(input.rest()?),
+            b'f' => {
+                let registrar = input.node()?;
+                Self::Told(registrar, input.rest()?)
+            }
+            b'h' => Self::Heard(input.node()?),
             b'p' => {
                 let network = input.network()?;
                 Self::Proof(input.rest()?, network)
@@ -76,7 +91,8 @@ impl Registry {
     fn value(&self, key: &RecordKey) -> Option<Vec<u8>> {
         let mut out = Out(vec![VERSION]);
         match key {
-            RecordKey::Name(label) => out.holding(self.names.get(label)?),
+            RecordKey::Name(label) | RecordKey::Told(_, label) => out.holding(self.names.get(label)?),
+            RecordKey::Heard(_) => out.number(self.following.heard?),
             RecordKey::Proof(domain, network) => out.proof(self.proofs.get(domain)?.get(network)?),
             RecordKey::Port(transport, port) => out.port(self.ports.held.get(&(*transport, *port))?),
             RecordKey::Seen(key) => out.seen(self.seen.get(key)?),
@@ -103,7 +119,25 @@ impl Registry {
             return Err(Damaged);
         }
         match key {
-            RecordKey::Name(label) => _ = self.names.insert(label, input.holding()?),
+            // Those of another time, when this gateway decided itself or followed somebody else, are left alone.
+            RecordKey::Name(label) => {
+                let holding = input.holding()?;
+                if self.rules.registrar.is_none() {
+                    self.names.insert(label, holding);
+                }
+            }
+            RecordKey::Told(registrar, label) => {
+                let holding = input.holding()?;
+                if self.rules.registrar == Some(registrar) {
+                    self.names.insert(label, holding);
+                }
+            }
+            RecordKey::Heard(registrar) => {
+                let heard = input.number()?;
+                if self.rules.registrar == Some(registrar) {
+                    self.following = Following { heard: Some(heard), noted: heard };
+                }
+            }
             RecordKey::Proof(domain, network) => {
                 let proofs: &mut BTreeMap<_, _> = self.proofs.entry(domain).or_default();
                 proofs.insert(network, input.proof()?);
@@ -214,9 +248,12 @@ impl In<'_> {
         NetworkId::parse(&self.array()?).map_err(|_| Damaged)
     }
 
+    fn node(&mut self) -> Result<NodeId, Damaged> {
+        NodeId::parse(&self.array()?).map_err(|_| Damaged)
+    }
+
     fn key(&mut self) -> Result<Key, Damaged> {
-        let network = self.network()?;
-        let author = NodeId::parse(&self.array()?).map_err(|_| Damaged)?;
+        let (network, author) = (self.network()?, self.node()?);
         Ok(Key { network, author, service: self.array()? })
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sinew_types::{NetworkId, NodeId};
 
 use crate::claim::{HostOutcome, HostState};
+use crate::follow::Following;
 use crate::name::Host;
 use crate::ports::{PortHolding, Ports, Transport};
 use crate::proof::{Finding, Lookup, Proof, State, txt_record};
@@ -129,6 +130,9 @@ pub enum TransferError {
     /// None is under way.
     #[error("no transfer of this name is under way")]
     None,
+    /// Another gateway decides.
+    #[error("the gateway {0} decides on the names of this domain: transfer it there")]
+    Elsewhere(NodeId),
 }
 
 /// What the front is to serve.
@@ -151,6 +155,7 @@ pub struct Registry {
     pub(crate) ports: Ports,
     pub(crate) services: BTreeMap<Key, Service>,
     pub(crate) seen: BTreeMap<Key, Seen>,
+    pub(crate) following: Following,
     pub(crate) changed: BTreeSet<RecordKey>,
 }
 
@@ -164,6 +169,7 @@ impl Registry {
             ports: Ports::default(),
             services: BTreeMap::new(),
             seen: BTreeMap::new(),
+            following: Following::default(),
             changed: BTreeSet::new(),
         }
     }
@@ -255,7 +261,8 @@ impl Registry {
         match host {
             Host::Name(label) => match self.names.get(label) {
                 Some(holding) if holding.network != key.network => taken(holding.network, holding.since),
-                _ => HostState::Serving,
+                Some(_) => HostState::Serving,
+                None => self.unheld(),
             },
             Host::Domain(domain) => match self.owner(domain) {
                 Some((network, _)) if network == key.network => HostState::Serving,
@@ -323,7 +330,7 @@ impl Registry {
     /// # Errors
     /// [`TransferError`].
     pub fn transfer(&mut self, label: &str, to: NetworkId, now: u64) -> Result<Transfer, TransferError> {
-        let holding = self.names.get_mut(label).ok_or(TransferError::Unknown)?;
+        let holding = self.own_name(label)?;
         if holding.network == to {
             return Err(TransferError::Same);
         }
@@ -338,10 +345,17 @@ impl Registry {
     /// # Errors
     /// [`TransferError`].
     pub fn cancel_transfer(&mut self, label: &str) -> Result<(), TransferError> {
-        let holding = self.names.get_mut(label).ok_or(TransferError::Unknown)?;
+        let holding = self.own_name(label)?;
         holding.transfer.take().ok_or(TransferError::None)?;
         self.changed.insert(RecordKey::Name(label.to_owned()));
         Ok(())
+    }
+
+    fn own_name(&mut self, label: &str) -> Result<&mut Holding, TransferError> {
+        match self.rules.registrar {
+            Some(registrar) => Err(TransferError::Elsewhere(registrar)),
+            None => self.names.get_mut(label).ok_or(TransferError::Unknown),
+        }
     }
 
     // --- what runs out ---
@@ -377,7 +391,8 @@ impl Registry {
     }
 
     fn release_name(&mut self, label: &str, network: &NetworkId, now: u64) {
-        if self.in_use(label) {
+        // A follower holds names for nobody.
+        if self.rules.registrar.is_some() || self.in_use(label) {
             return;
         }
         if let Some(holding) = self.names.get_mut(label).filter(|holding| holding.network == *network) {
@@ -412,18 +427,22 @@ impl Registry {
             .collect();
         ended.iter().for_each(|key| _ = self.end(key, now));
         let moved = self.carry_out_transfers(now);
+        let run_out = self.names.iter().filter(|(_, holding)| self.counts_until(holding) <= now);
+        let run_out: Vec<_> = run_out.map(|(label, _)| label.clone()).collect();
+        for label in &run_out {
+            self.names.remove(label);
+            self.changed.insert(self.name_record(label));
+        }
         let changed = &mut self.changed;
         self.seen.retain(|key, seen| keep(seen.until > now, changed, || RecordKey::Seen(key.clone())));
-        self.names
-            .retain(|label, holding| keep(holding.until > now, changed, || RecordKey::Name(label.clone())));
         self.ports.held.retain(|(transport, port), holding| {
             keep(holding.until > now, changed, || RecordKey::Port(*transport, *port))
         });
-        !ended.is_empty() || moved
+        !ended.is_empty() || moved || !run_out.is_empty()
     }
 
     fn carry_out_transfers(&mut self, now: u64) -> bool {
-        let mut moved = false;
+        let mut moved = Vec::new();
         for (label, holding) in &mut self.names {
             let Some(transfer) = holding.transfer.take_if(|transfer| transfer.at <= now) else { continue };
             *holding = Holding {
@@ -433,10 +452,11 @@ impl Registry {
                 network: transfer.to,
                 transfer: None,
             };
-            self.changed.insert(RecordKey::Name(label.clone()));
-            moved = true;
+            moved.push(label.clone());
         }
-        moved
+        let any = !moved.is_empty();
+        moved.iter().for_each(|label| _ = self.changed.insert(self.name_record(label)));
+        any
     }
 }
 

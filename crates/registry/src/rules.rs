@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sinew_types::NetworkId;
+use sinew_types::{NetworkId, NodeId};
 
 /// How long a name or port stays with its network after its last valid claim (protocol A8), seconds.
 pub(crate) const HOLD: u64 = 30 * DAY;
@@ -62,6 +62,8 @@ impl PortRange {
 pub struct Rules {
     /// The gateway's own domain, in lower case: names are handed out below it. None: only own domains and ports.
     pub domain: Option<String>,
+    /// The gateway that decides on these names, if it is another: its list is followed.
+    pub registrar: Option<NodeId>,
     /// Domains that are nobody's to publish, as the gateway answers them itself inside the mesh.
     pub internal: Vec<String>,
     /// Labels below the domain that nobody gets, beside [`crate::RESERVED`].

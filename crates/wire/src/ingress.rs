@@ -1,5 +1,5 @@
-//! What is said on the service port: by a gateway to the node that carries a workload, and by whoever
-//! publishes to the gateway (protocol A11.3).
+//! What is said on the service port: by a gateway to the node that carries a workload, by whoever publishes to
+//! the gateway, and by one gateway to another of its domain (protocol A11.3, A11.6).
 //!
 //! A TCP connection between two mesh addresses, so end to end encrypted, and whose source address proves
 //! the node at the other end. One request at its start, one answer; after a CONNECT that was granted,
@@ -8,7 +8,11 @@
 //! Every length is known to be in bounds before a byte behind it is waited for: [`Head::parse`] refuses
 //! what is longer than its verb allows.
 
+mod names;
+
 use sinew_types::Label;
+
+pub use names::{DOMAIN_MAX, LIST_MAX, NAMES_MAX, Name, NameList};
 
 use crate::Malformed;
 use crate::codec::{Put, Reader, array};
@@ -44,6 +48,8 @@ pub enum Verb {
     Datagrams = 2,
     /// Documents that say what a gateway is to offer, and by what right.
     Publish = 3,
+    /// Who holds which name below a domain.
+    Names = 4,
 }
 
 /// The beginning of a request.
@@ -65,12 +71,14 @@ impl Head {
             1 => Verb::Connect,
             2 => Verb::Datagrams,
             3 => Verb::Publish,
+            4 => Verb::Names,
             _ => return Err(Malformed),
         };
         let len = r.u32()?;
         let fits = match verb {
             Verb::Connect | Verb::Datagrams => (OPEN_LEN + 1..=OPEN_MAX).contains(&(len as usize)),
             Verb::Publish => (1..=PUBLISH_MAX).contains(&(len as usize)),
+            Verb::Names => (1..=DOMAIN_MAX).contains(&(len as usize)),
         };
         if fits { Ok(Self { verb, len }) } else { Err(Malformed) }
     }
@@ -105,6 +113,8 @@ pub enum Request {
     Datagrams(Open),
     /// Documents, each as it travels.
     Publish(Vec<Vec<u8>>),
+    /// The domain, in lower case.
+    Names(String),
 }
 
 impl Request {
@@ -117,10 +127,12 @@ impl Request {
             Verb::Connect => Self::Connect(Open::read(body)?),
             Verb::Datagrams => Self::Datagrams(Open::read(body)?),
             Verb::Publish => Self::Publish(documents(body)?),
+            Verb::Names => Self::Names(names::read_domain(body)?),
         })
     }
 
-    /// Writes head and body; `None` if there are more or longer documents than one request takes.
+    /// Writes head and body; `None` if there are more or longer documents than one request takes, or the domain is
+    /// none.
     pub fn emit(&self) -> Option<Vec<u8>> {
         let mut body = Vec::new();
         let verb = match self {
@@ -141,6 +153,13 @@ impl Request {
                     return None;
                 }
                 Verb::Publish
+            }
+            Self::Names(domain) => {
+                body.bytes(domain.as_bytes());
+                if !names::is_domain(domain) {
+                    return None;
+                }
+                Verb::Names
             }
         };
         let head = Head { verb, len: body.len() as u32 };
@@ -182,7 +201,7 @@ fn documents(body: &[u8]) -> Result<Vec<Vec<u8>>, Malformed> {
 pub enum Status {
     /// Granted: the stream follows, or datagrams, or the answer to a PUBLISH.
     Ok = 0,
-    /// Nothing of that kind is published through the asker, as far as this node knows.
+    /// Nothing of that kind is published through the asker, or for the asker to know, as far as this node knows.
     NotPublished = 1,
     /// The workload is not on this node, or cannot be reached by this one (a virtual machine).
     NotHere = 2,
@@ -225,7 +244,7 @@ impl Status {
     }
 }
 
-/// The beginning of an answer to a PUBLISH: status, and the length of the JSON behind it.
+/// The beginning of an answer to a PUBLISH or NAMES: status, and the length of the JSON or list behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnswerHead {
     /// How it ended; without [`Status::Ok`] nothing follows.
@@ -235,11 +254,16 @@ pub struct AnswerHead {
 }
 
 impl AnswerHead {
-    /// Reads it.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+    /// Reads it; what follows is not longer than the answer to this verb may be.
+    pub fn parse(bytes: &[u8], verb: Verb) -> Result<Self, Malformed> {
         let mut r = Reader::exact(bytes, ANSWER_HEAD_LEN)?;
         let (status, len) = (Status::parse(r.u8()?)?, r.u32()?);
-        let fits = if status == Status::Ok { len as usize <= ANSWER_MAX } else { len == 0 };
+        let most = match verb {
+            Verb::Names => LIST_MAX,
+            Verb::Publish => ANSWER_MAX,
+            Verb::Connect | Verb::Datagrams => 0,
+        };
+        let fits = if status == Status::Ok { len as usize <= most } else { len == 0 };
         if fits { Ok(Self { status, len }) } else { Err(Malformed) }
     }
 

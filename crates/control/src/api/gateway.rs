@@ -11,6 +11,9 @@ use super::{AnswerHost, Health, PublishMode};
 pub struct GatewayStatus {
     /// Names are handed out below it; `null`: none are.
     pub domain: Option<String>,
+    /// Who decides on these names; `null`: this gateway does.
+    #[serde(default)]
+    pub registrar: Option<GatewayRegistrar>,
     /// Sockets for clients.
     pub listeners: Vec<GatewayListener>,
     /// By host, then by port.
@@ -21,6 +24,19 @@ pub struct GatewayStatus {
     pub refused: BTreeMap<String, u64>,
     /// What is wrong; empty when all is well.
     pub health: Vec<Health>,
+}
+
+/// The gateway that decides on the names below a domain, as one that follows it sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayRegistrar {
+    /// The gateway.
+    pub node_id: String,
+    /// When its list was heard last, RFC 3339; `null`: never.
+    pub heard: Option<String>,
+    /// How long ago that is, milliseconds.
+    pub age_ms: Option<u64>,
+    /// Why it did not answer the last time; `null`: it did.
+    pub problem: Option<String>,
 }
 
 /// A socket for clients.
@@ -194,6 +210,9 @@ pub struct GatewayCertificate {
 /// Names, domains and ports, and whose they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GatewayNames {
+    /// Who decides on the names; `null`: this gateway does.
+    #[serde(default)]
+    pub registrar: Option<GatewayRegistrar>,
     /// Names below the gateway's domain.
     pub names: Vec<GatewayName>,
     /// Own domains that somebody claims.

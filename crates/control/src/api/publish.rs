@@ -526,7 +526,7 @@ pub struct Answer {
     pub port: Option<u16>,
     /// A stable word for why it is not live, else empty: `not_a_gateway`, `not_allowed`, `quota`,
     /// `name_taken`, `name_reserved`, `name_too_short`, `own_domain`, `proof_missing`, `bad_settings`,
-    /// `backend_unknown`, `other_gateway`, `older`, `no_port_free`, `bad_documents`, …
+    /// `name_unregistered`, `backend_unknown`, `other_gateway`, `older`, `no_port_free`, `bad_documents`, …
     #[serde(default)]
     pub code: String,
     /// The same for people, with who and since when for names that are taken.

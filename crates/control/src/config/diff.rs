@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use sinew_types::Rate;
+use sinew_types::{NodeId, Rate};
 
 use super::{Config, Forward, Gateway, Inbound, Mtu, Peer, Switch, keys};
 
@@ -140,6 +140,8 @@ fn gateway_scalars(gateway: Option<&Gateway>) -> Vec<(&'static str, Option<Strin
         |gateway: &Gateway| list(&gateway.certificates.iter().map(ToString::to_string).collect::<Vec<_>>());
     vec![
         ("gateway.domain", of(&|gateway| gateway.domain.clone())),
+        ("gateway.registrar", of(&|gateway| Some(gateway.registrar?.to_string()))),
+        ("gateway.followers", of(&|gateway| list(&nodes(&gateway.followers)))),
         ("gateway.https", of(&|gateway| addrs(&gateway.https))),
         ("gateway.http", of(&|gateway| addrs(&gateway.http))),
         ("gateway.tcp_ports", of(&|gateway| range(gateway.tcp_ports))),
@@ -161,6 +163,10 @@ fn gateway_scalars(gateway: Option<&Gateway>) -> Vec<(&'static str, Option<Strin
         ("gateway.log", of(&|gateway| Some(gateway.log.to_string()))),
         ("gateway.grace", of(&|gateway| Some(gateway.grace.to_string()))),
     ]
+}
+
+fn nodes(nodes: &[NodeId]) -> Vec<String> {
+    nodes.iter().map(ToString::to_string).collect()
 }
 
 fn mtu(mtu: Mtu) -> String {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use sinew_types::NetworkId;
+use sinew_types::{NetworkId, NodeId};
 
 use super::Listen;
 use super::check::{file_path, is_label, name_servers, overlap, sockets};
@@ -24,6 +24,8 @@ const UNPRIVILEGED: u16 = 1024;
 const PORTS_MAX: u32 = 10_000;
 /// The authority, unless the file says otherwise.
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
+/// Gateways of one domain.
+const FOLLOWERS_MAX: usize = 64;
 /// Longest domain: a name of 63 characters and a dot go in front.
 const DOMAIN_MAX: usize = 253 - 64;
 /// Folders that hold other programs' files, too. Files are made anew in the log's folder, so it needs one of
@@ -37,6 +39,10 @@ const SHARED: &[&str] = &[
 pub struct Gateway {
     /// Names are handed out below it; none: only own domains and ports.
     pub domain: Option<String>,
+    /// The gateway that decides on these names; none: this one does.
+    pub registrar: Option<NodeId>,
+    /// Gateways that may ask this one whose the names are.
+    pub followers: Vec<NodeId>,
     /// Where TLS comes in.
     pub https: Vec<SocketAddr>,
     /// Where plain HTTP comes in.
@@ -160,6 +166,8 @@ pub(super) fn gateway(
     }
     let gateway = Gateway {
         domain: domain(raw.domain, problems),
+        registrar: raw.registrar.and_then(|text| node("gateway.registrar", &text, problems)),
+        followers: followers(&raw.followers, problems),
         https: sockets("gateway.https", &raw.https, problems),
         http: sockets("gateway.http", &raw.http, problems),
         tcp_ports: ports("gateway.tcp_ports", raw.tcp_ports, problems),
@@ -192,6 +200,7 @@ pub(super) fn gateway(
             "set `https`, or `tcp_ports`",
         );
     }
+    shared(&gateway, problems);
     provable(&gateway, problems);
     collisions(&gateway, listen, problems);
     gateway
@@ -231,6 +240,40 @@ fn provable(gateway: &Gateway, problems: &mut Problems<'_>) {
             "it proves `domain`, which is not set",
             "set `domain`, or remove `dns`",
         );
+    }
+}
+
+fn node(key: &str, text: &str, problems: &mut Problems<'_>) -> Option<NodeId> {
+    let node = text.parse();
+    if let Err(error) = &node {
+        problems.bad_value(key, format!("`{}` is no node: {error}", text.escape_debug()));
+    }
+    node.ok()
+}
+
+fn followers(raw: &[String], problems: &mut Problems<'_>) -> Vec<NodeId> {
+    if raw.len() > FOLLOWERS_MAX {
+        problems.add("gateway.followers", "more than 64 gateways", "list fewer");
+    }
+    let each = raw.iter().enumerate();
+    each.filter_map(|(i, text)| node(&format!("gateway.followers[{i}]"), text, problems)).collect()
+}
+
+/// A domain that several gateways share has one that decides, so that no two do.
+fn shared(gateway: &Gateway, problems: &mut Problems<'_>) {
+    let keys = [
+        ("gateway.registrar", gateway.registrar.is_some()),
+        ("gateway.followers", !gateway.followers.is_empty()),
+    ];
+    for (key, set) in keys {
+        if set && gateway.domain.is_none() {
+            let remedy = "set `domain` to the one that the gateways share";
+            problems.add(key, "it is about the names below `domain`, which is not set", remedy);
+        }
+    }
+    if gateway.registrar.is_some() && !gateway.followers.is_empty() {
+        let remedy = "let them follow the `registrar` itself";
+        problems.add("gateway.followers", "a gateway that follows another is followed by none", remedy);
     }
 }
 

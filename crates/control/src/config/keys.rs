@@ -24,6 +24,7 @@ const PROXY: &str = "a host with port, such as \"proxy.example:3128\"";
 const SWITCH: &str = "\"auto\", \"on\" or \"off\"";
 const RATE: &str = "a bandwidth in kbit/s, Mbit/s or Gbit/s, such as \"20 Mbit/s\"";
 const TEXT: &str = "a text in quotes";
+const NODE: &str = "a node id, as `sinew key show` prints it";
 const PORTS: &str = "a range of ports, such as \"20000-20999\"";
 
 /// All of them, in the order of the manual.
@@ -86,6 +87,8 @@ pub(super) const KEYS: &[Key] = &[
         Effect::Restart,
     ),
     key("gateway.domain", "a domain, such as \"gw1.example.org\"", Effect::Restart),
+    key("gateway.registrar", NODE, Effect::Restart),
+    key("gateway.followers", "a list of node ids, as `sinew key show` prints them", Effect::Live),
     key("gateway.https", LISTEN, Effect::Restart),
     key("gateway.http", LISTEN, Effect::Restart),
     key("gateway.tcp_ports", PORTS, Effect::Live),

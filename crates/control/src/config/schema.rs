@@ -157,6 +157,8 @@ pub(super) struct Forward {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Gateway {
     pub(super) domain: Option<String>,
+    pub(super) registrar: Option<String>,
+    pub(super) followers: Vec<String>,
     pub(super) https: Vec<String>,
     pub(super) http: Vec<String>,
     pub(super) tcp_ports: Option<String>,

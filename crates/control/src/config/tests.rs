@@ -75,6 +75,7 @@ fn every_value_of_the_manual_is_taken() {
     assert_eq!(forward, ["corp.example to 10.0.0.53:53, [fd00::53]:5353", "secret.corp.example to nobody"]);
     let gateway = config.gateway.unwrap();
     assert_eq!(gateway.domain.as_deref(), Some("gw1.example.org"));
+    assert_eq!((gateway.registrar, gateway.followers), (None, vec![node(2)]));
     assert_eq!((gateway.https.len(), gateway.tcp_ports), (2, Some((20_000, 20_999))));
     assert_eq!(gateway.accept, PublishAccept::Networks(vec![sinew_types::NetworkId::new(node(1))]));
     assert_eq!((gateway.per_network, gateway.grace), (3, 5));
@@ -169,6 +170,7 @@ servers = []
 
 [gateway]
 domain = "GW1.example.org."
+followers = ["ID2"]
 https = ["0.0.0.0:8443", "[::]:8443"]
 http = ["0.0.0.0:80"]
 tcp_ports = "20000-20999"
@@ -327,6 +329,7 @@ fn changes_of_the_gateway_say_whether_they_need_a_restart() {
     let old = good("[gateway]\ndomain = \"gw.test\"\nhttps = [\"0.0.0.0:443\"]");
     let new = good(
         "[gateway]\ndomain = \"gw2.test\"\nhttps = [\"0.0.0.0:443\"]\ngrace = 1\n\
+         registrar = \"ID2\"\n\
          certificates = [{ certificate = \"/a\", key = \"/b\" }]\npublish = { accept = [] }",
     );
     let changes: Vec<_> = diff(&old, &new).into_iter().map(|change| (change.key, change.effect)).collect();
@@ -335,6 +338,7 @@ fn changes_of_the_gateway_say_whether_they_need_a_restart() {
         changes,
         [
             row("gateway.domain", Effect::Restart),
+            row("gateway.registrar", Effect::Restart),
             row("gateway.certificates.certificate", Effect::Live),
             row("gateway.publish.accept", Effect::Live),
             row("gateway.grace", Effect::Live),

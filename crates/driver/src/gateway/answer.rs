@@ -3,6 +3,21 @@
 use sinew_control::api::{Answer, AnswerHost, AnswerState, DnsToSet};
 use sinew_control::time;
 use sinew_registry::{HostOutcome, HostState, Outcome, Refusal};
+use sinew_types::NodeId;
+
+/// A name that its registrar gives to somebody else.
+pub(super) const NAME_TAKEN: &str = "name_taken";
+/// A name that nobody holds by what the registrar has said.
+pub(super) const NAME_UNREGISTERED: &str = "name_unregistered";
+
+/// The gateway that answers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Here<'a> {
+    /// Its domain.
+    pub(super) domain: Option<&'a str>,
+    /// Why its registrar says nothing, if it has one that does not.
+    pub(super) away: Option<&'a str>,
+}
 
 /// A time as people read it.
 pub(super) fn date(unix: u64) -> String {
@@ -32,7 +47,7 @@ pub(super) fn noted() -> Answer {
 fn code(refusal: &Refusal) -> &'static str {
     match refusal.code() {
         "not_accepted" => "not_allowed",
-        "taken" | "path_taken" | "other_mode" => "name_taken",
+        "taken" | "path_taken" | "other_mode" => NAME_TAKEN,
         "reserved" => "name_reserved",
         "bad_name" if is_short(refusal) => "name_too_short",
         "stale" | "equivocation" => "older",
@@ -54,13 +69,13 @@ pub(super) fn of_refusal(refusal: &Refusal) -> Answer {
 /// What became of a claim. `lacks` says why a host that needs a certificate has none.
 pub(super) fn of_outcome(
     outcome: &Outcome,
-    domain: Option<&str>,
+    here: Here<'_>,
     lacks: impl Fn(&str) -> Option<String>,
 ) -> Answer {
     if outcome.withdrawn {
         return Answer { state: AnswerState::Withdrawn, ..refused("", "") };
     }
-    let hosts: Vec<_> = outcome.hosts.iter().map(|host| of_host(host, domain, &lacks)).collect();
+    let hosts: Vec<_> = outcome.hosts.iter().map(|host| of_host(host, here, &lacks)).collect();
     let any = |state| hosts.iter().any(|host| host.state == state);
     let state = match () {
         () if outcome.port.is_some() || any(AnswerState::Live) => AnswerState::Live,
@@ -71,7 +86,7 @@ pub(super) fn of_outcome(
     let (code, text) = first.map(|host| (host.code.clone(), host.text.clone())).unwrap_or_default();
     Answer {
         state,
-        addresses: domain.map(str::to_owned).into_iter().collect(),
+        addresses: here.domain.map(str::to_owned).into_iter().collect(),
         port: outcome.port,
         code,
         text,
@@ -83,7 +98,7 @@ pub(super) fn of_outcome(
 /// One host.
 pub(super) fn of_host(
     outcome: &HostOutcome,
-    domain: Option<&str>,
+    here: Here<'_>,
     lacks: impl Fn(&str) -> Option<String>,
 ) -> AnswerHost {
     let host = outcome.host.clone();
@@ -106,7 +121,7 @@ pub(super) fn of_host(
                 value: value.to_owned(),
             };
             let mut dns = vec![set(&record.name, "TXT", &record.text)];
-            dns.extend(domain.map(|domain| set(&host, "CNAME", domain)));
+            dns.extend(here.domain.map(|domain| set(&host, "CNAME", domain)));
             let found = match last {
                 None => "it has not been looked up yet",
                 Some(sinew_registry::Finding::Unknown) => "its name servers do not answer",
@@ -118,8 +133,31 @@ pub(super) fn of_host(
             );
             make(AnswerState::Pending, "proof_missing", text, dns)
         }
+        HostState::Unregistered { registrar, heard } => make(
+            AnswerState::Pending,
+            NAME_UNREGISTERED,
+            unregistered(&host, registrar, *heard, here),
+            Vec::new(),
+        ),
         HostState::Refused(refusal) => {
             make(AnswerState::Refused, code(refusal), refusal.text(date), Vec::new())
+        }
+    }
+}
+
+fn unregistered(host: &str, registrar: &NodeId, heard: Option<u64>, here: Here<'_>) -> String {
+    let decides = format!("the gateway {registrar} decides on the names of this domain");
+    match here.away {
+        None => format!(
+            "nobody holds {host}: {decides}; publish it there first (`sinew expose ... --via {registrar}`), this one \
+             follows"
+        ),
+        Some(why) => {
+            let heard =
+                heard.map_or_else(|| "never heard".to_owned(), |at| format!("last heard {}", date(at)));
+            format!(
+                "{host} is not known here: {decides} and is away ({why}; {heard}); until it answers, no name is added"
+            )
         }
     }
 }
@@ -144,7 +182,8 @@ mod tests {
             port: None,
             withdrawn: false,
         };
-        let answer = of_outcome(&outcome, Some("gw.test"), |_| None);
+        let here = Here { domain: Some("gw.test"), away: None };
+        let answer = of_outcome(&outcome, here, |_| None);
         assert_eq!((answer.state, answer.code.as_str()), (AnswerState::Pending, "proof_missing"));
         let dns: Vec<_> =
             answer.hosts[0].dns.iter().map(|dns| (dns.kind.as_str(), dns.value.as_str())).collect();
@@ -157,11 +196,25 @@ mod tests {
             other.text
         );
         let served = Outcome { hosts: vec![host("app.gw.test", HostState::Serving)], ..outcome };
-        assert_eq!(of_outcome(&served, None, |_| None).state, AnswerState::Live);
-        let answer = of_outcome(&served, None, |host| Some(format!("none for {host}")));
+        assert_eq!(of_outcome(&served, Here::default(), |_| None).state, AnswerState::Live);
+        let answer = of_outcome(&served, Here::default(), |host| Some(format!("none for {host}")));
         assert_eq!(
             (answer.code.as_str(), answer.text.as_str()),
             ("certificate_missing", "none for app.gw.test")
         );
+    }
+
+    #[test]
+    fn who_wants_a_name_of_a_follower_hears_where_to_go_and_why_it_has_to_wait() {
+        let registrar = Identity::from_seed([2; 32]).node_id();
+        let state = HostState::Unregistered { registrar, heard: Some(0) };
+        let host = HostOutcome { host: "app.gw.test".to_owned(), state };
+        for (away, says) in
+            [(None, "publish it there first"), (Some("it is busy"), "it is busy; last heard 1970")]
+        {
+            let said = of_host(&host, Here { domain: Some("gw.test"), away }, |_| None);
+            assert_eq!((said.state, said.code.as_str()), (AnswerState::Pending, NAME_UNREGISTERED));
+            assert!(said.text.contains(says) && said.text.contains(&registrar.to_string()), "{}", said.text);
+        }
     }
 }

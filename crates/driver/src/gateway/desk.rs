@@ -26,11 +26,12 @@ use super::build;
 use super::certificates::Files;
 use super::dial::{self, MeshDial};
 use super::documents::Documents;
+use super::follow::Follow;
 use super::log::{Events, Log};
 use super::look::{Looked, Looks};
 use super::ordered::{self, Authority, Ordered};
 use crate::command::GatewayCommand;
-use crate::ingress::Brought;
+use crate::ingress::Errand;
 use crate::persist::Persist;
 
 /// How often what runs out is looked for.
@@ -88,6 +89,8 @@ pub(crate) struct Desk {
     pub(super) ordered: Option<Ordered>,
     pub(super) log: Arc<Log>,
     looks: Looks,
+    /// Whom names are asked of, if another gateway decides on them.
+    pub(super) follow: Option<Follow>,
     /// What the front runs on.
     applied: front::Config,
     /// Targets that the operator has taken out.
@@ -100,10 +103,16 @@ pub(super) fn now() -> u64 {
     clock::unix() / 1_000_000
 }
 
-fn rules(config: &config::Gateway, internal: &[String]) -> Rules {
+/// The gateway that decides on the names, if it is another.
+fn registrar(config: &config::Gateway, own: NodeId) -> Option<NodeId> {
+    config.registrar.filter(|registrar| *registrar != own)
+}
+
+fn rules(config: &config::Gateway, internal: &[String], own: NodeId) -> Rules {
     let range = |range: Option<(u16, u16)>| range.map(|(first, last)| PortRange { first, last });
     Rules {
         domain: config.domain.clone(),
+        registrar: registrar(config, own),
         internal: internal.to_vec(),
         reserved: config.reserved.iter().cloned().collect(),
         accept: match &config.accept {
@@ -124,7 +133,7 @@ impl Desk {
     pub(crate) fn new(parts: Parts, persist: Persist) -> Result<Self, String> {
         let Parts { config, internal, own, sockets, authority, kept } = parts;
         let entries = kept.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
-        let (registry, damaged) = Registry::restore(rules(&config, &internal), entries);
+        let (registry, damaged) = Registry::restore(rules(&config, &internal, own), entries);
         if damaged > 0 {
             warn!(damaged, "records of the gateway's register are not understood and left as they are");
         }
@@ -145,7 +154,9 @@ impl Desk {
         };
         let front = Gateway::start(options, front::Config::default()).map_err(|error| error.to_string())?;
         let drained = |(key, _): &Entry| String::from_utf8(key.strip_prefix(&[DRAINED])?.to_vec()).ok();
+        let follow = registrar(&config, own).zip(config.domain.clone());
         let mut desk = Self {
+            follow: follow.map(|(registrar, domain)| Follow::new(own, registrar, domain)),
             looks: Looks::new(&config),
             drained: kept.iter().filter_map(drained).collect(),
             config,
@@ -179,7 +190,7 @@ impl Desk {
     /// Works until the loop says that it is over.
     pub(crate) async fn run(
         mut self,
-        mut brought: mpsc::Receiver<Brought>,
+        mut errands: mpsc::Receiver<Errand>,
         mut orders: mpsc::Receiver<Order>,
     ) {
         let mut tick = tokio::time::interval(TICK);
@@ -196,10 +207,11 @@ impl Desk {
                     }
                     None => return,
                 },
-                Some(Brought { documents, reply, .. }) = brought.recv() => {
-                    let answer = self.publish(&documents, now());
-                    self.settle(Some((reply, answer)));
-                }
+                Some(errand) = errands.recv() => match errand {
+                    Errand::Brought(brought) => self.brought(brought),
+                    Errand::Asked(asked) => self.tell(asked),
+                },
+                told = Follow::next(&mut self.follow) => self.told(told),
                 looked = self.looks.next() => self.looked(&looked),
                 _ = tick.tick() => {
                     ticks += 1;
@@ -250,13 +262,14 @@ impl Desk {
         let fixed = self.config.clone();
         self.config = config::Gateway {
             domain: fixed.domain,
+            registrar: fixed.registrar,
             https: fixed.https,
             http: fixed.http,
             log: fixed.log,
             acme: fixed.acme,
             ..config
         };
-        self.registry.set_rules(rules(&self.config, &self.internal));
+        self.registry.set_rules(rules(&self.config, &self.internal, self.own));
         self.looks.configure(&self.config);
         self.log.reopen();
         self.trouble.clear();
@@ -275,7 +288,7 @@ impl Desk {
     // --- claims ---
 
     /// Takes what a publisher brought.
-    fn publish(&mut self, documents: &[Vec<u8>], unix: u64) -> Answer {
+    pub(super) fn publish(&mut self, documents: &[Vec<u8>], unix: u64) -> Answer {
         let (network, claimed) = match self.documents.take(documents, unix) {
             Ok(taken) => taken,
             Err(error @ super::documents::Refused::Full) => {
@@ -376,7 +389,7 @@ impl Desk {
         let orders = self.orders();
         let lacks = |host: &str| self.lacks(mode, host, &orders);
         match outcome {
-            Ok(outcome) => answer::of_outcome(outcome, self.config.domain.as_deref(), lacks),
+            Ok(outcome) => answer::of_outcome(outcome, self.here(), lacks),
             Err(refusal) => answer::of_refusal(refusal),
         }
     }
@@ -475,7 +488,7 @@ impl Desk {
     // --- the disk ---
 
     /// Stores what has changed; whoever waits for an answer gets it once that is on the disk.
-    fn settle(&mut self, answer: Option<(oneshot::Sender<Answer>, Answer)>) {
+    pub(super) fn settle(&mut self, answer: Option<(oneshot::Sender<Answer>, Answer)>) {
         let mut batch = Batch::new();
         for (key, value) in self.registry.drain_changes() {
             let put = match &value {

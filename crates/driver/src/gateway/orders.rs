@@ -134,6 +134,10 @@ impl Desk {
         };
         done.map_err(|error| match error {
             TransferError::Unknown => ApiError::unknown_service(&transfer.name),
+            TransferError::Elsewhere(_) => {
+                let remedy = "run the command on that gateway; this one follows";
+                ApiError::invalid(format!("{}: {error}", transfer.name), remedy)
+            }
             error => ApiError::invalid(format!("{}: {error}", transfer.name), ""),
         })?;
         info!(

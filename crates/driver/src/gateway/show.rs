@@ -37,6 +37,7 @@ impl Desk {
         let refused = status.refused.iter().filter(|(_, count)| *count > 0);
         GatewayStatus {
             domain: self.config.domain.clone(),
+            registrar: self.registrar(),
             listeners: self.listeners(),
             connections: status.connections,
             refused: refused.map(|(word, count)| ((*word).to_owned(), *count)).collect(),
@@ -69,8 +70,7 @@ impl Desk {
         orders: &BTreeMap<String, HostStatus>,
     ) -> GatewayService {
         let lacks = |host: &str| self.lacks(service.mode, host, orders);
-        let domain = self.config.domain.as_deref();
-        let hosts: Vec<_> = hosts.iter().map(|host| answer::of_host(host, domain, lacks)).collect();
+        let hosts: Vec<_> = hosts.iter().map(|host| answer::of_host(host, self.here(), lacks)).collect();
         let served =
             hosts.iter().filter(|host| host.state == AnswerState::Live || host.code == "certificate_missing");
         let serving = Serving { key, service, hosts: served.map(|host| host.host.clone()).collect() };
@@ -117,6 +117,9 @@ impl Desk {
         };
         for trouble in &self.trouble {
             note("gateway", trouble.clone(), "correct it and reload: `sinew config reload`");
+        }
+        if let Some(away) = self.away() {
+            note("registrar_away", away, "`sinew ping` it; it is the gateway under [gateway] registrar");
         }
         for order in orders.values().filter(|order| ordered::fails(order)) {
             let why = order.last_error.as_deref().unwrap_or("it cannot be proved");
@@ -184,6 +187,7 @@ impl Desk {
             requests: front.services.into_iter().flat_map(|service| service.hosts).collect(),
             services: self.status().services,
             certificates: self.certificates_shown().certificates,
+            names_heard: self.registry.heard(),
         }
     }
 
@@ -221,6 +225,7 @@ impl Desk {
             until: date(holding.until),
         });
         GatewayNames {
+            registrar: self.registrar(),
             names: self.registry.names().map(name).collect(),
             domains: domains.collect(),
             ports: ports.collect(),

@@ -6,24 +6,20 @@
 //! until it was taken.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::net::{SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 use std::time::Duration;
 
 use sinew_control::api::{Answer, AnswerState};
 use sinew_types::{MeshAddr, NetworkId, NodeId};
-use sinew_wire::ingress::{ANSWER_HEAD_LEN, AnswerHead, PORT, Request, Status};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpSocket;
+use sinew_wire::ingress::{Request, Verb};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::call::{Failed, call};
+
 /// One errand, from dialling to the answer.
 const ERRAND: Duration = Duration::from_secs(20);
-/// Time for the connection itself: the first packets may wait for a session.
-const CONNECT: Duration = Duration::from_secs(8);
 /// Errands at once.
 const AT_ONCE: usize = 8;
 /// Pause after a failure: doubled each time.
@@ -253,35 +249,8 @@ async fn errand(own: MeshAddr, gateway: NodeId, letter: &Letter) -> Result<Answe
     let documents = letter.documents.iter().map(|bytes| bytes.to_vec()).collect();
     let request = Request::Publish(documents).emit();
     let request = request.ok_or("more documents are needed to prove this than a gateway takes")?;
-    let address = |addr: MeshAddr, port| SocketAddr::V6(SocketAddrV6::new(addr.to_ipv6(), port, 0, 0));
-    let connect = async {
-        let socket = TcpSocket::new_v6()?;
-        // The address is how the gateway knows who speaks.
-        socket.bind(address(own, 0))?;
-        socket.connect(address(gateway.address(), PORT)).await
-    };
-    let mut stream = match timeout(CONNECT, connect).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            return Err("the node does not listen for publishers; is it a gateway?");
-        }
-        Ok(Err(_)) => return Err("the gateway cannot be reached over the mesh"),
-        Err(_) => return Err("the gateway does not answer over the mesh"),
-    };
-    stream.write_all(&request).await.map_err(|_| "the gateway broke off")?;
-    let mut head = [0; ANSWER_HEAD_LEN];
-    // A refusal to read on is one byte.
-    stream.read_exact(&mut head[..1]).await.map_err(|_| "the gateway broke off")?;
-    match Status::parse(head[0]) {
-        Ok(Status::Ok) => {}
-        Ok(Status::Busy) => return Err("the gateway is busy"),
-        _ => return Err("the gateway does not understand this version of Sinew"),
-    }
-    stream.read_exact(&mut head[1..]).await.map_err(|_| "the gateway broke off")?;
-    let head = AnswerHead::parse(&head).map_err(|_| "the gateway's answer makes no sense")?;
-    let mut json = vec![0; head.len as usize];
-    stream.read_exact(&mut json).await.map_err(|_| "the gateway broke off")?;
-    let answer: Answer = serde_json::from_slice(&json).map_err(|_| "the gateway's answer makes no sense")?;
+    let json = call(own, gateway, Verb::Publish, &request).await.map_err(Failed::text)?;
+    let answer: Answer = serde_json::from_slice(&json).map_err(|_| Failed::Nonsense.text())?;
     Ok(clean(answer))
 }
 

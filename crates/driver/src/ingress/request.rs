@@ -16,7 +16,7 @@ use tracing::debug;
 
 use super::count::Outcome;
 use super::table::Key;
-use super::{Brought, Shared, datagrams, streams};
+use super::{Asked, Brought, Errand, Shared, datagrams, streams};
 use sinew_platform::keepalive;
 
 /// How long a request may take to be said, and a gateway's own part to think about documents.
@@ -128,6 +128,10 @@ async fn serve(mut stream: TcpStream, from: Ipv6Addr, place: Place, shared: Arc<
             let status = publish(&mut stream, documents, &shared).await;
             shared.counters.note(Outcome::Answered(status));
         }
+        Request::Names(domain) => {
+            let status = names(&mut stream, from, domain, &shared).await;
+            shared.counters.note(Outcome::Answered(status));
+        }
         Request::Connect(open) => {
             let key = Key { from, open, datagrams: false };
             open_stream(&mut stream, key, place, &shared).await;
@@ -198,7 +202,7 @@ async fn publish(stream: &mut TcpStream, documents: Vec<Vec<u8>>, shared: &Arc<S
     let (status, answer) = match &shared.desk {
         Some(desk) => {
             let (reply, answer) = oneshot::channel();
-            match desk.try_send(Brought { documents, reply }) {
+            match desk.try_send(Errand::Brought(Brought { documents, reply })) {
                 Ok(()) => match timeout(DESK_PATIENCE, answer).await {
                     Ok(Ok(answer)) => (Status::Ok, Some(answer)),
                     _ => (Status::Busy, None),
@@ -211,9 +215,31 @@ async fn publish(stream: &mut TcpStream, documents: Vec<Vec<u8>>, shared: &Arc<S
     let json = answer.and_then(|answer| serde_json::to_vec(&answer).ok()).unwrap_or_default();
     let status = if json.len() > ANSWER_MAX { Status::Busy } else { status };
     let json = if status == Status::Ok { json } else { Vec::new() };
-    let head = AnswerHead { status, len: json.len() as u32 };
-    let _ = timeout(PATIENCE, stream.write_all(&[&head.emit()[..], &json].concat())).await;
+    conclude(stream, status, &json).await;
     status
+}
+
+/// Tells another gateway of this one's domain whose its names are (protocol A11.6).
+async fn names(stream: &mut TcpStream, from: Ipv6Addr, domain: String, shared: &Arc<Shared>) -> Status {
+    let told = match &shared.desk {
+        None => Err(Status::NotPublished),
+        Some(desk) => {
+            let (reply, told) = oneshot::channel();
+            match desk.try_send(Errand::Asked(Asked { from, domain, reply })) {
+                Ok(()) => timeout(DESK_PATIENCE, told).await.ok().and_then(Result::ok),
+                Err(_) => None,
+            }
+            .unwrap_or(Err(Status::Busy))
+        }
+    };
+    let (status, list) = told.map_or_else(|status| (status, Vec::new()), |list| (Status::Ok, list));
+    conclude(stream, status, &list).await;
+    status
+}
+
+async fn conclude(stream: &mut TcpStream, status: Status, body: &[u8]) {
+    let head = AnswerHead { status, len: body.len() as u32 };
+    let _ = timeout(PATIENCE, stream.write_all(&[&head.emit()[..], body].concat())).await;
 }
 
 fn no_gateway() -> Answer {

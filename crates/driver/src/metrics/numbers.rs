@@ -31,4 +31,6 @@ pub(crate) struct GatewayNumbers {
     pub(crate) requests: Vec<(String, [u64; 5])>,
     pub(crate) services: Vec<GatewayService>,
     pub(crate) certificates: Vec<GatewayCertificate>,
+    /// When a follower has heard its registrar last, Unix time, seconds.
+    pub(crate) names_heard: Option<u64>,
 }

@@ -164,6 +164,9 @@ impl Page {
         for (reason, count) in &gateway.refused {
             self.0.add(Family::GatewayRefused, &[("reason", reason)], *count);
         }
+        if let Some(heard) = gateway.names_heard {
+            self.0.add(Family::GatewayNamesHeard, &[], heard);
+        }
         let of_services = gateway.services.iter().map(|service| service.host.as_str());
         let of_requests = gateway.requests.iter().map(|(host, _)| host.as_str());
         let of_certificates =

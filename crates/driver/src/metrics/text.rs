@@ -79,6 +79,7 @@ families! {
     GatewayBytes = Counter "sinew_gateway_bytes_total" "Bytes of clients without headers, by host and direction.";
     GatewayBackends = Gauge "sinew_gateway_backends" "Backends by host and condition.";
     GatewayCertificate = Gauge "sinew_gateway_certificate_expiry_timestamp_seconds" "End of the certificate for a host, Unix time.";
+    GatewayNamesHeard = Gauge "sinew_gateway_names_heard_timestamp_seconds" "When the registrar's list was heard last, Unix time.";
     ScrapeSuccess = Gauge "sinew_scrape_success" "1 if this part answered in time, else 0 and its numbers are missing.";
     ScrapeLeftOut = Gauge "sinew_scrape_left_out" "Peers, workloads and hosts beyond the number that is shown.";
 }

@@ -10,12 +10,13 @@ use crate::registry::*;
 use crate::rules::{DAY, LIFE_MAX};
 use crate::{Accept, BadName, HostState, Offer, Outcome, PortRange, Refusal, Rules};
 
-const NOW: u64 = 1_700_000_000;
-const WEEK: u64 = 7 * DAY;
+pub(crate) const NOW: u64 = 1_700_000_000;
+pub(crate) const WEEK: u64 = 7 * DAY;
 
 pub(crate) fn rules() -> Rules {
     Rules {
         domain: Some("gw.test".into()),
+        registrar: None,
         internal: vec!["sinew.internal".into()],
         reserved: BTreeSet::from(["billing".to_owned()]),
         accept: Accept::Any,
@@ -25,7 +26,7 @@ pub(crate) fn rules() -> Rules {
     }
 }
 
-fn node(n: u8) -> NodeId {
+pub(crate) fn node(n: u8) -> NodeId {
     Identity::from_seed([n; 32]).node_id()
 }
 
@@ -37,7 +38,7 @@ fn key(net: u8, service: u8) -> Key {
     Key { network: network(net), author: node(net), service: [service; 16] }
 }
 
-fn offer(net: u8, service: u8, hosts: &[&str]) -> Offer {
+pub(crate) fn offer(net: u8, service: u8, hosts: &[&str]) -> Offer {
     Offer {
         key: key(net, service),
         seq: 1,
@@ -57,17 +58,17 @@ fn port(net: u8, service: u8, mode: Mode) -> Offer {
     Offer { mode, ..offer(net, service, &[]) }
 }
 
-fn removed(offer: &Offer) -> Offer {
+pub(crate) fn removed(offer: &Offer) -> Offer {
     Offer { seq: offer.seq + 1, removed: true, hosts: Vec::new(), paths: Vec::new(), ..offer.clone() }
 }
 
-fn serving(registry: &Registry) -> Vec<String> {
+pub(crate) fn serving(registry: &Registry) -> Vec<String> {
     let mut all: Vec<_> = registry.serving().flat_map(|serving| serving.hosts).collect();
     all.sort();
     all
 }
 
-fn stored(registry: &mut Registry) -> Registry {
+pub(crate) fn stored(registry: &mut Registry) -> Registry {
     // What a restart would find, if nothing but the changes of this moment had ever been written.
     let entries = registry.drain_changes();
     let entries = entries.iter().filter_map(|(key, value)| Some((key.as_slice(), value.as_deref()?)));

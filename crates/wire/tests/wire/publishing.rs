@@ -5,7 +5,8 @@ use sinew_wire::document::{
     BACKENDS_MAX, Body, HOSTS_MAX, Publish, PublishMode, PublishedBackend, SETTINGS_MAX, is_host, kind,
 };
 use sinew_wire::ingress::{
-    ANSWER_MAX, AnswerHead, DOCUMENTS_MAX, HEAD_LEN, Head, Open, PUBLISH_MAX, Request, Status, Verb,
+    ANSWER_MAX, AnswerHead, DOCUMENTS_MAX, DOMAIN_MAX, HEAD_LEN, Head, LIST_MAX, NAMES_MAX, Name, NameList,
+    Open, PUBLISH_MAX, Request, Status, Verb,
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -155,6 +156,51 @@ fn requests_of_the_service_port_have_the_layout_of_a11() {
     let bytes = publish.emit().expect("a short request");
     assert_eq!(hex(&bytes), format!("{}010308000000020300{}0000", hex(b"SNIG"), hex(b"abc")));
     assert_eq!(reread(&bytes), Some(publish));
+    let names = Request::Names("gw.test".into());
+    let bytes = names.emit().expect("a domain");
+    assert_eq!(hex(&bytes), format!("{}010407000000{}", hex(b"SNIG"), hex(b"gw.test")));
+    assert_eq!(reread(&bytes), Some(names));
+    for bad in ["", "GW.test", "gw.test.", "*.gw.test", "gw test", &"a.".repeat(DOMAIN_MAX)] {
+        assert!(Request::Names(bad.to_owned()).emit().is_none(), "{bad}");
+        let head = Head { verb: Verb::Names, len: bad.len() as u32 };
+        assert!(Request::parse(head, bad.as_bytes()).is_err(), "{bad}");
+    }
+}
+
+fn name(label: &str, transfer: Option<([u8; 32], u64)>) -> Name {
+    let label = Label::parse(label).expect("a label");
+    Name { label, network: [5; 32], since: 1, until: 2, transfer }
+}
+
+#[test]
+fn a_list_of_names_has_the_layout_of_a11_and_one_spelling() {
+    let list = NameList(vec![name("app", None), name("db", Some(([6; 32], 3)))]);
+    let bytes = list.emit().expect("two names");
+    let (five, six, zeros) = ("05".repeat(32), "06".repeat(32), "00".repeat(7));
+    let held = format!("{five}01{zeros}02{zeros}");
+    let expected = format!("020003{}{held}0002{}{held}01{six}03{zeros}", hex(b"app"), hex(b"db"));
+    assert_eq!(hex(&bytes), expected);
+    assert_eq!(NameList::parse(&bytes), Ok(list));
+    assert_eq!(NameList::parse(&[0, 0]), Ok(NameList::default()));
+    for wrong in [vec![name("db", None), name("app", None)], vec![name("app", None), name("app", None)]] {
+        assert!(NameList(wrong).emit().is_none(), "names rise");
+    }
+    // The same name twice, a flag that is none, a name that is none, more than was announced, and less.
+    let one = &NameList(vec![name("app", None)]).emit().expect("one name")[2..];
+    let flag = |byte: u8| [&one[..one.len() - 1], &[byte]].concat();
+    for (count, entries) in
+        [(2, [one, one].concat()), (1, flag(2)), (1, flag(1)), (0, one.to_vec()), (2, one.to_vec())]
+    {
+        let bytes = [&[count, 0][..], &entries].concat();
+        assert!(NameList::parse(&bytes).is_err(), "{count} {}", hex(&entries));
+    }
+    assert!(NameList::parse(&[&[1, 0, 3][..], b"App", &one[4..]].concat()).is_err());
+    assert!(NameList::parse(&[0xff, 0xff]).is_err(), "no room is made for what does not follow");
+    let many =
+        |count: usize| NameList((0..count).map(|n| name(&format!("n{n:05}"), Some(([6; 32], 3)))).collect());
+    let most = many(NAMES_MAX).emit().expect("as many as there may be");
+    assert!(most.len() <= LIST_MAX && NameList::parse(&most).is_ok());
+    assert!(many(NAMES_MAX + 1).emit().is_none());
 }
 
 #[test]
@@ -163,13 +209,14 @@ fn what_is_too_long_is_refused_before_it_is_waited_for() {
         (Verb::Connect, vec![84, 146], vec![0, 83, 147, u32::MAX]),
         (Verb::Datagrams, vec![84, 146], vec![83, 147]),
         (Verb::Publish, vec![1, PUBLISH_MAX as u32], vec![0, PUBLISH_MAX as u32 + 1, u32::MAX]),
+        (Verb::Names, vec![1, DOMAIN_MAX as u32], vec![0, DOMAIN_MAX as u32 + 1, u32::MAX]),
     ] {
         let head = |len| Head::parse(&Head { verb, len }.emit());
         assert!(good.iter().all(|&len| head(len) == Ok(Head { verb, len })), "{verb:?}");
         assert!(bad.iter().all(|&len| head(len).is_err()), "{verb:?}");
     }
     let head = Head { verb: Verb::Publish, len: 9 }.emit();
-    for (at, value) in [(0, b'X'), (4, 2), (5, 0), (5, 4)] {
+    for (at, value) in [(0, b'X'), (4, 2), (5, 0), (5, 5)] {
         let mut wrong = head;
         wrong[at] = value;
         assert!(Head::parse(&wrong).is_err(), "byte {at} as {value}");
@@ -184,18 +231,21 @@ fn what_is_too_long_is_refused_before_it_is_waited_for() {
 }
 
 #[test]
-fn an_answer_is_a_known_status_and_json_only_behind_ok() {
+fn an_answer_is_a_known_status_and_more_only_behind_ok() {
     for byte in 0..=255 {
         assert_eq!(Status::parse(byte).map(|status| status as u8).ok(), (byte <= 6).then_some(byte));
     }
-    for (status, len, good) in [
-        (Status::Ok, 0, true),
-        (Status::Ok, ANSWER_MAX as u32, true),
-        (Status::Ok, ANSWER_MAX as u32 + 1, false),
-        (Status::Busy, 0, true),
-        (Status::Busy, 1, false),
+    for (verb, status, len, good) in [
+        (Verb::Publish, Status::Ok, 0, true),
+        (Verb::Publish, Status::Ok, ANSWER_MAX as u32, true),
+        (Verb::Publish, Status::Ok, ANSWER_MAX as u32 + 1, false),
+        (Verb::Publish, Status::Busy, 0, true),
+        (Verb::Publish, Status::Busy, 1, false),
+        (Verb::Names, Status::Ok, LIST_MAX as u32, true),
+        (Verb::Names, Status::Ok, LIST_MAX as u32 + 1, false),
+        (Verb::Names, Status::NotPublished, 1, false),
     ] {
         let head = AnswerHead { status, len };
-        assert_eq!(AnswerHead::parse(&head.emit()).is_ok(), good, "{head:?}");
+        assert_eq!(AnswerHead::parse(&head.emit(), verb).is_ok(), good, "{verb:?} {head:?}");
     }
 }

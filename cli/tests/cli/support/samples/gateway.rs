@@ -55,9 +55,19 @@ fn service(first: AnswerHost, mode: PublishMode, port: Option<u16>) -> GatewaySe
     }
 }
 
+fn registrar(problem: Option<&str>) -> GatewayRegistrar {
+    GatewayRegistrar {
+        node_id: id(8),
+        heard: Some("2026-07-01T12:34:56.000Z".to_owned()),
+        age_ms: Some(75_000),
+        problem: problem.map(str::to_owned),
+    }
+}
+
 fn status() -> GatewayStatus {
     GatewayStatus {
         domain: Some("gw.test".to_owned()),
+        registrar: Some(registrar(None)),
         listeners: vec![GatewayListener { address: "0.0.0.0:443".to_owned(), protocol: "https".to_owned() }],
         services: vec![
             service(host("app.gw.test", AnswerState::Live), PublishMode::Http, None),
@@ -115,6 +125,7 @@ fn names() -> GatewayNames {
         transfer_at: to.map(|_| time(8)),
     };
     GatewayNames {
+        registrar: Some(registrar(Some("it is busy"))),
         names: vec![name("app", true, None), name("old", false, None), name("sold", true, Some(3))],
         domains: vec![GatewayDomain {
             domain: "shop.example".to_owned(),

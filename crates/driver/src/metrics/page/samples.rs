@@ -152,5 +152,6 @@ pub(in crate::metrics) fn gateway() -> GatewayNumbers {
         ],
         services: vec![service("app.gw.test"), service("app.gw.test")],
         certificates: vec![certificate("app.gw.test", "1970-01-02T00:00:00.000Z")],
+        names_heard: Some(86_400),
     }
 }

@@ -64,6 +64,7 @@ fn each_number_is_where_the_manual_says() {
         "sinew_gateway_backends{host=\"app.gw.test\",condition=\"well\"} 2".into(),
         "sinew_gateway_certificate_expiry_timestamp_seconds{host=\"app.gw.test\",source=\"file\"} 86400"
             .into(),
+        "sinew_gateway_names_heard_timestamp_seconds 86400".into(),
         "sinew_scrape_success{part=\"gateway\"} 0".into(),
         "sinew_scrape_left_out{what=\"peers\"} 0".into(),
     ] {
