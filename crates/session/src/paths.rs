@@ -315,7 +315,8 @@ impl Paths {
         if self.contest.is_some() || from.carrier != current.carrier || !self.is_validated(&from) {
             return;
         }
-        let rtt = self.list.iter().filter(|p| p.addr == from || p.addr == current).filter_map(|p| p.rtt).max();
+        let rtt =
+            self.list.iter().filter(|p| p.addr == from || p.addr == current).filter_map(|p| p.rtt).max();
         self.challenge_current(rng, now);
         self.contest = Some(Contest::new(from, rtt.unwrap_or_default(), now));
     }
