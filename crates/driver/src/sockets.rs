@@ -129,12 +129,12 @@ impl Sockets {
             self.pinned.iter().filter(|known| !stays(known)).map(|known| known.local).collect();
         self.pinned.retain(stays);
         self.close(&gone);
-        for (ipv6, others) in [false, true].into_iter().zip(&network.others) {
-            for (ifindex, interface) in others.iter().filter(|_| self.is_anywhere(ipv6)) {
-                let known = |known: &Pinned| (known.ifindex, known.ipv6) == (*ifindex, ipv6);
-                if !self.pinned.iter().any(known) && self.pinned.len() < MAX_PINNED {
-                    self.pin(ipv6, *ifindex, interface);
-                }
+        let others = |ipv6| network.others[usize::from(ipv6)].iter().map(move |other| (ipv6, other));
+        for (ipv6, (ifindex, interface)) in others(false).chain(others(true)) {
+            let known = |known: &Pinned| (known.ifindex, known.ipv6) == (*ifindex, ipv6);
+            let room = self.pinned.len() < MAX_PINNED;
+            if room && self.is_anywhere(ipv6) && !self.pinned.iter().any(known) {
+                self.pin(ipv6, *ifindex, interface);
             }
         }
     }

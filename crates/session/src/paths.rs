@@ -45,7 +45,8 @@ use path::{AMPLIFICATION, Path, State};
 const MAX_PATHS: usize = 8;
 /// Unanswered challenges after which the keys themselves are in doubt.
 pub(crate) const DOUBT_AFTER: usize = 3;
-/// Between them at least, when records come from there.
+/// Between them at least, when records come from there; and between those of a path in use that the peer
+/// does not use.
 const REVIVAL_INTERVAL: Duration = Duration::from_millis(200);
 /// Between signs of life of a path that works and is not in use.
 const STANDBY_INTERVAL: Duration = Duration::from_secs(5);
@@ -315,8 +316,12 @@ impl Paths {
         if self.contest.is_some() || from.carrier != current.carrier || !self.is_validated(&from) {
             return;
         }
-        let rtt =
-            self.list.iter().filter(|p| p.addr == from || p.addr == current).filter_map(|p| p.rtt).max();
+        let lately = |p: &&Path| p.addr == current && now < p.challenged_at + REVIVAL_INTERVAL;
+        if self.list.iter().any(|p| lately(&p)) {
+            return;
+        }
+        let both = self.list.iter().filter(|p| p.addr == from || p.addr == current);
+        let rtt = both.filter_map(|p| p.rtt).max();
         self.challenge_current(rng, now);
         self.contest = Some(Contest::new(from, rtt.unwrap_or_default(), now));
     }
