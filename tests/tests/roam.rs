@@ -338,7 +338,13 @@ fn an_uplink_that_comes_is_taken_up_and_one_that_goes_leaves_nothing() {
         a.ip(&["route", "add", "default", "via", "10.78.2.254", "metric", "200"])?;
         wait_path(lab, OTHER, "standby")?;
         let mut beat = Beat::start(lab)?;
+        let cut = SystemTime::now();
         Faults::of(lab.ns("r"))?.swallow("r-wan")?;
+        beat.settle(cut, Duration::from_secs(3))?;
+        // b only answers, so that it finds out by where the questions come from.
+        let gap = beat.longest_gap(cut);
+        eprintln!("the first passes nothing, and only one side speaks: {} ms of silence", gap.as_millis());
+        ensure!(gap < GAP, "{gap:?} of silence");
         wait_path(lab, OTHER, "in_use")?;
         Faults::of(lab.ns("r"))?.release("r-wan")?;
         wait_path(lab, "wan", "standby")?;
