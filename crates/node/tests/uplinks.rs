@@ -68,7 +68,7 @@ impl Net {
     fn new(locals: &[u32], dead: &[u32]) -> Self {
         let now = Instant::from_micros(1_000_000);
         let ids = [1, 2].map(|n| Identity::from_seed([n; 32]).node_id());
-        let uri = format!("sinew://{}@{}?via=udp", ids[1], endpoint(1, 0)).parse().unwrap();
+        let uri = format!("sinew://{}@{}?via=udp", ids[1], endpoint(1, 0)).parse().expect("a URI");
         let peers = vec![PeerConfig { uri, cost: Metric::ZERO }];
         let a = Node::new(config(1, locals, peers), [11; 32], now);
         let b = Node::new(config(2, &[FIRST], Vec::new()), [12; 32], now);
@@ -118,7 +118,7 @@ impl Net {
     fn drain(&mut self, node: usize) {
         while let Some(event) = self.nodes[node].poll_event() {
             if let Event::Resolve { peer, host, port } = event {
-                let addr = format!("{host}:{port}").parse().unwrap();
+                let addr = format!("{host}:{port}").parse().expect("a literal address");
                 self.nodes[node].handle_resolved(peer, (&host, port), &[addr], self.now);
             }
         }
@@ -166,7 +166,7 @@ impl Net {
             self.run(BEAT);
         }
         let times: Vec<_> = [begin].into_iter().chain(self.answers.iter().copied()).chain([end]).collect();
-        times.windows(2).map(|two| two[1].since(two[0])).max().unwrap()
+        times.windows(2).map(|two| two[1].since(two[0])).max().unwrap_or_default()
     }
 
     fn ways(&self, node: usize) -> Vec<Way> {
