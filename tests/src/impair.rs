@@ -42,12 +42,14 @@ impl<'a> Faults<'a> {
                  add rule {TABLE} {hook} iifname @noudp meta l4proto udp drop\n"
             )
         };
+        let hole = format!("add rule {TABLE} forward oifname @hole drop");
         self.nft(&format!(
             "add table {TABLE}
              add set {TABLE} cut {{ type ifname; }}
              add set {TABLE} noicmp {{ type ifname; }}
              add set {TABLE} noudp {{ type ifname; }}
-             {}{}",
+             add set {TABLE} hole {{ type ifname; }}
+             {}{}{hole}",
             chain("input"),
             chain("forward"),
         ))
@@ -61,6 +63,18 @@ impl<'a> Faults<'a> {
     /// Ends [`Faults::cut`].
     pub fn heal(&self, interface: &str) -> Result<()> {
         self.nft(&format!("delete element {TABLE} cut {{ \"{interface}\" }}"))
+    }
+
+    /// A router that passes nothing on from or to `interface` any more, and says nothing.
+    pub fn swallow(&self, interface: &str) -> Result<()> {
+        self.nft(&format!(
+            "add element {TABLE} hole {{ \"{interface}\" }}; add element {TABLE} cut {{ \"{interface}\" }}"
+        ))
+    }
+
+    /// Ends [`Faults::swallow`].
+    pub fn release(&self, interface: &str) -> Result<()> {
+        self.nft(&format!("delete element {TABLE} hole {{ \"{interface}\" }}; delete element {TABLE} cut {{ \"{interface}\" }}"))
     }
 
     /// No ICMP or ICMPv6 that arrives on `interface` is seen: "packet too big" is lost.

@@ -145,6 +145,8 @@ pub struct Reach {
     pub direct: bool,
     /// Whether the router in front of this host is asked to pass on a port.
     pub port_mapping: bool,
+    /// Whether paths over the host's other uplinks stand by.
+    pub uplinks: bool,
 }
 
 /// `[transit]`.

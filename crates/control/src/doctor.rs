@@ -214,6 +214,7 @@ mod tests {
             name: None,
             endpoint: Some("[2001:db8::1]:7".into()),
             carrier: None,
+            interface: None,
             direction: Direction::Out,
             state,
             configured: true,

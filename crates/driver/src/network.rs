@@ -38,6 +38,8 @@ pub(crate) struct Network {
     pub(crate) addresses: Vec<InterfaceAddress>,
     /// The way out, over IPv4 and IPv6.
     pub(crate) uplinks: [Option<Uplink>; 2],
+    /// Interfaces of other ways out, which the kernel takes when that is gone: number and name.
+    pub(crate) others: [Vec<(u32, String)>; 2],
 }
 
 /// One piece of news for the loop.
@@ -66,7 +68,32 @@ impl Network {
     async fn read(net: &Net) -> Self {
         let mut addresses = net.interface_addresses().await.unwrap_or_default();
         addresses.retain(|own| own.running && own.usable && !own.loopback && is_underlay(own.address));
-        Self { addresses, uplinks: [net.uplink(false).await, net.uplink(true).await] }
+        let uplinks = [net.uplink(false).await, net.uplink(true).await];
+        let mut others = [Vec::new(), Vec::new()];
+        for (ipv6, uplink) in [false, true].into_iter().zip(&uplinks) {
+            if let Some(uplink) = uplink {
+                others[usize::from(ipv6)] = net.other_uplinks(uplink, ipv6, &addresses).await;
+            }
+        }
+        Self { addresses, uplinks, others }
+    }
+
+    /// Whether this interface is a way out over one family.
+    pub(crate) fn is_uplink(&self, ifindex: u32, ipv6: bool) -> bool {
+        let family = usize::from(ipv6);
+        self.uplinks[family].is_some_and(|uplink| uplink.ifindex == ifindex)
+            || self.others[family].iter().any(|(other, _)| *other == ifindex)
+    }
+
+    /// The interface that has this address.
+    pub(crate) fn interface_of(&self, address: IpAddr) -> Option<&InterfaceAddress> {
+        self.addresses.iter().find(|own| own.address == address)
+    }
+
+    /// The name of the interface that the kernel sends by over one family.
+    pub(crate) fn uplink_name(&self, ipv6: bool) -> Option<&str> {
+        let uplink = self.uplinks[usize::from(ipv6)]?;
+        self.addresses.iter().find(|own| own.ifindex == uplink.ifindex).map(|own| own.name.as_str())
     }
 
     /// Where others may reach this node's UDP sockets, as far as its interfaces say.
@@ -238,7 +265,7 @@ mod tests {
             usable: true,
             temporary: false,
         };
-        Network { addresses: vec![own], uplinks: [None, None] }
+        Network { addresses: vec![own], ..Network::default() }
     }
 
     #[test]

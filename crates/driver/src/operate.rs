@@ -35,6 +35,8 @@ pub(crate) struct Operations {
     listeners: Vec<Listener>,
     /// What the router in front of this host does for it.
     mapping: PortMapping,
+    /// By which interface each UDP socket sends, as far as that says anything.
+    interfaces: BTreeMap<u32, String>,
     tun: Option<(String, u16)>,
     pub(crate) offload: InUse,
     key: Key,
@@ -63,6 +65,7 @@ impl Operations {
             bound,
             listeners,
             mapping: PortMapping::default(),
+            interfaces: BTreeMap::new(),
             tun,
             offload,
             key,
@@ -96,6 +99,11 @@ impl Operations {
         self.listeners = network.listeners(&self.bound, mapped);
     }
 
+    /// The host has other ways out.
+    pub(crate) fn on_uplinks(&mut self, interfaces: BTreeMap<u32, String>) {
+        self.interfaces = interfaces;
+    }
+
     /// The router passes on a port, or does not any more.
     pub(crate) fn on_mapping(&mut self, mapping: PortMapping) {
         self.mapping = mapping;
@@ -106,7 +114,12 @@ impl Operations {
         match command {
             NodeCommand::Status(reply) => drop(reply.send(Ok(self.status(node, now)))),
             NodeCommand::Peers(reply) => {
-                drop(reply.send(Ok(view::peers(node, &self.names, &mut self.rates, now))));
+                drop(reply.send(Ok(view::peers(
+                    node,
+                    (&self.names, &self.interfaces),
+                    &mut self.rates,
+                    now,
+                ))));
             }
             NodeCommand::PeerAdd(add, reply) => drop(reply.send(self.peer_add(node, &add, now))),
             NodeCommand::PeerRemove(remove, reply) => drop(reply.send(self.peer_remove(node, &remove, now))),
@@ -119,7 +132,8 @@ impl Operations {
             NodeCommand::Sessions(reply) => drop(reply.send(Ok(view::sessions(node, now)))),
             NodeCommand::Why(text, reply) => {
                 let target = self.target(node, &text, now);
-                let answer = target.map(|target| reach::why(node, target, &self.names, now));
+                let answer =
+                    target.map(|target| reach::why(node, target, (&self.names, &self.interfaces), now));
                 drop(reply.send(answer));
             }
             NodeCommand::Netcheck(reply) => {

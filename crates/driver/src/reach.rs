@@ -13,7 +13,7 @@ use sinew_control::api::{
 use sinew_node::{Answer, CandidateStatus, Mapping, Meeting, Node, PeerStatus, View, Way, Ways};
 use sinew_types::{CarrierKind, Instant, NodeId, PathAddr};
 
-use crate::view::{Names, millis};
+use crate::view::{Names, interface, millis};
 
 fn whole_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -23,7 +23,12 @@ fn reason(code: &str, text: impl Into<String>, fix: impl Into<String>) -> Reason
     Reason { code: code.to_owned(), text: text.into(), fix: fix.into() }
 }
 
-pub(crate) fn why(node: &Node, target: NodeId, names: &Names, now: Instant) -> Why {
+pub(crate) fn why(
+    node: &Node,
+    target: NodeId,
+    (names, interfaces): (&Names, &BTreeMap<u32, String>),
+    now: Instant,
+) -> Why {
     let ways = node.ways(&target, now);
     let used = ways.paths.iter().find(|way| way.in_use).map(|way| way.path);
     let own = target == node.status(now).node;
@@ -50,7 +55,7 @@ pub(crate) fn why(node: &Node, target: NodeId, names: &Names, now: Instant) -> W
         } else {
             reasons(&ways, used, relay.map(|hop| name(names, &hop)), meeting.as_ref(), now)
         },
-        candidates: candidates(&ways, meeting.as_ref(), now),
+        candidates: candidates(&ways, meeting.as_ref(), interfaces, now),
     }
 }
 
@@ -122,40 +127,61 @@ fn direct_reasons(ways: &Ways, path: PathAddr) -> Vec<Reason> {
     reasons
 }
 
-fn candidates(ways: &Ways, meeting: Option<&Meeting>, now: Instant) -> Vec<Candidate> {
-    let mut paths: BTreeMap<(CarrierKind, SocketAddr), &Way> =
-        ways.paths.iter().map(|way| ((way.path.carrier, way.path.remote), way)).collect();
+/// Each way that was dialled, with each path that it became: one over each uplink. Then what others opened, and
+/// where was knocked.
+fn candidates(
+    ways: &Ways,
+    meeting: Option<&Meeting>,
+    interfaces: &BTreeMap<u32, String>,
+    now: Instant,
+) -> Vec<Candidate> {
+    let mut paths: BTreeMap<(CarrierKind, SocketAddr), Vec<&Way>> = BTreeMap::new();
+    for way in &ways.paths {
+        paths.entry((way.path.carrier, way.path.remote)).or_default().push(way);
+    }
     let mut list = Vec::new();
     for known in &ways.candidates {
-        let way = known.carrier.zip(known.remote).and_then(|key| paths.remove(&key));
-        let (state, answer) = judge(&known.answer, way);
-        list.push(Candidate {
-            carrier: known.carrier.map(|carrier| carrier.as_str().to_owned()),
-            endpoint: Some(known.endpoint.clone()),
-            remote: known.remote.map(|remote| remote.to_string()),
-            state,
-            last_try_ms: known.tried.map(whole_millis),
-            answer,
-            rtt_ms: way.and_then(|way| way.rtt).map(millis),
-        });
+        let key = known.carrier.zip(known.remote);
+        let of = key.and_then(|key| paths.remove(&key)).unwrap_or_default();
+        if of.is_empty() {
+            list.push(candidate(known, None, interfaces));
+        }
+        list.extend(of.into_iter().map(|way| candidate(known, Some(way), interfaces)));
     }
-    for ((carrier, remote), way) in paths {
-        let (state, answer) = judge(&Answer::Pending, Some(way));
-        list.push(Candidate {
-            carrier: Some(carrier.as_str().to_owned()),
-            endpoint: None,
-            remote: Some(remote.to_string()),
-            state,
-            last_try_ms: None,
-            answer,
-            rtt_ms: way.rtt.map(millis),
-        });
+    for ((carrier, remote), of) in paths {
+        for way in of {
+            let (state, answer) = judge(&Answer::Pending, Some(way));
+            list.push(Candidate {
+                carrier: Some(carrier.as_str().to_owned()),
+                endpoint: None,
+                remote: Some(remote.to_string()),
+                interface: interface(interfaces, &way.path),
+                state,
+                last_try_ms: None,
+                answer,
+                rtt_ms: way.rtt.map(millis),
+            });
+        }
     }
     let known = ways.candidates.iter().filter_map(|known| known.remote);
     let listed: BTreeSet<_> = known.chain(ways.paths.iter().map(|way| way.path.remote)).collect();
     let last = meeting.and_then(|meeting| meeting.last.as_ref());
     list.extend(last.iter().flat_map(|last| meeting::candidates(last, &listed, now)));
     list
+}
+
+fn candidate(known: &CandidateStatus, way: Option<&Way>, interfaces: &BTreeMap<u32, String>) -> Candidate {
+    let (state, answer) = judge(&known.answer, way);
+    Candidate {
+        carrier: known.carrier.map(|carrier| carrier.as_str().to_owned()),
+        endpoint: Some(known.endpoint.clone()),
+        remote: known.remote.map(|remote| remote.to_string()),
+        interface: way.and_then(|way| interface(interfaces, &way.path)),
+        state,
+        last_try_ms: known.tried.map(whole_millis),
+        answer,
+        rtt_ms: way.and_then(|way| way.rtt).map(millis),
+    }
 }
 
 /// What is known of a path is newer than what came of dialling it.
@@ -375,7 +401,7 @@ mod tests {
             vec![way(CarrierKind::Tcp, true, true), way(CarrierKind::Wss, false, true)],
             vec![known(CarrierKind::Udp, Answer::Up), known(CarrierKind::Tcp, Answer::Pending)],
         );
-        let list = candidates(&all, None, NOW);
+        let list = candidates(&all, None, &BTreeMap::new(), NOW);
         let states: Vec<_> = list.iter().map(|known| (known.carrier.as_deref(), known.state)).collect();
         let expected = [
             (Some("udp"), CandidateState::Failed),
@@ -384,6 +410,19 @@ mod tests {
         ];
         assert_eq!(states, expected);
         assert_eq!(list[2].endpoint, None, "the far end opened it");
+    }
+
+    #[test]
+    fn one_address_is_listed_once_for_each_uplink() {
+        let mut other = way(CarrierKind::Udp, false, true);
+        other.path.local = 65_536;
+        let all =
+            ways(vec![way(CarrierKind::Udp, true, true), other], vec![known(CarrierKind::Udp, Answer::Up)]);
+        let interfaces = BTreeMap::from([(1, "wan".to_owned()), (65_536, "lte".to_owned())]);
+        let list = candidates(&all, &interfaces);
+        let shown: Vec<_> = list.iter().map(|known| (known.interface.as_deref(), known.state)).collect();
+        assert_eq!(shown, [(Some("wan"), CandidateState::InUse), (Some("lte"), CandidateState::Standby)]);
+        assert!(list.iter().all(|known| known.endpoint.as_deref() == Some("hub.example:7")));
     }
 
     #[test]

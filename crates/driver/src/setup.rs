@@ -15,7 +15,7 @@ use sinew_control::api::{Key, attach_socket};
 use sinew_control::config::{self, ConfigFile, Inbound, Mtu, Switch};
 use sinew_control::secrets::Secret;
 use sinew_helper::{Connection, Helper};
-use sinew_node::{self as node, Accept, Config, InboundPolicy, Node, Offloads, Ports, Rule, Service};
+use sinew_node::{Accept, Config, InboundPolicy, Node, Offloads, Ports, Rule, Service};
 use sinew_platform::net::Net;
 use sinew_platform::privilege::{self, Capability};
 use sinew_platform::{clock, socket};
@@ -351,10 +351,7 @@ fn node_config(
         peers: config.peers.iter().map(peer_config).collect(),
         device_mtu: mtu.unwrap_or(MTU_WITH_IPV6),
         offloads,
-        udp_sockets: udp
-            .iter()
-            .map(|socket| node::UdpSocket { local: socket.local(), ipv6: socket.local_addr().is_ipv6() })
-            .collect(),
+        udp_sockets: crate::sockets::firsts(udp),
         direct: config.reach.direct,
         peering: finding::peering(config),
         limits: limits(config),

@@ -119,6 +119,7 @@ impl Shell {
 
     /// Runs until a signal ends it.
     pub(crate) async fn run(&mut self, signals: &mut Signals) -> io::Result<()> {
+        self.follow_uplinks();
         loop {
             self.drain();
             match self.wait(signals).await? {
@@ -335,10 +336,22 @@ impl Shell {
                 info!(addresses = network.addresses.len(), "the host's network has changed");
                 self.underlay.maps.set_uplink(network.uplinks[0]);
                 self.underlay.network = network;
+                self.follow_uplinks();
                 self.publish_endpoints();
             }
         }
         self.node.handle_network_change(now);
+    }
+
+    /// A socket for each way out of the host, and paths over all of them.
+    fn follow_uplinks(&mut self) {
+        let network = &self.underlay.network;
+        if !self.operations.config().reach.uplinks {
+            return;
+        }
+        self.udp.follow(network);
+        self.operations.on_uplinks(self.udp.interfaces(network));
+        self.node.set_udp_sockets(self.udp.for_dialling(network), clock::boottime());
     }
 
     /// The router in front of us passes on a port, or does not any more.

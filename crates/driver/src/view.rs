@@ -8,7 +8,7 @@ use sinew_control::api::{
     RouteAnswer, RouteOrigin, Routes, RoutesShow, Session, Sessions, TraceHop,
 };
 use sinew_node::{Asked, LinkState, Node, PeerStatus, PingAnswer, RouteStatus, SessionStatus};
-use sinew_types::{Instant, NodeId, Rate};
+use sinew_types::{CarrierKind, Instant, NodeId, PathAddr, Rate};
 
 /// Names that nodes have told us, by key: an answer to `trace`, or our own.
 pub(crate) type Names = BTreeMap<NodeId, String>;
@@ -45,8 +45,22 @@ fn whole_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-pub(crate) fn peers(node: &Node, names: &Names, rates: &mut Rates, now: Instant) -> Peers {
-    Peers { peers: node.peers(now).into_iter().map(|status| peer(status, names, rates, now)).collect() }
+/// The interface that a path leaves by, where that is not everybody's.
+pub(crate) fn interface(interfaces: &BTreeMap<u32, String>, path: &PathAddr) -> Option<String> {
+    interfaces.get(&path.local).filter(|_| path.carrier == CarrierKind::Udp).cloned()
+}
+
+pub(crate) fn peers(
+    node: &Node,
+    (names, interfaces): (&Names, &BTreeMap<u32, String>),
+    rates: &mut Rates,
+    now: Instant,
+) -> Peers {
+    let peer = |status: PeerStatus| {
+        let interface = status.path.and_then(|path| interface(interfaces, &path));
+        Peer { interface, ..peer(status, names, rates, now) }
+    };
+    Peers { peers: node.peers(now).into_iter().map(peer).collect() }
 }
 
 fn peer(status: PeerStatus, names: &Names, rates: &mut Rates, now: Instant) -> Peer {
@@ -58,6 +72,7 @@ fn peer(status: PeerStatus, names: &Names, rates: &mut Rates, now: Instant) -> P
         name: names.get(&status.node).cloned(),
         endpoint,
         carrier: status.path.map(|path| path.carrier.as_str().to_owned()),
+        interface: None,
         direction: if status.outbound { Direction::Out } else { Direction::In },
         state: match status.state {
             LinkState::Up => PeerState::Up,

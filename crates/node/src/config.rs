@@ -30,7 +30,7 @@ pub struct Config {
     pub device_mtu: u16,
     /// What the TUN device takes from us; what it does not is split and finished first.
     pub offloads: Offloads,
-    /// Local UDP sockets: index and whether it is an IPv6 one.
+    /// Local UDP sockets that peers are dialled through; see [`crate::Node::set_udp_sockets`].
     pub udp_sockets: Vec<UdpSocket>,
     /// Whether direct paths to nodes behind relays are looked for; they tell the other our addresses.
     pub direct: bool,

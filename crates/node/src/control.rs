@@ -7,7 +7,7 @@
 use sinew_forwarding::{Cause, FibEntry};
 use sinew_routing::RouteChange;
 use sinew_session::{self as session, AttemptFailure, Receipt, Target, To};
-use sinew_types::{Budget, CarrierKind, DropReason, Instant, MeshAddr, NodeId, PathAddr};
+use sinew_types::{Budget, DropReason, Instant, MeshAddr, NodeId};
 use sinew_wire::error::{ErrorCode, ErrorReport};
 use sinew_wire::request::Request;
 use sinew_wire::segment::StreamClass;
@@ -282,6 +282,7 @@ impl Node {
             self.emit(Event::LinkRefused { peer, path });
         }
         match target {
+            Target::Direct(path) if self.is_beside_link(&peer, &path) => {}
             Target::Direct(path) => {
                 let reason = reason.to_string();
                 self.dialler.on_candidate_failed(&peer, (path.carrier, path.remote), &reason, now);
@@ -408,18 +409,6 @@ impl Node {
             }
         }
         moved
-    }
-
-    pub(crate) fn open_udp(&mut self, peer: NodeId, remote: std::net::SocketAddr, now: Instant) {
-        let socket = self.udp_sockets.iter().find(|socket| socket.ipv6 == remote.is_ipv6());
-        let Some(socket) = socket else {
-            let family = if remote.is_ipv6() { "IPv6" } else { "IPv4" };
-            let error = format!("no local {family} UDP socket for {remote}: add one to [listen] udp");
-            self.dialler.on_candidate_failed(&peer, (CarrierKind::Udp, remote), &error, now);
-            return;
-        };
-        let path = PathAddr { carrier: CarrierKind::Udp, local: socket.local, remote };
-        self.sessions.open(peer, Target::Direct(path), now);
     }
 
     pub(crate) fn drain_transmits(&mut self, now: Instant) -> bool {

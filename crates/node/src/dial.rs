@@ -138,6 +138,11 @@ impl Dialler {
         self.targets.get(peer).and_then(|target| target.uris.first())
     }
 
+    /// Whether a round has ended without a link, and none has stood since.
+    pub(crate) fn has_failed(&self, peer: &NodeId) -> bool {
+        self.targets.get(peer).is_some_and(|target| target.link.is_none() && target.backoff > BACKOFF.0)
+    }
+
     /// Configured extra cost of the link to `peer`.
     pub(crate) fn cost(&self, peer: &NodeId) -> Metric {
         self.targets.get(peer).map_or(Metric::ZERO, |target| target.cost)

@@ -406,10 +406,10 @@ impl Node {
     }
 
     fn begin_knocking(&mut self, peer: NodeId, theirs: &Punch, start: Instant, now: Instant) {
-        let sockets = &self.udp_sockets;
+        let uplinks = &self.uplinks;
         let path = |remote: SocketAddr| {
-            let socket = sockets.iter().find(|socket| socket.ipv6 == remote.is_ipv6())?;
-            Some(PathAddr { carrier: CarrierKind::Udp, local: socket.local, remote })
+            let local = uplinks.first(remote.is_ipv6())?;
+            Some(PathAddr { carrier: CarrierKind::Udp, local, remote })
         };
         let targets: Vec<_> = self.direct.targets(theirs).into_iter().filter_map(path).collect();
         let plan = sinew_path::scatter::plan(self.direct.mapping(false), theirs, &self.direct.own());

@@ -35,6 +35,7 @@ mod probe;
 mod searches;
 mod spacing;
 mod status;
+mod uplinks;
 mod ways;
 mod worker;
 

@@ -144,6 +144,11 @@ impl Link {
         Some(change)
     }
 
+    /// Whether traffic goes unanswered.
+    pub(crate) const fn is_silent(&self) -> bool {
+        self.liveness.is_asking_for_traffic()
+    }
+
     /// The far end asks whether we are still there.
     pub(crate) fn on_doubted(&mut self, now: Instant) {
         self.liveness.on_doubted(now);

@@ -62,6 +62,7 @@ impl Node {
         self.tell_observed(peer, path, now);
         self.release_held(&addr, now);
         self.probes.on_session_up(&mut self.sessions, peer, now);
+        self.ask_over_others(peer, now);
     }
 
     /// Changes what may be sent; a limit that stays what it was goes on where it is.
@@ -79,7 +80,8 @@ impl Node {
         }
         self.prefer_nearer(peer, path, now);
         self.sync_link(peer, now);
-        if self.links.get(&peer).is_some_and(|link| link.path != path) {
+        let reserve = self.links.get(&peer).is_some_and(|link| link.path != path);
+        if reserve && !self.is_beside_link(&peer, &path) {
             self.dialler.on_standby(&peer, &path, now);
         }
     }
@@ -185,7 +187,13 @@ impl Node {
         while let Some(link) = self.links.get_mut(&peer) {
             let path = link.path;
             match link.poll(now) {
-                Some(LinkAction::Ping) => self.ping_link(peer, now),
+                Some(LinkAction::Ping) => {
+                    let silent = link.is_silent();
+                    self.ping_link(peer, now);
+                    if silent {
+                        self.sessions.ask_reserve(peer, now);
+                    }
+                }
                 Some(LinkAction::ProbeMtu(size)) => {
                     let id = self.sessions.mtu_probe(peer, Target::Direct(path), size, now);
                     link.on_mtu_probe_sent(id, size);

@@ -21,7 +21,7 @@ use sinew_types::{
 };
 use sinew_wire::virtio::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
 
-use crate::config::{Config, Limits, PeerConfig, UdpSocket};
+use crate::config::{Config, Limits, PeerConfig};
 use crate::counts::Tally;
 use crate::dial::Dialler;
 use crate::direct::Direct;
@@ -32,6 +32,7 @@ use crate::link::Link;
 use crate::networks::Networks;
 use crate::probe::Probes;
 use crate::spacing::Spacing;
+use crate::uplinks::Uplinks;
 use crate::worker::{Links, Transmit, TunQueue, TxQueue, View, Worker};
 
 /// A node is greeted or asked about at most so often.
@@ -51,7 +52,7 @@ pub struct Node {
     pub(crate) name: String,
     pub(crate) class: Class,
     pub(crate) device_mtu: u16,
-    pub(crate) udp_sockets: Vec<UdpSocket>,
+    pub(crate) uplinks: Uplinks,
     pub(crate) started: Instant,
     /// The wall clock, and when it said so; for people only.
     pub(crate) unix: (UnixMicros, Instant),
@@ -144,7 +145,7 @@ impl Node {
             name: config.name,
             class: config.class,
             device_mtu: config.device_mtu,
-            udp_sockets: config.udp_sockets,
+            uplinks: Uplinks::new(config.udp_sockets, now),
             started: now,
             unix: (config.unix, now),
             sessions,
@@ -298,6 +299,7 @@ impl Node {
         self.tend_probes(now);
         self.tend_overlay(now);
         self.tend_direct(now);
+        self.tend_uplinks(now);
         self.tend_finding(now);
         self.pump(now);
     }
@@ -406,6 +408,7 @@ impl Node {
             self.probes.poll_timeout().map(|at| (at, "probe")),
             self.overlay.poll_timeout().map(|at| (at, "networks")),
             self.direct.poll_timeout().map(|at| (at, "direct paths")),
+            self.uplinks.poll_timeout().map(|at| (at, "other uplinks")),
             self.finding.poll_timeout().map(|at| (at, "automatic links")),
         ];
         own.into_iter().flatten().chain(neighbours).chain(links).chain(searches).min_by_key(|&(at, _)| at)

@@ -16,7 +16,7 @@ mod probes;
 use std::sync::Arc;
 
 use sinew_noise::hash::sha256;
-use sinew_types::{Instant, MeshAddr, NodeId, PathAddr};
+use sinew_types::{CarrierKind, Instant, MeshAddr, NodeId, PathAddr};
 use sinew_wire::handshake::{Hs1Payload, Hs2Payload};
 use sinew_wire::segment::StreamClass;
 
@@ -420,6 +420,15 @@ impl Association {
     /// Where a handshake goes when records over this path go unanswered.
     fn handshake_at(&self, path: PathAddr) -> Target {
         if self.is_private() { Target::Routed } else { Target::Direct(path) }
+    }
+
+    /// The paths through one of our UDP sockets, known or aimed at.
+    pub(crate) fn through(&self, local: u32) -> Vec<PathAddr> {
+        let aimed = self.attempt.iter().flat_map(Attempt::paths);
+        let mut paths: Vec<_> = self.paths.known().map(|known| known.path).chain(aimed).collect();
+        paths.retain(|path| path.carrier == CarrierKind::Udp && path.local == local);
+        paths.dedup();
+        paths
     }
 
     /// Whether the path is known or aimed at.

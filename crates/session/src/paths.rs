@@ -21,36 +21,35 @@
 //! A validated path that is not in use is kept for when the other fails: it is asked for a sign of life
 //! every few seconds, which keeps translators on the way open and says how long its round trip is.
 //! Unanswered, it is dead before anybody relies on it. When the host's network changes, every path is
-//! asked at once, whatever its turn.
+//! asked at once, whatever its turn; those in reserve also when the one in use falls silent, so that what
+//! takes over has just answered.
+//!
+//! The peer may leave a path before we notice that it is dead: what it says then comes over another that
+//! works. That is a hint and no more: the path in use is asked, and left only if it does not answer.
+//! Nobody moves us from a path that works, and two ends that use different ones may go on so.
 //!
 //! A dead path stays known and is challenged every second (less often while another path works),
 //! so that a link which comes back is found by either side. One that we did not choose is forgotten
 //! after a few of these if another works.
+
+mod path;
 
 use std::time::Duration;
 
 use sinew_types::{Instant, MeshAddr, PathAddr, Rng};
 
 use crate::timers::earlier;
+use path::{AMPLIFICATION, Path, State};
 
 /// Most paths of one association.
 const MAX_PATHS: usize = 8;
-/// Waits after the first, second, … unanswered challenge of a candidate.
-const TRIES_MS: [u64; 5] = [250, 250, 500, 1000, 1000];
-/// The same while the peer is known to be there: only the path's width is asked, and a lost record
-/// must not pass for a narrow path.
-const WIDTH_TRIES_MS: [u64; 8] = [250, 250, 250, 250, 500, 500, 500, 500];
 /// Unanswered challenges after which the keys themselves are in doubt.
 pub(crate) const DOUBT_AFTER: usize = 3;
-/// Between challenges of a dead path, and the same while another path works.
-const DEAD_INTERVAL: Duration = Duration::from_secs(1);
-const DEAD_INTERVAL_IDLE: Duration = Duration::from_secs(10);
-/// Between them at least, when records come from there.
+/// Between them at least, when records come from there; and between those of a path in use that the peer
+/// does not use.
 const REVIVAL_INTERVAL: Duration = Duration::from_millis(200);
 /// Between signs of life of a path that works and is not in use.
 const STANDBY_INTERVAL: Duration = Duration::from_secs(5);
-/// Bytes that may go to an unproved source per byte that came from there.
-const AMPLIFICATION: u64 = 3;
 /// A challenge is padded to the payload that every link must carry.
 pub(crate) const CHALLENGE_SIZE: usize = 1200;
 /// A path in use that did not answer its challenge for two round trips of a candidate that did, and
@@ -58,44 +57,6 @@ pub(crate) const CHALLENGE_SIZE: usize = 1200;
 const CONTEST_MIN: Duration = Duration::from_millis(100);
 /// For how long stragglers may come over a path that both sides have given up.
 const DEAF: Duration = Duration::from_secs(5);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Candidate,
-    Validated,
-    Dead,
-}
-
-#[derive(Clone, Debug)]
-struct Path {
-    addr: PathAddr,
-    state: State,
-    /// We chose it, so what we send there is nobody's amplification.
-    ours: bool,
-    /// The peer is there: a round trip has shown it, of whatever size.
-    proved: bool,
-    /// It has brought a record of full size.
-    brought_full: bool,
-    /// The last challenge that was due went out in full size.
-    padded: bool,
-    /// There was one, and the last answer was to a short one.
-    narrow: bool,
-    /// A padded challenge is to follow the short one.
-    padded_next: bool,
-    received: u64,
-    sent: u64,
-    token: [u8; 8],
-    /// Challenges sent since the last answer.
-    tries: usize,
-    challenged_at: Instant,
-    /// When it turned up.
-    since: Instant,
-    /// When to challenge (again).
-    next: Option<Instant>,
-    /// Last proof of life.
-    heard: Instant,
-    rtt: Option<Duration>,
-}
 
 /// A challenge that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,14 +91,22 @@ pub(crate) struct Known {
     pub(crate) rtt: Option<Duration>,
 }
 
+/// A validated path that would take over, unless the one in use shows that it lives.
+#[derive(Clone, Copy, Debug)]
+struct Contest {
+    newcomer: PathAddr,
+    /// What the path in use has brought since then counts.
+    asked: Instant,
+    deadline: Instant,
+}
+
 /// The paths of one association.
 #[derive(Debug, Default)]
 pub(crate) struct Paths {
     list: Vec<Path>,
     current: Option<PathAddr>,
     generation: u32,
-    /// A validated newcomer, and when the path in use must have answered.
-    contest: Option<(PathAddr, Instant)>,
+    contest: Option<Contest>,
     /// Until then sources that nobody asked for are none of our paths.
     deaf_until: Option<Instant>,
     changes: Vec<Change>,
@@ -203,25 +172,7 @@ impl Paths {
                 _ => return,
             }
         }
-        self.list.push(Path {
-            addr,
-            state: State::Candidate,
-            ours,
-            proved: false,
-            brought_full: false,
-            padded: false,
-            narrow: false,
-            padded_next: false,
-            received: 0,
-            sent: 0,
-            token: rng.array(),
-            tries: 0,
-            challenged_at: now,
-            since: now,
-            next: Some(now),
-            heard: now,
-            rtt: None,
-        });
+        self.list.push(Path::new(addr, ours, rng, now));
     }
 
     /// A record of `bytes` opened that came from `from`.
@@ -337,26 +288,50 @@ impl Paths {
         if better {
             self.switch(Some(addr));
         } else if before == State::Candidate && !ours {
-            let patience = (round_trip * 2).max(CONTEST_MIN);
-            self.contest = Some((addr, since + patience));
+            self.contest = Some(Contest::new(addr, round_trip, since));
             self.decide(now);
         }
     }
 
     /// Ends a contest: if the path in use has not answered in time, it is dead.
     fn decide(&mut self, now: Instant) {
-        let Some((newcomer, deadline)) = self.contest else { return };
-        let asked = self.find(&newcomer).map(|p| p.since);
-        let current = self.current.and_then(|current| self.find(&current).map(|p| (p.addr, p.heard)));
-        match (current, asked) {
-            (Some((_, heard)), Some(asked)) if heard >= asked => self.contest = None,
-            (Some((current, _)), Some(_)) if deadline <= now => {
-                self.contest = None;
-                self.mark_dead(&current, now);
-                self.switch(Some(newcomer));
+        let Some(Contest { newcomer, asked, deadline }) = self.contest else { return };
+        let works = self.is_validated(&newcomer);
+        match self.current.and_then(|current| self.find(&current).map(|p| (p.addr, p.heard))) {
+            Some((current, heard)) if works && current != newcomer && heard < asked => {
+                if deadline <= now {
+                    self.contest = None;
+                    self.mark_dead(&current, now);
+                    self.switch(Some(newcomer));
+                }
             }
-            (Some(_), Some(_)) => {}
             _ => self.contest = None,
+        }
+    }
+
+    /// The peer sends over this path what it sends over the one that it uses. If that is not ours, ours may
+    /// be dead: it is asked, and if it does not answer we follow (protocol A3.7).
+    pub(crate) fn on_used_by_peer(&mut self, from: PathAddr, rng: &mut Rng, now: Instant) {
+        let Some(current) = self.current.filter(|current| *current != from) else { return };
+        if self.contest.is_some() || from.carrier != current.carrier || !self.is_validated(&from) {
+            return;
+        }
+        let lately = |p: &&Path| p.addr == current && now < p.challenged_at + REVIVAL_INTERVAL;
+        if self.list.iter().any(|p| lately(&p)) {
+            return;
+        }
+        let both = self.list.iter().filter(|p| p.addr == from || p.addr == current);
+        let rtt = both.filter_map(|p| p.rtt).max();
+        self.challenge_current(rng, now);
+        self.contest = Some(Contest::new(from, rtt.unwrap_or_default(), now));
+    }
+
+    /// The path in use is silent: those in reserve are asked for a sign of life, each once until it answers.
+    pub(crate) fn ask_reserve(&mut self, rng: &mut Rng, now: Instant) {
+        let current = self.current;
+        let reserve = |p: &&mut Path| p.state == State::Validated && current != Some(p.addr) && p.tries == 0;
+        for path in self.list.iter_mut().filter(reserve) {
+            (path.token, path.next) = (rng.array(), Some(now));
         }
     }
 
@@ -379,7 +354,7 @@ impl Paths {
 
     /// A newcomer that is gone contests nothing.
     fn withdraw(&mut self, addr: &PathAddr) {
-        self.contest.take_if(|(newcomer, _)| newcomer == addr);
+        self.contest.take_if(|contest| contest.newcomer == *addr);
     }
 
     /// The path is dead. Another validated one takes over, if there is one.
@@ -419,7 +394,8 @@ impl Paths {
         if self.current != Some(*gone) {
             return;
         }
-        let order = |p: &&Path| (p.addr.carrier.rank(), p.rtt.unwrap_or(Duration::MAX));
+        // One that has not answered when last asked may share what has failed.
+        let order = |p: &&Path| (p.addr.carrier.rank(), p.tries > 0, p.rtt.unwrap_or(Duration::MAX));
         let best = self.list.iter().filter(|p| p.state == State::Validated).min_by_key(order);
         self.switch(best.map(|p| p.addr));
     }
@@ -527,60 +503,13 @@ impl Paths {
 
     pub(crate) fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let challenge = self.list.iter().filter_map(|p| self.due(p)).min().map(|at| (at, "path challenge"));
-        earlier(challenge, self.contest.map(|(_, at)| (at, "path contest")))
+        earlier(challenge, self.contest.map(|contest| (contest.deadline, "path contest")))
     }
 }
 
-impl Path {
-    /// Whether a record of `bytes` shows that the path is wide enough. A stream has no width.
-    const fn fills(&self, bytes: usize) -> bool {
-        bytes >= CHALLENGE_SIZE || self.addr.carrier.is_stream()
-    }
-
-    /// Whether what is sent there need not be counted: nobody else can be at that address, or we
-    /// chose it.
-    fn is_free(&self) -> bool {
-        self.ours || self.proved || self.state != State::Candidate
-    }
-
-    /// The peer is there. If only its budget has kept us from asking in full size, we ask now.
-    fn on_proved(&mut self, now: Instant) {
-        if !self.proved && !self.padded {
-            (self.tries, self.next) = (0, Some(now));
-        }
-        self.proved = true;
-    }
-
-    fn challenge_size(&self, least: usize) -> usize {
-        match self.state {
-            // Only a sign of life is wanted; whoever races records shall not make us send much.
-            State::Validated => least,
-            _ if self.is_free() => CHALLENGE_SIZE,
-            _ => {
-                let budget = self.received.saturating_mul(AMPLIFICATION).saturating_sub(self.sent);
-                CHALLENGE_SIZE.min(budget as usize)
-            }
-        }
-    }
-
-    fn challenge(&mut self, size: usize) -> Due {
-        self.sent += size as u64;
-        Due { path: self.addr, token: self.token, size }
-    }
-
-    const fn patience(&self) -> &'static [u64] {
-        if self.proved { &WIDTH_TRIES_MS } else { &TRIES_MS }
-    }
-
-    /// How long to wait for an answer to the challenge just counted.
-    fn pause(&self, works: bool, rng: &mut Rng) -> Duration {
-        if self.state == State::Dead {
-            let base = if works { DEAD_INTERVAL_IDLE } else { DEAD_INTERVAL };
-            // Jitter of a tenth, so that two ends do not stay in step.
-            return base + Duration::from_micros(rng.below(base.as_micros() as u64 / 10));
-        }
-        let waits = self.patience();
-        Duration::from_millis(waits[self.tries.min(waits.len()) - 1])
+impl Contest {
+    fn new(newcomer: PathAddr, rtt: Duration, asked: Instant) -> Self {
+        Self { newcomer, asked, deadline: asked + (rtt * 2).max(CONTEST_MIN) }
     }
 }
 

@@ -156,6 +156,18 @@ impl Sessions {
         }
     }
 
+    /// One of our UDP sockets is gone, and with it every path through it.
+    pub fn socket_closed(&mut self, local: u32, now: Instant) {
+        let through: BTreeSet<_> = self.peers.values().flat_map(|a| a.through(local)).collect();
+        through.into_iter().for_each(|path| self.path_closed(path, now));
+    }
+
+    /// The path in use is silent: those in reserve are asked whether they still work.
+    pub fn ask_reserve(&mut self, peer: NodeId, now: Instant) {
+        let now = self.core.tick(now);
+        self.with(peer, now, |association, core| association.paths.ask_reserve(&mut core.rng, now));
+    }
+
     /// The node's liveness found the path dead. Another validated path takes over; without one the
     /// adjacency closes. The path stays known and is challenged again every second.
     pub fn path_dead(&mut self, peer: NodeId, path: PathAddr, now: Instant) {

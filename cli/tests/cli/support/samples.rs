@@ -94,6 +94,7 @@ pub(crate) fn peers() -> Peers {
         name: name("rome"),
         endpoint: name("192.0.2.2:7463"),
         carrier: name("udp"),
+        interface: None,
         direction: Direction::Out,
         state: PeerState::Up,
         configured: true,

@@ -22,6 +22,10 @@ pub struct Peer {
     pub endpoint: Option<String>,
     /// Carrier of that path.
     pub carrier: Option<String>,
+    /// The interface that it leaves by, on a host with several uplinks, or where the node listens at certain
+    /// addresses.
+    #[serde(default)]
+    pub interface: Option<String>,
     /// Who opened the link.
     pub direction: Direction,
     /// What it is doing.

@@ -57,6 +57,9 @@ pub struct Candidate {
     pub endpoint: Option<String>,
     /// Underlay address.
     pub remote: Option<String>,
+    /// As [`Peer::interface`](super::Peer::interface), once it is a path.
+    #[serde(default)]
+    pub interface: Option<String>,
     /// What has become of it.
     pub state: CandidateState,
     /// Since it was tried last; `null` if never.

@@ -35,7 +35,7 @@ fn status_and_key_have_the_fields_of_the_manual() {
 fn peers_have_the_fields_of_the_manual() {
     keeps::<Versioned<Peers>>(json!({"schema_version": 1, "peers": [{
         "node_id": "n", "address": "a", "name": "x", "endpoint": "1.2.3.4:5", "carrier": "udp",
-        "direction": "out", "state": "up", "configured": true, "source": "configured", "rtt_ms": 1.5, "jitter_ms": 0.5, "loss": 0.25,
+        "interface": "wan", "direction": "out", "state": "up", "configured": true, "source": "configured", "rtt_ms": 1.5, "jitter_ms": 0.5, "loss": 0.25,
         "mtu": 1416, "rx_bytes": 1, "tx_bytes": 2, "rx_rate": 3, "tx_rate": 4, "limit": 5, "uptime_ms": 5,
         "handshake_age_ms": 6, "cipher": "aes-256-gcm", "version": "1", "last_error": null,
     }]}));
@@ -47,8 +47,8 @@ fn why_and_netcheck_have_the_fields_of_the_manual() {
         "schema_version": 1, "node_id": "n", "address": "a", "name": null, "reachable": true, "direct": true,
         "path": "tcp/1.2.3.4:5", "carrier": "tcp", "next_try_ms": 7,
         "reasons": [{"code": "better_failed", "text": "t", "fix": "f"}],
-        "candidates": [{"carrier": "udp", "endpoint": "hub.example:5", "remote": "1.2.3.4:5", "state": "failed",
-                        "last_try_ms": 3, "answer": "no answer", "rtt_ms": null}],
+        "candidates": [{"carrier": "udp", "endpoint": "hub.example:5", "remote": "1.2.3.4:5",
+                        "interface": null, "state": "failed", "last_try_ms": 3, "answer": "no answer", "rtt_ms": null}],
     }));
     keeps::<Versioned<Netcheck>>(json!({
         "schema_version": 1,

@@ -55,6 +55,7 @@ pub(super) fn config(path: &Path, text: &str) -> Result<Config, ConfigError> {
         reach: Reach {
             direct: root.reach.direct.unwrap_or(true),
             port_mapping: root.reach.port_mapping.unwrap_or(true),
+            uplinks: root.reach.uplinks.unwrap_or(true),
         },
         peers: peers(&root.peer, &mut problems),
         tun: tun(root.tun, &mut problems),

@@ -100,6 +100,7 @@ fn scalars(config: &Config) -> Vec<(&'static str, Option<String>)> {
         ("proxy.http", proxy.http.clone()),
         ("reach.direct", Some(reach.direct.to_string())),
         ("reach.port_mapping", Some(reach.port_mapping.to_string())),
+        ("reach.uplinks", Some(reach.uplinks.to_string())),
         ("transit.enabled", Some(transit.enabled.to_string())),
         ("transit.limit", transit.limit.map(|rate| rate.to_string())),
         ("tun.enabled", Some(tun.enabled.to_string())),

@@ -44,6 +44,7 @@ pub(super) const KEYS: &[Key] = &[
     key("proxy.http", PROXY, Effect::Restart),
     key("reach.direct", BOOL, Effect::Live),
     key("reach.port_mapping", BOOL, Effect::Restart),
+    key("reach.uplinks", BOOL, Effect::Restart),
     key("transit.enabled", BOOL, Effect::Restart),
     key("transit.limit", RATE, Effect::Live),
     key("peer.uri", "a peer URI, such as \"sinew://NODEID@host:7463?via=udp,tcp\"", Effect::Live),

@@ -71,6 +71,7 @@ pub(super) struct Proxy {
 pub(super) struct Reach {
     pub(super) direct: Option<bool>,
     pub(super) port_mapping: Option<bool>,
+    pub(super) uplinks: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

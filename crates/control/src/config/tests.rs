@@ -33,7 +33,7 @@ fn an_empty_file_is_a_router_that_listens_everywhere() {
         (true, Mtu::Auto, Inbound::Established)
     );
     assert_eq!(config.offload.udp_receive, Switch::Auto);
-    assert!(config.reach.direct);
+    assert!(config.reach.direct && config.reach.uplinks);
     assert_eq!(config.metrics.listen, None, "nobody reads what nobody asked for");
     assert_eq!(config.control.socket, Path::new(crate::DEFAULT_SOCKET));
 }

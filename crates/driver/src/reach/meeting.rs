@@ -81,6 +81,7 @@ pub(super) fn candidates<'a>(
         carrier: Some(CarrierKind::Udp.as_str().to_owned()),
         endpoint: None,
         remote: Some(at.to_string()),
+        interface: None,
         state,
         last_try_ms: Some(whole_millis(now.since(last.at))),
         answer: answer.clone(),

@@ -278,8 +278,7 @@ impl Node {
     }
 
     fn try_ports(&mut self, peer: NodeId, ip: IpAddr, now: Instant) {
-        let Some(socket) = self.udp_sockets.iter().find(|socket| socket.ipv6 == ip.is_ipv6()) else { return };
-        let local = socket.local;
+        let Some(local) = self.uplinks.first(ip.is_ipv6()) else { return };
         let rng = &mut self.direct.rng;
         let path = |_| {
             let remote = SocketAddr::new(ip, scatter::port(rng));

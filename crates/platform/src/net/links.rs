@@ -20,6 +20,8 @@ pub enum LinkKind {
     Tun,
     /// A TAP device: Ethernet frames.
     Tap,
+    /// Packets inside of other packets: WireGuard, IPsec, GRE and their like, and PPP, which may be one.
+    Tunnel,
     /// Anything else.
     Other,
 }
@@ -124,27 +126,55 @@ impl Net {
 }
 
 fn describe(message: &LinkMessage) -> Link {
-    let (mut name, mut alias, mut tun, mut enslaved) = (String::new(), String::new(), false, false);
+    let (mut name, mut alias, mut enslaved) = (String::new(), String::new(), false);
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(text) => name.clone_from(text),
             LinkAttribute::IfAlias(text) => alias.clone_from(text),
             LinkAttribute::Controller(index) => enslaved = *index != 0,
-            LinkAttribute::LinkInfo(infos) => {
-                tun = infos.iter().any(|info| matches!(info, LinkInfo::Kind(InfoKind::Tun)));
-            }
             _ => {}
         }
     }
-    let kind = if message.header.flags.contains(LinkFlags::Loopback) {
-        LinkKind::Loopback
-    } else if tun && message.header.link_layer_type == LinkLayerType::Ether {
-        LinkKind::Tap
-    } else if tun {
-        LinkKind::Tun
-    } else {
-        LinkKind::Other
-    };
     let up = message.header.flags.contains(LinkFlags::Up);
-    Link { ifindex: message.header.index, name, kind, alias, up, enslaved }
+    Link { ifindex: message.header.index, name, kind: kind_of(message), alias, up, enslaved }
+}
+
+fn kind_of(message: &LinkMessage) -> LinkKind {
+    let infos = message.attributes.iter().filter_map(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => Some(infos),
+        _ => None,
+    });
+    let kind = infos.flatten().find_map(|info| match info {
+        LinkInfo::Kind(kind) => Some(kind),
+        _ => None,
+    });
+    let layer = message.header.link_layer_type;
+    match kind {
+        _ if message.header.flags.contains(LinkFlags::Loopback) => LinkKind::Loopback,
+        Some(InfoKind::Tun) if layer == LinkLayerType::Ether => LinkKind::Tap,
+        Some(InfoKind::Tun) => LinkKind::Tun,
+        Some(kind) if !is_wire(kind) => LinkKind::Tunnel,
+        _ if layer == LinkLayerType::Ppp => LinkKind::Tunnel,
+        _ => LinkKind::Other,
+    }
+}
+
+/// Whether an interface that the kernel makes itself stands for a wire, a radio or a network of the host's
+/// own. Unknown ones are taken for tunnels; hardware has no such kind at all.
+const fn is_wire(kind: &InfoKind) -> bool {
+    matches!(
+        kind,
+        InfoKind::Veth
+            | InfoKind::Vlan
+            | InfoKind::Bond
+            | InfoKind::Team
+            | InfoKind::Bridge
+            | InfoKind::MacVlan
+            | InfoKind::IpVlan
+            | InfoKind::Netkit
+            | InfoKind::Dsa
+            | InfoKind::VirtWifi
+            | InfoKind::Wwan
+            | InfoKind::RmNet
+    )
 }

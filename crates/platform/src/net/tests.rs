@@ -176,6 +176,46 @@ fn the_way_out_is_found_and_its_change_is_news() {
 }
 
 #[test]
+fn another_way_out_is_one_by_a_route_of_the_same_kind() {
+    in_namespace(async |net| {
+        let others = async || {
+            let uplink = net.uplink(false).await.unwrap();
+            net.other_uplinks(&uplink, false, &net.interface_addresses().await.unwrap()).await
+        };
+        let veth = |name: &str, n: u8| {
+            ip(&format!("link add {name} type veth peer name {name}p"));
+            ip(&format!("addr add 10.1.{n}.2/24 dev {name}"));
+            ip(&format!("link set {name} up"));
+            ip(&format!("link set {name}p up"));
+        };
+        veth("wan", 1);
+        veth("lte", 2);
+        ip("route add default via 10.1.1.1 metric 100");
+        assert!(others().await.is_empty(), "an address is no way out");
+        ip("route add default via 10.1.2.1 metric 200");
+        let named = async || others().await.into_iter().map(|(_, name)| name).collect::<Vec<_>>();
+        assert_eq!(named().await, ["lte"]);
+        ip("route del default via 10.1.1.1");
+        assert!(named().await.is_empty(), "it is the only one");
+        ip("route add default via 10.1.1.1 metric 300");
+        assert_eq!(named().await, ["wan"]);
+        // Everything goes into a tunnel: what is beside it is none of our business.
+        ip("route add 0.0.0.0/1 via 10.1.1.1");
+        ip("route add 128.0.0.0/1 via 10.1.1.1");
+        assert!(named().await.is_empty(), "other routes than that in use");
+        ip("route del 0.0.0.0/1");
+        ip("route del 128.0.0.0/1");
+        let tunnel = leftover("sinewt");
+        net.add_address(tunnel, "10.1.3.2".parse().unwrap(), 24).await.unwrap();
+        net.link_up(tunnel, 1300).await.unwrap();
+        ip("route add default dev sinewt metric 400");
+        assert_eq!(named().await, ["wan"], "a tunnel is none");
+        ip("route add default dev sinewt metric 50");
+        assert!(named().await.is_empty(), "a tunnel has none beside it");
+    });
+}
+
+#[test]
 fn an_interface_that_is_not_there_is_an_error_that_names_the_action() {
     in_namespace(async |net| {
         let error = net.link_up(4711, 1400).await.unwrap_err().to_string();

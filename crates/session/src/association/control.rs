@@ -186,6 +186,9 @@ impl Association {
     ) -> Result<(), DropReason> {
         let (header, chunk) = SegmentHeader::split(payload)?;
         let class = header.class;
+        if let Arrival::Direct(path) = from {
+            self.paths.on_used_by_peer(*path, &mut core.rng, now);
+        }
         if class == StreamClass::Routing {
             // protocol A3: another number, a closed adjacency or a routed arrival is refused.
             let current = self.adjacency.number() == Some(header.adj);

@@ -199,7 +199,11 @@ impl Association {
             (Probe::Challenge { .. } | Probe::Response { .. }, Arrival::Routed { .. }) => {
                 return Err(DropReason::BadControl);
             }
-            (Probe::Ping { id, sent_us }, _) => {
+            (Probe::Ping { id, sent_us }, from) => {
+                // A node measures the path that it uses.
+                if let Arrival::Direct(path) = from {
+                    self.paths.on_used_by_peer(*path, &mut core.rng, now);
+                }
                 self.send_probe(&Probe::Pong { id, sent_us }, 0, back, core);
             }
             (Probe::Pong { id, .. }, _) => {

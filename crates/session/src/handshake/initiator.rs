@@ -103,6 +103,13 @@ impl Attempt {
         self.flight.as_ref().is_some_and(|f| now.since(f.sent) < Duration::from_secs(1))
     }
 
+    pub(crate) fn paths(&self) -> impl Iterator<Item = PathAddr> + '_ {
+        self.aims.iter().filter_map(|aim| match aim.target {
+            Target::Direct(path) => Some(path),
+            Target::Routed => None,
+        })
+    }
+
     pub(crate) fn aims_at(&self, path: &PathAddr) -> bool {
         self.aims.iter().any(|aim| aim.target == Target::Direct(*path))
     }

@@ -212,6 +212,78 @@ fn a_path_in_reserve_is_asked_every_few_seconds_and_is_dead_before_it_is_needed(
     assert_eq!(bench.paths.current(), None, "it is not taken for a way out");
 }
 
+impl Bench {
+    /// A bench with a second path, validated and in reserve.
+    fn with_reserve() -> Self {
+        let mut bench = Self::new();
+        bench.add_reserve(2);
+        bench
+    }
+
+    fn add_reserve(&mut self, n: u8) {
+        self.paths.solicit(path(n), &mut self.rng, at(0));
+        let due = Self::of(&self.due(0), n);
+        assert!(self.answer(&due, 10));
+        self.changes();
+    }
+
+    fn used_by_peer(&mut self, n: u8, ms: u64) {
+        self.paths.on_used_by_peer(path(n), &mut self.rng, at(ms));
+    }
+}
+
+#[test]
+fn a_peer_that_uses_another_path_is_followed_if_ours_does_not_answer() {
+    let mut bench = Bench::with_reserve();
+    bench.used_by_peer(2, 1000);
+    assert_eq!(bench.paths.current(), Some(path(1)), "a hint moves nothing");
+    let dues = bench.due(1000);
+    assert_eq!(dues.iter().map(|due| (due.path, due.size)).collect::<Vec<_>>(), [(path(1), 45)]);
+    bench.used_by_peer(2, 1050);
+    bench.paths.handle_timeout(at(1099));
+    assert_eq!(bench.paths.current(), Some(path(1)));
+    bench.paths.handle_timeout(at(1100));
+    assert_eq!(bench.paths.current(), Some(path(2)));
+    assert_eq!(bench.changes(), [Change::Down(path(1))]);
+}
+
+#[test]
+fn a_peer_that_uses_another_path_moves_nobody_from_one_that_works() {
+    let mut bench = Bench::with_reserve();
+    for ms in [1000, 2000, 3000] {
+        bench.used_by_peer(2, ms);
+        let dues = bench.due(ms);
+        assert!(bench.answer(&Bench::of(&dues, 1), ms + 50));
+        bench.paths.handle_timeout(at(ms + 500));
+        assert_eq!(bench.paths.current(), Some(path(1)));
+    }
+    assert!(bench.changes().is_empty());
+}
+
+#[test]
+fn only_a_validated_path_can_be_followed_to() {
+    let mut bench = Bench::new();
+    bench.received(2, 1400, 1000);
+    bench.due(1000);
+    bench.used_by_peer(2, 1000);
+    bench.paths.handle_timeout(at(3000));
+    assert_eq!(bench.paths.current(), Some(path(1)));
+}
+
+#[test]
+fn of_those_in_reserve_the_one_that_has_just_answered_takes_over() {
+    let mut bench = Bench::with_reserve();
+    bench.add_reserve(3);
+    bench.paths.ask_reserve(&mut bench.rng, at(1000));
+    bench.paths.ask_reserve(&mut bench.rng, at(1001));
+    let dues = bench.due(1001);
+    assert_eq!(dues.len(), 2, "each once, and not the one in use: {dues:?}");
+    // It is farther than the other ever was.
+    assert!(bench.answer(&Bench::of(&dues, 3), 1200));
+    bench.paths.dead(&path(1), at(1300));
+    assert_eq!(bench.paths.current(), Some(path(3)));
+}
+
 #[test]
 fn a_change_of_the_network_asks_every_path_at_once() {
     let mut bench = Bench::new();
