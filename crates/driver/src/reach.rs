@@ -419,7 +419,7 @@ mod tests {
         let all =
             ways(vec![way(CarrierKind::Udp, true, true), other], vec![known(CarrierKind::Udp, Answer::Up)]);
         let interfaces = BTreeMap::from([(1, "wan".to_owned()), (65_536, "lte".to_owned())]);
-        let list = candidates(&all, &interfaces);
+        let list = candidates(&all, None, &interfaces, NOW);
         let shown: Vec<_> = list.iter().map(|known| (known.interface.as_deref(), known.state)).collect();
         assert_eq!(shown, [(Some("wan"), CandidateState::InUse), (Some("lte"), CandidateState::Standby)]);
         assert!(list.iter().all(|known| known.endpoint.as_deref() == Some("hub.example:7")));
