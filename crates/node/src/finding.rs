@@ -367,8 +367,13 @@ impl Node {
         }
     }
 
+    /// How good the links are; those that deserve it are remembered. The first nodes of a small mesh are
+    /// dialled by all others and dial nobody, so a few that came by themselves are remembered too: so few
+    /// that they cannot be all that a node comes back with, once it has reached anybody itself.
     fn measure_neighbours(&mut self, now: Instant) {
         let unix = self.unix(now);
+        let proven = self.finding.book.iter().filter(|(_, known)| known.proven.is_some()).count();
+        let mut callers = (self.finding.peering.config().target / 2).saturating_sub(proven);
         let mut good = Vec::new();
         for (peer, link) in self.links.iter().filter(|(_, link)| link.routing) {
             let lossy = link.quality.loss_permille() > LOSSY;
@@ -376,9 +381,14 @@ impl Node {
             let Some(known) = self.finding.book.get(peer) else { continue };
             let there = known.record.places.iter().any(|place| place.addr == link.path.remote);
             let due = known.proven.is_none_or(|last| last + REMEMBER_EVERY.as_micros() as u64 <= unix);
-            if there && due && now.since(link.since) >= GOOD && self.dialler.contains(peer) {
-                good.push((*peer, known.record.to_bytes()));
+            if !there || !due || now.since(link.since) < GOOD {
+                continue;
             }
+            if !self.dialler.contains(peer) && known.proven.is_none() {
+                let Some(left) = callers.checked_sub(1) else { continue };
+                callers = left;
+            }
+            good.push((*peer, known.record.to_bytes()));
         }
         for (peer, record) in good {
             self.finding.book.succeeded(&peer, unix);

@@ -83,6 +83,11 @@ impl World {
         self.hosts[host].node.as_ref().and_then(|node| node.own_record())
     }
 
+    /// How many nodes a host would try first after a restart.
+    pub fn proven(&self, host: usize) -> usize {
+        self.hosts[host].node.as_ref().map_or(0, |node| node.finding().proven)
+    }
+
     /// The key of a host.
     pub fn identity(&self, host: usize) -> &Identity {
         &self.hosts[host].identity

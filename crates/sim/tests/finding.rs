@@ -46,6 +46,16 @@ fn a_mesh_that_knows_one_grows_and_outlives_it() {
     assert_eq!(world.unreachable(1), []);
 }
 
+#[test]
+fn a_node_that_all_others_dial_remembers_some_of_them() {
+    let mut world = World::new(&Plan::finding(3, 6, Finding { peering: PEERING, sybils: 0 }, LATENCY));
+    run(&mut world, 60);
+    for host in 0..6 {
+        let proven = world.proven(host);
+        assert!(proven >= PEERING.target / 2, "host {host} remembers {proven}");
+    }
+}
+
 fn name(n: u16) -> Identity {
     let mut seed = [77; 32];
     seed[..2].copy_from_slice(&n.to_le_bytes());
