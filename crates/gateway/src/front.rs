@@ -139,6 +139,7 @@ fn http_connection(known: Known, sni: Option<String>, closed: Option<Arc<ServerC
         thread: known.thread,
         peer: known.peer,
         local: known.local,
+        ends: http::Ends::of(known.peer, known.local),
         sni,
         closed,
         link: Arc::default(),

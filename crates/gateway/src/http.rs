@@ -21,4 +21,5 @@ mod rest;
 mod serve;
 mod upgrade;
 
+pub(crate) use headers::Ends;
 pub(crate) use serve::{Connection, serve};

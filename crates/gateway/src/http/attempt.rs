@@ -6,6 +6,7 @@
 //! answered. Anything else is the client's to repeat.
 
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -37,7 +38,7 @@ const COOKIE: &str = "sinew_backend";
 /// Largest buffer for a backend's response, bytes.
 const BUFFER: usize = 256 * 1024;
 
-/// A request as a backend gets it.
+/// A request as a backend gets it. Passed on in a box, so that the futures it goes through stay small.
 pub(super) struct Outbound {
     pub(super) method: Method,
     pub(super) uri: Uri,
@@ -94,7 +95,7 @@ pub(super) async fn run(
     connection: &Connection,
     snapshot: &Snapshot,
     service: &Arc<Service>,
-    mut outbound: Outbound,
+    mut outbound: Box<Outbound>,
     client: SocketAddr,
     record: &mut Record,
 ) -> Result<Answered, Page> {
@@ -114,7 +115,7 @@ pub(super) async fn run(
                 return Ok(Answered { response, busy, sender, stall, cookie: cookie.flatten() });
             }
             Tried::Unreachable(again) => {
-                outbound = *again;
+                outbound = again;
                 fail(connection, service, &backend, "no connection");
                 tried.push(backend);
             }
@@ -165,7 +166,7 @@ async fn at_backend(
     snapshot: &Snapshot,
     service: &Arc<Service>,
     backend: &Arc<Backend>,
-    mut outbound: Outbound,
+    mut outbound: Box<Outbound>,
     client: SocketAddr,
 ) -> Result<Tried, Page> {
     let mut lost_once = false;
@@ -175,9 +176,10 @@ async fn at_backend(
         let reused = waiting.is_some();
         let sender = match waiting {
             Some(sender) => sender,
-            None => match open(connection, snapshot, service, backend, client).await {
+            // In a box: the rare and large is not moved about with every request.
+            None => match Box::pin(open(connection, snapshot, service, backend, client)).await {
                 Some(sender) => sender,
-                None => return Ok(Tried::Unreachable(Box::new(outbound))),
+                None => return Ok(Tried::Unreachable(outbound)),
             },
         };
         let spare = (reused && repeatable(&outbound)).then(|| outbound.head_only());
@@ -190,12 +192,12 @@ async fn at_backend(
                 return Ok(Tried::Answered(*response, sender));
             }
             Sent::Late => return Err(Page::new(504, "The backend did not answer in time.")),
-            Sent::Back(request) if reused => outbound = Outbound::of(*request, progress),
+            Sent::Back(request) if reused => outbound = Box::new(Outbound::of(*request, progress)),
             Sent::Back(request) => {
                 return Ok(Tried::Unreachable(Box::new(Outbound::of(*request, progress))));
             }
             Sent::Lost => match spare {
-                Some(spare) => (outbound, lost_once) = (spare, true),
+                Some(spare) => (outbound, lost_once) = (Box::new(spare), true),
                 None => return Err(lost(connection, service, backend, &progress)),
             },
         }
@@ -313,21 +315,22 @@ enum Sent {
 
 async fn send(
     sender: Sender,
-    outbound: Outbound,
+    outbound: Box<Outbound>,
     patience: Duration,
 ) -> (Sent, Option<http1::SendRequest<Body>>) {
     let progress = outbound.progress.clone();
     let request = outbound.request();
     match sender {
         Sender::H1(mut sender) => {
-            let sent = in_time(sender.try_send_request(request), &progress, patience).await;
-            (sent, Some(sender))
+            let sending = pin!(sender.try_send_request(request));
+            (in_time(sending, &progress, patience).await, Some(sender))
         }
         Sender::H2(mut sender) => {
             if sender.ready().await.is_err() {
                 return (Sent::Back(Box::new(request)), None);
             }
-            (in_time(sender.try_send_request(request), &progress, patience).await, None)
+            let sending = pin!(sender.try_send_request(request));
+            (in_time(sending, &progress, patience).await, None)
         }
     }
 }
@@ -335,8 +338,11 @@ async fn send(
 type Answer = Result<Response<Incoming>, TrySendError<Request<Body>>>;
 
 /// Waits for the response's head. The time runs from the end of the request's body on.
-async fn in_time(sending: impl Future<Output = Answer>, progress: &Progress, patience: Duration) -> Sent {
-    tokio::pin!(sending);
+async fn in_time(
+    mut sending: Pin<&mut impl Future<Output = Answer>>,
+    progress: &Progress,
+    patience: Duration,
+) -> Sent {
     loop {
         let ended = progress.ended.load(Ordering::Relaxed);
         match tokio::time::timeout(patience, sending.as_mut()).await {

@@ -52,7 +52,8 @@ pub(super) async fn exchange(connection: &Arc<Connection>, request: Request<Inco
     record.request(&request);
     let asked = request.headers().get(header::ACCEPT).cloned();
     let snapshot = connection.shared.snapshot.load_full();
-    match pass(connection, &snapshot, ClientBody::within(request), &mut record).await {
+    let request = Box::new(ClientBody::within(request));
+    match pass(connection, &snapshot, request, &mut record).await {
         Ok(Answer::Backend(response)) => response.finish(record),
         Ok(Answer::Switched(response, status)) => {
             record.answer(status, None);
@@ -80,7 +81,7 @@ pub(super) enum Answer {
 async fn pass(
     connection: &Arc<Connection>,
     snapshot: &Arc<Snapshot>,
-    mut request: Request<ClientBody>,
+    mut request: Box<Request<ClientBody>>,
     record: &mut Record,
 ) -> Result<Answer, Page> {
     if request.method().as_str() == REFUSED {
@@ -92,7 +93,9 @@ async fn pass(
         return Err(Page::new(405, "This is not a forward proxy."));
     }
     let authority = authority(&request)?;
-    let (host, _) = host::of_authority(&authority).ok_or(Page::new(400, "The host is not a host name."))?;
+    let authority_text = authority.to_str().unwrap_or("");
+    let (host, _) =
+        host::of_authority(authority_text).ok_or(Page::new(400, "The host is not a host name."))?;
     record.host(&host);
     if let Some(answer) = challenge(connection, &request) {
         return Err(answer);
@@ -102,20 +105,20 @@ async fn pass(
     let client = headers::client(request.headers(), connection.peer, |ip| snapshot.trusts(ip));
     record.client(client);
     admit(&service, &mut request, client, record).await?;
-    let id = record.id().to_owned();
     let origin = Origin {
-        peer: connection.peer,
-        local: connection.local,
+        ends: &connection.ends,
         trusted: snapshot.trusts(connection.peer.ip()),
         tls: connection.sni.is_some(),
-        host: &authority,
-        id: &id,
+        host: authority_text,
+        host_header: authority.clone(),
+        id: HeaderValue::from_str(record.id()).map_err(|_| Page::new(500, "The request has no name."))?,
     };
     if let Some(auth) = &service.config.access.forward {
-        forward_auth::ask(connection, snapshot, auth, &mut request, &origin).await?;
+        // In a box: the rare and large is not moved about with every request.
+        Box::pin(forward_auth::ask(connection, snapshot, auth, &mut request, &origin)).await?;
     }
     let upgrades = upgrade::prepare(&service, &mut request, websocket)?;
-    let outbound = outbound(snapshot, &service, request, &origin, record, upgrades.is_some())?;
+    let outbound = outbound(snapshot, &service, *request, &origin, record, upgrades.is_some())?;
     let answered = attempt::run(connection, snapshot, &service, outbound, client, record).await?;
     match upgrades {
         Some(waiting) => waiting.switch(connection, snapshot, &service, answered, client, &host),
@@ -139,14 +142,18 @@ fn refused(request: &Request<ClientBody>) -> Page {
 }
 
 /// Whom the request is for, as the client wrote it. What a request says twice must be the same.
-fn authority(request: &Request<ClientBody>) -> Result<String, Page> {
-    let header = request.headers().get(header::HOST).map(|value| value.to_str().unwrap_or(""));
+fn authority(request: &Request<ClientBody>) -> Result<HeaderValue, Page> {
+    let header = request.headers().get(header::HOST);
     match (request.uri().authority(), header) {
-        (Some(target), Some(header)) if !target.as_str().eq_ignore_ascii_case(header) => {
+        (Some(target), Some(header))
+            if !target.as_str().as_bytes().eq_ignore_ascii_case(header.as_bytes()) =>
+        {
             Err(Page::new(400, "The request names two hosts."))
         }
-        (Some(target), _) => Ok(target.as_str().to_owned()),
-        (None, Some(header)) => Ok(header.to_owned()),
+        (Some(target), _) => {
+            HeaderValue::from_str(target.as_str()).map_err(|_| Page::new(400, "The host is not a host name."))
+        }
+        (None, Some(header)) => Ok(header.clone()),
         (None, None) => Err(Page::new(400, "A request needs a Host.")),
     }
 }
@@ -259,7 +266,7 @@ fn outbound(
     origin: &Origin<'_>,
     record: &mut Record,
     upgrades: bool,
-) -> Result<Outbound, Page> {
+) -> Result<Box<Outbound>, Page> {
     let (mut parts, incoming) = request.into_parts();
     let h2c = service.config.protocol == BackendProtocol::H2c;
     let trailers =
@@ -280,8 +287,7 @@ fn outbound(
         Uri::builder().scheme("http").authority(origin.host).path_and_query(path).build()
     } else {
         headers::join_cookies(&mut parts.headers);
-        let host = HeaderValue::from_str(origin.host);
-        parts.headers.insert(header::HOST, host.map_err(|_| Page::new(400, "The host is not a host name."))?);
+        parts.headers.insert(header::HOST, origin.host_header.clone());
         Uri::builder().path_and_query(path).build()
     };
     let uri = uri.map_err(|_| Page::new(400, "The path is malformed."))?;
@@ -298,12 +304,12 @@ fn outbound(
             stall: Stall::new(snapshot.config.timeouts.body),
         }))
     };
-    Ok(Outbound {
+    Ok(Box::new(Outbound {
         method: parts.method,
         uri,
         version: if h2c { Version::HTTP_2 } else { Version::HTTP_11 },
         headers: parts.headers,
         body,
         progress,
-    })
+    }))
 }

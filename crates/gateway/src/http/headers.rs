@@ -67,54 +67,78 @@ pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     (!http).then(|| protocol.clone())
 }
 
-/// What a backend is told of the client's connection.
+/// The ends of a client's connection as headers name them: written once for all of its requests.
+pub(crate) struct Ends {
+    /// The other end's address.
+    ip: HeaderValue,
+    /// The same as `Forwarded` wants it (RFC 7239, 6).
+    node: String,
+    /// Our port.
+    port: HeaderValue,
+}
+
+impl Ends {
+    pub(crate) fn of(peer: SocketAddr, local: SocketAddr) -> Self {
+        let ip = peer.ip().to_canonical();
+        let node = if ip.is_ipv6() { format!("\"[{ip}]\"") } else { ip.to_string() };
+        let unknown = |_| HeaderValue::from_static("unknown");
+        Self {
+            ip: HeaderValue::try_from(ip.to_string()).unwrap_or_else(unknown),
+            node,
+            port: HeaderValue::from(local.port()),
+        }
+    }
+}
+
+/// What a backend is told of a request's origin.
 pub(crate) struct Origin<'a> {
-    /// The other end of the connection.
-    pub(crate) peer: SocketAddr,
-    /// Our end.
-    pub(crate) local: SocketAddr,
+    pub(crate) ends: &'a Ends,
     /// Whether the peer's word on its own clients counts.
     pub(crate) trusted: bool,
     pub(crate) tls: bool,
-    /// `Host` as the client wrote it.
+    /// `Host` as the client wrote it, as text and as a header.
     pub(crate) host: &'a str,
-    pub(crate) id: &'a str,
+    pub(crate) host_header: HeaderValue,
+    pub(crate) id: HeaderValue,
 }
+
+/// Headers that may come to a request here, `Host` among them.
+const ADDED: usize = 8;
 
 /// Replaces what clients say of themselves by what is known; a trusted proxy's word is added to.
 pub(crate) fn set_forwarded(headers: &mut HeaderMap, origin: &Origin<'_>) {
     if !origin.trusted {
         strip_claims(headers);
     }
-    let ip = origin.peer.ip().to_canonical();
+    headers.reserve(ADDED);
+    let Origin { ends, host, .. } = origin;
     let scheme = if origin.tls { "https" } else { "http" };
-    append(headers, FORWARDED_FOR, &ip.to_string());
-    let node = if ip.is_ipv6() { format!("\"[{ip}]\"") } else { ip.to_string() };
+    append(headers, FORWARDED_FOR, ends.ip.clone());
     // A host with a port, or an IPv6 address, needs the quotes; a host name has none inside.
-    append(headers, header::FORWARDED, &format!("for={node};host=\"{}\";proto={scheme}", origin.host));
-    let first = |headers: &mut HeaderMap, name: HeaderName, value: &str| {
-        if !headers.contains_key(&name)
-            && let Ok(value) = HeaderValue::from_str(value)
-        {
-            headers.insert(name, value);
-        }
+    let forwarded = ["for=", &ends.node, ";host=\"", host, "\";proto=", scheme].concat();
+    if let Ok(forwarded) = HeaderValue::try_from(forwarded) {
+        append(headers, header::FORWARDED, forwarded);
+    }
+    let mut first = |name: HeaderName, value: HeaderValue| {
+        headers.entry(name).or_insert(value);
     };
-    first(headers, FORWARDED_PROTO, scheme);
-    first(headers, FORWARDED_HOST, origin.host);
-    first(headers, FORWARDED_PORT, itoa(origin.local.port()).as_str());
-    first(headers, REAL_IP, &ip.to_string());
-    first(headers, REQUEST_ID, origin.id);
+    first(FORWARDED_PROTO, HeaderValue::from_static(scheme));
+    first(FORWARDED_HOST, origin.host_header.clone());
+    first(FORWARDED_PORT, ends.port.clone());
+    first(REAL_IP, ends.ip.clone());
+    first(REQUEST_ID, origin.id.clone());
 }
 
-fn itoa(number: u16) -> String {
-    number.to_string()
-}
-
-fn append(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+fn append(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
     let mut all: Vec<&[u8]> = headers.get_all(&name).iter().map(HeaderValue::as_bytes).collect();
-    all.push(value.as_bytes());
-    if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b", "[..])) {
-        headers.insert(name, joined);
+    let value = if all.is_empty() {
+        Ok(value)
+    } else {
+        all.push(value.as_bytes());
+        HeaderValue::from_bytes(&all.join(&b", "[..]))
+    };
+    if let Ok(value) = value {
+        headers.insert(name, value);
     }
 }
 

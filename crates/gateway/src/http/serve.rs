@@ -17,6 +17,7 @@ use super::body::Body;
 use super::exchange;
 use super::framing::HeadLimits;
 use super::gate::{Gate, Link, Patience};
+use super::headers::Ends;
 use crate::config::Config;
 use crate::front::Held;
 use crate::state::Shared;
@@ -29,6 +30,8 @@ pub(crate) struct Connection {
     /// The other end, or whom a trusted proxy names.
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
+    /// Both, as headers name them.
+    pub(crate) ends: Ends,
     /// The name of the TLS handshake; none on plain HTTP.
     pub(crate) sni: Option<String>,
     /// The settings by which the client has shown a certificate, if it was asked for one.

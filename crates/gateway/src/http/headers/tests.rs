@@ -10,14 +10,18 @@ fn map(list: &[(&str, &str)]) -> HeaderMap {
     headers
 }
 
-fn origin(trusted: bool) -> Origin<'static> {
+fn ends() -> Ends {
+    Ends::of("192.0.2.7:5000".parse().unwrap(), "198.51.100.1:443".parse().unwrap())
+}
+
+fn origin(ends: &Ends, trusted: bool) -> Origin<'_> {
     Origin {
-        peer: "192.0.2.7:5000".parse().unwrap(),
-        local: "198.51.100.1:443".parse().unwrap(),
+        ends,
         trusted,
         tls: true,
         host: "a.example",
-        id: "id1",
+        host_header: HeaderValue::from_static("a.example"),
+        id: HeaderValue::from_static("id1"),
     }
 }
 
@@ -57,7 +61,7 @@ fn a_strangers_claims_are_thrown_away_in_every_spelling() {
         ("content_length", "5"),
         ("x_harmless", "1"),
     ]);
-    set_forwarded(&mut headers, &origin(false));
+    set_forwarded(&mut headers, &origin(&ends(), false));
     let expected = map(&[
         ("x_harmless", "1"),
         ("x-forwarded-for", "192.0.2.7"),
@@ -75,7 +79,7 @@ fn a_strangers_claims_are_thrown_away_in_every_spelling() {
 fn a_trusted_proxys_word_is_added_to() {
     let mut headers =
         map(&[("x-forwarded-for", "203.0.113.9"), ("x-forwarded-proto", "http"), ("x-request-id", "theirs")]);
-    set_forwarded(&mut headers, &origin(true));
+    set_forwarded(&mut headers, &origin(&ends(), true));
     assert_eq!(headers["x-forwarded-for"], "203.0.113.9, 192.0.2.7");
     assert_eq!(headers["x-forwarded-proto"], "http");
     assert_eq!(headers["x-request-id"], "theirs");
