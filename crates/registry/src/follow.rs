@@ -6,7 +6,10 @@
 //! ```
 //! A follower gives nobody a name, so two gateways never give one to two (protocol A11.6). What it heard is good
 //! for as long as a name is held after its last claim: the registrar gives it to nobody else in that time, unless its
-//! operator transfers it, which the list says a week before.
+//! operator transfers it. The list says so a week before, and until then the name is good here: only the next list says
+//! whether the transfer came about.
+//!
+//! A gateway that is told to follow nobody any more takes its registrar's place: the last list is its own then.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +17,7 @@ use sinew_types::NodeId;
 
 use crate::claim::HostState;
 use crate::name::Host;
-use crate::record::RecordKey;
+use crate::record::{Former, RecordKey};
 use crate::refusal::Refusal;
 use crate::registry::{Holding, Registry};
 use crate::rules::{HOLD, TOTAL};
@@ -90,12 +93,29 @@ impl Registry {
         }
     }
 
-    /// Until when a holding counts here. What a follower heard grows old.
+    /// Until when a holding counts here. What a follower heard grows old; an announced transfer may have been carried
+    /// out, taken back or changed since.
     pub(crate) fn counts_until(&self, holding: &Holding) -> u64 {
-        match (self.rules.registrar, self.following.heard) {
-            (Some(_), heard) => holding.until.min(heard.unwrap_or(0).saturating_add(HOLD)),
-            (None, _) => holding.until,
+        if self.rules.registrar.is_none() {
+            return holding.until;
         }
+        let heard = self.following.heard.unwrap_or(0).saturating_add(HOLD);
+        let moves = holding.transfer.as_ref().map_or(u64::MAX, |transfer| transfer.at);
+        holding.until.min(heard).min(moves)
+    }
+
+    /// Takes the place of the registrar that was heard last. Its list goes before what this gateway had given away
+    /// itself, which is older; all that was told before is forgotten.
+    pub(crate) fn succeed(&mut self, former: Former) {
+        let last = former.heard.iter().max().map(|(_, registrar)| *registrar);
+        for (registrar, label, holding) in former.told {
+            self.changed.insert(RecordKey::Told(registrar, label.clone()));
+            if Some(registrar) == last {
+                self.changed.insert(RecordKey::Name(label.clone()));
+                self.names.insert(label, holding);
+            }
+        }
+        self.changed.extend(former.heard.into_iter().map(|(_, registrar)| RecordKey::Heard(registrar)));
     }
 
     /// Who decides, if another gateway does.

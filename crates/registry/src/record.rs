@@ -81,6 +81,14 @@ impl RecordKey {
     }
 }
 
+/// What registrars have told a gateway that follows nobody any more.
+#[derive(Debug, Default)]
+pub(crate) struct Former {
+    pub(crate) told: Vec<(NodeId, String, Holding)>,
+    /// When each was heard last.
+    pub(crate) heard: Vec<(u64, NodeId)>,
+}
+
 impl Registry {
     /// What has changed since the last call, to be stored as a whole.
     pub fn drain_changes(&mut self) -> Vec<Entry> {
@@ -91,7 +99,13 @@ impl Registry {
     fn value(&self, key: &RecordKey) -> Option<Vec<u8>> {
         let mut out = Out(vec![VERSION]);
         match key {
-            RecordKey::Name(label) | RecordKey::Told(_, label) => out.holding(self.names.get(label)?),
+            RecordKey::Name(label) => out.holding(self.names.get(label)?),
+            RecordKey::Told(registrar, _) | RecordKey::Heard(registrar)
+                if self.rules.registrar != Some(*registrar) =>
+            {
+                return None;
+            }
+            RecordKey::Told(_, label) => out.holding(self.names.get(label)?),
             RecordKey::Heard(_) => out.number(self.following.heard?),
             RecordKey::Proof(domain, network) => out.proof(self.proofs.get(domain)?.get(network)?),
             RecordKey::Port(transport, port) => out.port(self.ports.held.get(&(*transport, *port))?),
@@ -107,19 +121,21 @@ impl Registry {
         entries: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
     ) -> (Self, usize) {
         let mut registry = Self::new(rules);
-        let taken = entries.into_iter().map(|(key, value)| registry.take(key, value));
+        let mut former = Former::default();
+        let taken = entries.into_iter().map(|(key, value)| registry.take(key, value, &mut former));
         let damaged = taken.filter(Result::is_err).count();
+        registry.succeed(former);
         (registry, damaged)
     }
 
-    fn take(&mut self, key: &[u8], value: &[u8]) -> Result<(), Damaged> {
+    fn take(&mut self, key: &[u8], value: &[u8], former: &mut Former) -> Result<(), Damaged> {
         let Some(key) = RecordKey::parse(key)? else { return Ok(()) };
         let mut input = In(value);
         if input.byte()? != VERSION {
             return Err(Damaged);
         }
         match key {
-            // Those of another time, when this gateway decided itself or followed somebody else, are left alone.
+            // Those of the time before this gateway followed another are left alone.
             RecordKey::Name(label) => {
                 let holding = input.holding()?;
                 if self.rules.registrar.is_none() {
@@ -128,14 +144,20 @@ impl Registry {
             }
             RecordKey::Told(registrar, label) => {
                 let holding = input.holding()?;
-                if self.rules.registrar == Some(registrar) {
-                    self.names.insert(label, holding);
+                match self.rules.registrar {
+                    Some(followed) if followed == registrar => _ = self.names.insert(label, holding),
+                    Some(_) => {}
+                    None => former.told.push((registrar, label, holding)),
                 }
             }
             RecordKey::Heard(registrar) => {
                 let heard = input.number()?;
-                if self.rules.registrar == Some(registrar) {
-                    self.following = Following { heard: Some(heard), noted: heard };
+                match self.rules.registrar {
+                    Some(followed) if followed == registrar => {
+                        self.following = Following { heard: Some(heard), noted: heard };
+                    }
+                    Some(_) => {}
+                    None => former.heard.push((heard, registrar)),
                 }
             }
             RecordKey::Proof(domain, network) => {

@@ -442,6 +442,10 @@ impl Registry {
     }
 
     fn carry_out_transfers(&mut self, now: u64) -> bool {
+        // A follower cannot know whether it was taken back.
+        if self.rules.registrar.is_some() {
+            return false;
+        }
         let mut moved = Vec::new();
         for (label, holding) in &mut self.names {
             let Some(transfer) = holding.transfer.take_if(|transfer| transfer.at <= now) else { continue };
@@ -455,7 +459,7 @@ impl Registry {
             moved.push(label.clone());
         }
         let any = !moved.is_empty();
-        moved.iter().for_each(|label| _ = self.changed.insert(self.name_record(label)));
+        self.changed.extend(moved.into_iter().map(RecordKey::Name));
         any
     }
 }

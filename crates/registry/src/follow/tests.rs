@@ -69,10 +69,13 @@ fn what_changes_hands_at_the_registrar_is_served_no_longer() {
     let longer = Offer { seq: 2, expires: at + DAY, ..claim };
     follower.offer(&longer, NOW + DAY).unwrap();
     assert!(!follower.tick(at - 1) && serving(&follower) == ["app.gw.test"]);
-    // Also where the registrar was away in between: it has said when.
+    // Whether it came about, or was taken back meanwhile, only the registrar knows.
     assert!(follower.tick(at) && serving(&follower).is_empty());
     let theirs = Offer { expires: at + DAY, ..offer(2, 1, &["app"]) };
-    assert_eq!(state(&follower.offer(&theirs, at).unwrap()), &HostState::Serving);
+    let waits = follower.offer(&theirs, at).unwrap();
+    assert!(matches!(state(&waits), HostState::Unregistered { .. }), "{waits:?}");
+    registrar.tick(at);
+    assert!(follower.follow(list(&registrar), at) && serving(&follower) == ["app.gw.test"]);
     // What is gone from the list is nobody's.
     assert!(follower.follow([], at + 1) && serving(&follower).is_empty());
 }
@@ -97,6 +100,40 @@ fn a_restart_without_the_registrar_serves_what_was_heard_for_as_long_as_names_ar
 }
 
 #[test]
+fn who_takes_the_registrar_s_place_has_its_list_before_anything_of_its_own() {
+    let mut gateway = Registry::new(rules());
+    gateway.offer(&offer(1, 1, &["both", "own"]), NOW).unwrap();
+    let mut entries = gateway.drain_changes();
+    let holding = |net| Holding {
+        network: network(net),
+        since: NOW,
+        until: NOW + WEEK,
+        recovery: None,
+        transfer: None,
+    };
+    for (registrar, heard, label, net) in [(8, NOW, "stale", 3), (9, NOW + 1, "both", 2)] {
+        let mut follower = Registry::new(Rules { registrar: Some(node(registrar)), ..rules() });
+        follower.follow([(label.to_owned(), holding(net))], heard);
+        entries.extend(follower.drain_changes());
+    }
+    let mut disk: BTreeMap<_, _> = entries.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+    for start in 1..3 {
+        let stored = disk.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
+        let (mut alone, _) = Registry::restore(rules(), stored);
+        let held: Vec<_> = alone.names().map(|(label, held)| (label.to_owned(), held.network)).collect();
+        let expected = [("both".to_owned(), network(2)), ("own".to_owned(), network(1))];
+        assert_eq!(held, expected, "at start {start}");
+        for (key, value) in alone.drain_changes() {
+            match value {
+                Some(value) => _ = disk.insert(key, value),
+                None => _ = disk.remove(&key),
+            }
+        }
+    }
+    assert!(!disk.keys().any(|key| matches!(key[0], b'f' | b'h')), "what was told is forgotten");
+}
+
+#[test]
 fn names_of_another_time_are_left_alone_and_come_back_with_it() {
     let mut gateway = Registry::new(rules());
     gateway.offer(&offer(1, 1, &["own"]), NOW).unwrap();
@@ -117,7 +154,7 @@ fn names_of_another_time_are_left_alone_and_come_back_with_it() {
         assert_eq!(damaged, 0);
         registry.names().map(|(label, _)| label.to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(with(None), ["own"]);
+    assert_eq!(with(None), ["own", "told"]);
     assert_eq!(with(Some(node(9))), ["told"]);
     assert_eq!(with(Some(node(8))), Vec::<String>::new());
 }
@@ -142,8 +179,10 @@ enum Step {
     Remove(u8),
     /// The follower hears the list as it is now.
     Hear,
-    /// The name is transferred; the follower hears of it, as it does within a week.
+    /// The name is transferred; the follower hears of it, as it does within a week, unless it has heard of another.
     Transfer(u8),
+    /// The transfer is taken back; the follower hears nothing.
+    Cancel,
     Wait(u64),
 }
 
@@ -153,6 +192,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..2u8).prop_map(Step::Remove),
         1 => Just(Step::Hear),
         1 => (0..2u8).prop_map(Step::Transfer),
+        1 => Just(Step::Cancel),
         8 => (1..7 * DAY).prop_map(Step::Wait),
     ]
 }
@@ -172,8 +212,11 @@ proptest! {
                 Step::Hear => _ = follower.follow(list(&registrar), now),
                 Step::Transfer(net) => {
                     let _ = registrar.transfer("app", network(net), now);
-                    follower.follow(list(&registrar), now);
+                    if !follower.names().any(|(_, holding)| holding.transfer.is_some()) {
+                        follower.follow(list(&registrar), now);
+                    }
                 }
+                Step::Cancel => _ = registrar.cancel_transfer("app"),
                 Step::Wait(seconds) => now += seconds,
             }
             registrar.tick(now);
