@@ -3,7 +3,7 @@
 //! Anybody can make identities by the thousand and tell of them. So every source has room of its own,
 //! and one neighbour can use only a small part of the neighbours' room: whoever fills his share pushes out
 //! what he said himself, never what somebody else said. What this node has itself reached
-//! (`proven`) has room that nobody can fill by talking.
+//! (`proven`) has room that nobody can fill by talking: what came by itself is among it a few times a week at most.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -66,7 +66,8 @@ pub struct Known {
     pub source: Source,
     /// What it says of itself.
     pub record: NodeRecord,
-    /// When this node last had a link to it that it had dialled; it survives restarts.
+    /// When this node last had a link to it that it had dialled, or that is remembered though the other had; it survives
+    /// restarts.
     pub proven: Option<UnixMicros>,
     /// Tries since that came to nothing.
     pub failures: u32,
@@ -128,7 +129,7 @@ impl Book {
     fn make_room(&mut self, source: Source, rng: &mut Rng) {
         let (one, all) = source.room();
         let same = |known: &Known| known.source.as_str() == source.as_str();
-        // What is proven does not count: nobody got it in by talking.
+        // What is proven does not count: nobody got it in by talking alone.
         let loose = |known: &Known| known.proven.is_none();
         let of_one: Vec<_> = self.nodes(|known| known.source == source && loose(known));
         let of_all: Vec<_> = self.nodes(|known| same(known) && loose(known));
@@ -172,7 +173,7 @@ impl Book {
         self.0.get(node).map_or(&[], |known| &known.record.places)
     }
 
-    /// A link that this node had dialled stands: at `unix`, by our own clock.
+    /// A link worth remembering stands: at `unix`, by our own clock.
     pub fn succeeded(&mut self, node: &NodeId, unix: UnixMicros) {
         if let Some(known) = self.0.get_mut(node) {
             (known.proven, known.failures) = (Some(unix), 0);

@@ -60,6 +60,8 @@ type Congested = Option<(u32, TokioInstant)>;
 pub(crate) struct Shell {
     pub(crate) node: Node,
     pub(crate) udp: Sockets,
+    /// Whether there is a socket for each way out; it takes a restart to have it otherwise.
+    uplinks: bool,
     pub(crate) connections: Connections,
     pub(crate) interfaces: Interfaces,
     pub(crate) commands: mpsc::Receiver<Command>,
@@ -93,11 +95,13 @@ impl Shell {
         (dialling, underlay, finders): (Dialling, Underlay, Finders),
     ) -> Self {
         let udp_queues = udp.iter().map(|_| SocketQueue::default()).collect();
+        let uplinks = operations.config().reach.uplinks;
         let batches = udp.iter().all(UdpCarrier::aggregation);
         let slots = if batches { BATCH_SLOTS } else { DATAGRAM_SLOTS };
         Self {
             node,
             udp: Sockets::new(udp),
+            uplinks,
             connections,
             interfaces,
             commands,
@@ -346,12 +350,12 @@ impl Shell {
     /// A socket for each way out of the host, and paths over all of them.
     fn follow_uplinks(&mut self) {
         let network = &self.underlay.network;
-        if !self.operations.config().reach.uplinks {
+        if !self.uplinks {
             return;
         }
-        self.udp.follow(network);
+        let closed = self.udp.follow(network);
         self.operations.on_uplinks(self.udp.interfaces(network));
-        self.node.set_udp_sockets(self.udp.for_dialling(network), clock::boottime());
+        self.node.set_udp_sockets(self.udp.for_dialling(network), &closed, clock::boottime());
     }
 
     /// The router in front of us passes on a port, or does not any more.

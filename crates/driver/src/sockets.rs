@@ -122,8 +122,8 @@ impl Sockets {
         local
     }
 
-    /// Opens sockets for further uplinks, and closes those of uplinks that are gone.
-    pub(crate) fn follow(&mut self, network: &Network) {
+    /// Opens sockets for further uplinks, and closes those of uplinks that are gone, which are returned.
+    pub(crate) fn follow(&mut self, network: &Network) -> Vec<u32> {
         let stays = |pinned: &Pinned| network.is_uplink(pinned.ifindex, pinned.ipv6);
         let gone: Vec<_> =
             self.pinned.iter().filter(|known| !stays(known)).map(|known| known.local).collect();
@@ -137,6 +137,7 @@ impl Sockets {
                 self.pin(ipv6, *ifindex, interface);
             }
         }
+        gone
     }
 
     /// Whether the kernel chooses the address that the node sends from. A node that listens at certain

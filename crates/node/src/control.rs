@@ -275,6 +275,12 @@ impl Node {
         reason: AttemptFailure,
         now: Instant,
     ) {
+        if let Target::Direct(path) = target
+            && self.is_beside_link(&peer, &path)
+        {
+            // The link stands: nothing has failed that anybody needs.
+            return self.start_search(peer, now);
+        }
         self.tally.handshakes.count(reason.into());
         if let (AttemptFailure::TooNarrow, Target::Direct(path)) = (reason, target)
             && self.refused.allow(peer.address(), now)
@@ -282,7 +288,6 @@ impl Node {
             self.emit(Event::LinkRefused { peer, path });
         }
         match target {
-            Target::Direct(path) if self.is_beside_link(&peer, &path) => {}
             Target::Direct(path) => {
                 let reason = reason.to_string();
                 self.dialler.on_candidate_failed(&peer, (path.carrier, path.remote), &reason, now);

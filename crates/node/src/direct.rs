@@ -246,7 +246,9 @@ impl Node {
     }
 
     pub(crate) fn on_observed(&mut self, peer: NodeId, path: PathAddr, addr: SocketAddr, now: Instant) {
-        if path.carrier == CarrierKind::Udp {
+        // Knocks leave through the first socket: what the translators make of another says nothing of those.
+        let first = self.uplinks.first(path.remote.is_ipv6());
+        if path.carrier == CarrierKind::Udp && first == Some(path.local) {
             self.direct.reflexive.note(peer, path.remote, addr, now);
         }
     }
@@ -431,7 +433,10 @@ impl Node {
         let Some(round) = &mut pair.round else { return };
         if linked || now >= round.began + ROUND {
             pair.round = None;
-            pair.attempt.iter_mut().for_each(Attempt::end);
+            // Whose link stands already was called by a peer that has lost it, and finds it again.
+            let end =
+                |attempt: &mut Attempt| if linked { attempt.outcome = Outcome::Found } else { attempt.end() };
+            pair.attempt.iter_mut().for_each(end);
             return;
         }
         if round.targets.is_empty() || round.due() > now {

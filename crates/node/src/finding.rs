@@ -39,6 +39,8 @@ const ASK: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(
 /// A link that stands for so long is worth remembering; written again at most so often.
 const GOOD: Duration = Duration::from_secs(10);
 const REMEMBER_EVERY: Duration = Duration::from_secs(3600);
+/// Whoever was not reached for so long takes no place of those who are remembered though they came by themselves.
+const LATELY: Duration = Duration::from_secs(7 * 86_400);
 /// A node that somebody wants and nobody reaches is looked up at most so often.
 const LOOK_UP: Duration = Duration::from_secs(60);
 /// Links with more lost probes than this, in thousandths, are bad ones.
@@ -372,7 +374,8 @@ impl Node {
     /// that they cannot be all that a node comes back with, once it has reached anybody itself.
     fn measure_neighbours(&mut self, now: Instant) {
         let unix = self.unix(now);
-        let proven = self.finding.book.iter().filter(|(_, known)| known.proven.is_some()).count();
+        let lately = |known: &Known| known.proven.is_some_and(|at| at + LATELY.as_micros() as u64 > unix);
+        let proven = self.finding.book.iter().filter(|(_, known)| lately(known)).count();
         let mut callers = (self.finding.peering.config().target / 2).saturating_sub(proven);
         let mut good = Vec::new();
         for (peer, link) in self.links.iter().filter(|(_, link)| link.routing) {

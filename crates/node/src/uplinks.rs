@@ -52,12 +52,11 @@ impl Uplinks {
 
 impl Node {
     /// The UDP sockets that peers are dialled through are these now, the first of each family before all
-    /// others. What went through one that is not among them goes another way.
-    pub fn set_udp_sockets(&mut self, sockets: Vec<UdpSocket>, now: Instant) {
-        let gone = |old: &&UdpSocket| !sockets.contains(old);
-        let gone: Vec<_> = self.uplinks.sockets.iter().filter(gone).map(|socket| socket.local).collect();
+    /// others, and these have been closed: what went through them goes another way. A socket may also
+    /// leave the list and live on, for whoever comes in by it.
+    pub fn set_udp_sockets(&mut self, sockets: Vec<UdpSocket>, closed: &[u32], now: Instant) {
         self.uplinks = Uplinks::new(sockets, now);
-        gone.into_iter().for_each(|local| self.sessions.socket_closed(local, now));
+        closed.iter().for_each(|&local| self.sessions.socket_closed(local, now));
         self.drain_sessions(now);
         self.ask_everywhere(now);
         self.pump(now);

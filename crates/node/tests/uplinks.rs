@@ -222,11 +222,15 @@ fn uplinks_come_and_go() {
     let mut net = Net::new(&[FIRST], &[]);
     net.run(Duration::from_secs(3));
     assert_eq!((net.in_use(), net.standing_by()), (Some(FIRST), Vec::new()));
-    net.nodes[0].set_udp_sockets(sockets(&[FIRST, OTHER]), net.now);
+    net.nodes[0].set_udp_sockets(sockets(&[FIRST, OTHER]), &[], net.now);
     net.drain(0);
     net.run(Duration::from_secs(1));
     assert_eq!(net.standing_by(), [OTHER]);
-    net.nodes[0].set_udp_sockets(sockets(&[FIRST]), net.now);
+    // What is only not dialled through any more goes on.
+    net.nodes[0].set_udp_sockets(sockets(&[FIRST]), &[], net.now);
+    net.drain(0);
+    assert_eq!(net.standing_by(), [OTHER]);
+    net.nodes[0].set_udp_sockets(sockets(&[FIRST]), &[OTHER], net.now);
     net.drain(0);
     assert!(net.ways(0).iter().all(|way| way.path.local == FIRST), "{:?}", net.ways(0));
     assert!(net.talk(Duration::from_secs(2)) < Duration::from_millis(100));

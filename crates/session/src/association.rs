@@ -427,7 +427,6 @@ impl Association {
         let aimed = self.attempt.iter().flat_map(Attempt::paths);
         let mut paths: Vec<_> = self.paths.known().map(|known| known.path).chain(aimed).collect();
         paths.retain(|path| path.carrier == CarrierKind::Udp && path.local == local);
-        paths.dedup();
         paths
     }
 

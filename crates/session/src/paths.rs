@@ -338,6 +338,8 @@ impl Paths {
     fn switch(&mut self, to: Option<PathAddr>) {
         if self.current != to {
             self.current = to;
+            // It was about the path before.
+            self.contest = None;
             self.generation = self.generation.wrapping_add(1);
         }
     }

@@ -158,8 +158,15 @@ impl Sessions {
 
     /// One of our UDP sockets is gone, and with it every path through it.
     pub fn socket_closed(&mut self, local: u32, now: Instant) {
-        let through: BTreeSet<_> = self.peers.values().flat_map(|a| a.through(local)).collect();
-        through.into_iter().for_each(|path| self.path_closed(path, now));
+        let now = self.core.tick(now);
+        let through = |(peer, a): (&NodeId, &Association)| {
+            let peer = *peer;
+            a.through(local).into_iter().map(move |path| (peer, path))
+        };
+        let through: Vec<_> = self.peers.iter().flat_map(through).collect();
+        for (peer, path) in through {
+            self.with(peer, now, |association, core| association.on_path_closed(path, core, now));
+        }
     }
 
     /// The path in use is silent: those in reserve are asked whether they still work.

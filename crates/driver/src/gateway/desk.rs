@@ -78,7 +78,7 @@ pub(crate) struct Desk {
     internal: Vec<String>,
     own: NodeId,
     sockets: Arc<Sockets>,
-    persist: Persist,
+    pub(super) persist: Persist,
     documents: Documents,
     pub(super) registry: Registry,
     pub(super) live: BTreeMap<Key, Live>,
@@ -211,7 +211,7 @@ impl Desk {
                     Errand::Brought(brought) => self.brought(brought),
                     Errand::Asked(asked) => self.tell(asked),
                 },
-                told = Follow::next(&mut self.follow) => self.told(told),
+                news = Follow::next(&mut self.follow) => self.followed(news),
                 looked = self.looks.next() => self.looked(&looked),
                 _ = tick.tick() => {
                     ticks += 1;
@@ -236,10 +236,7 @@ impl Desk {
     fn tick(&mut self, judge: bool) {
         let mut changed = self.registry.tick(now());
         if judge {
-            for network in self.documents.networks() {
-                let claimed = self.documents.claimed(&network, now());
-                self.judge(&network, claimed, now());
-            }
+            self.judge_all();
             changed = true;
         }
         if changed {
@@ -277,15 +274,20 @@ impl Desk {
             warn!(error, "certificates are not exchanged; those in use stay");
             self.trouble.push(error);
         }
-        for network in self.documents.networks() {
-            let claimed = self.documents.claimed(&network, now());
-            self.judge(&network, claimed, now());
-        }
+        self.judge_all();
         self.serve();
         self.settle(None);
     }
 
     // --- claims ---
+
+    /// Judges all networks' claims again: by time, other rules or other holders.
+    pub(super) fn judge_all(&mut self) {
+        for network in self.documents.networks() {
+            let claimed = self.documents.claimed(&network, now());
+            self.judge(&network, claimed, now());
+        }
+    }
 
     /// Takes what a publisher brought.
     pub(super) fn publish(&mut self, documents: &[Vec<u8>], unix: u64) -> Answer {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use sinew_control::api::{Answer, GatewayRegistrar};
 use sinew_registry::{Holding, Transfer};
+use sinew_store::Batch;
 use sinew_types::{Label, MeshAddr, NetworkId, NodeId};
 use sinew_wire::ingress::{Name, NameList, Request, Status, Verb};
 use tokio::sync::mpsc;
@@ -20,22 +21,28 @@ use crate::ingress::{self, Asked, Brought, Failed};
 
 /// How old a list gets while nobody wants anything.
 const REFRESH: Duration = Duration::from_secs(60);
-/// Between questions, whoever wants whatever: publishers cannot turn a follower on its registrar.
+/// Between questions, for each so many names that the last answer had, whoever wants whatever: publishers cannot turn
+/// a follower on its registrar. That is 2 Mbit/s at most.
 const SPACING: Duration = Duration::from_millis(250);
+const SPACING_NAMES: usize = 512;
 /// Pause after a failure: doubled each time, at most a refresh.
 const RETRY: Duration = Duration::from_secs(1);
-/// One question. A publisher waits for two at most: one under way, and its own.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// One question: a long list may have a long way.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// So long a publisher waits for a newer list, before it hears what is known.
+const WAIT: Duration = Duration::from_secs(5);
 /// Publishers that wait; the next hears at once what is known.
 const WAITING: usize = 64;
 /// The registrar is known to be away when its list is older.
 const AWAY_MS: u64 = 180_000;
 const NONSENSE: &str = "its list makes no sense";
 
-/// What the registrar has said, or why it has not.
-pub(super) struct Told {
-    begun: Instant,
-    list: Result<Vec<(String, Holding)>, &'static str>,
+/// What is to be done.
+pub(super) enum News {
+    /// The registrar has said something, or it is known why it has not.
+    Told { begun: Instant, list: Result<Vec<(String, Holding)>, &'static str> },
+    /// A publisher has waited long enough.
+    Late,
 }
 
 /// A follower's side.
@@ -46,12 +53,15 @@ pub(super) struct Follow {
     /// When the last question began, and whether it is under way.
     begun: Option<Instant>,
     under_way: bool,
+    /// How long the next one waits at least, by the length of the last list.
+    spacing: Duration,
     due: Instant,
     failures: u32,
     /// Why the last question has no answer.
     problem: Option<&'static str>,
-    done: mpsc::Sender<Told>,
-    results: mpsc::Receiver<Told>,
+    done: mpsc::Sender<News>,
+    results: mpsc::Receiver<News>,
+    /// Those who came first are first.
     waiting: Vec<(Instant, Brought)>,
 }
 
@@ -64,6 +74,7 @@ impl Follow {
             domain,
             begun: None,
             under_way: false,
+            spacing: SPACING,
             due: Instant::now(),
             failures: 0,
             problem: None,
@@ -74,16 +85,18 @@ impl Follow {
     }
 
     /// Asks when it is time; what came of it. Without a registrar, nothing ever does.
-    pub(super) async fn next(this: &mut Option<Self>) -> Told {
+    pub(super) async fn next(this: &mut Option<Self>) -> News {
         let Some(follow) = this else { return std::future::pending().await };
         loop {
             if !follow.under_way && follow.due <= Instant::now() {
                 follow.begin();
             }
+            let late = follow.waiting.first().map(|(since, _)| *since + WAIT);
             tokio::select! {
                 // We hold a sender ourselves.
                 Some(told) = follow.results.recv() => return told,
                 () = sleep_until(follow.due), if !follow.under_way => {}
+                () = sleep_until(late.unwrap_or(follow.due)), if late.is_some() => return News::Late,
             }
         }
     }
@@ -96,7 +109,7 @@ impl Follow {
         tokio::spawn(async move {
             let list = timeout(PATIENCE, ask(own, registrar, domain)).await;
             let list = list.unwrap_or(Err("it does not answer in time"));
-            let _ = done.send(Told { begun, list }).await;
+            let _ = done.send(News::Told { begun, list }).await;
         });
     }
 
@@ -111,7 +124,13 @@ impl Follow {
     }
 
     fn soonest(&self, now: Instant) -> Instant {
-        self.begun.map_or(now, |begun| begun + SPACING)
+        self.begun.map_or(now, |begun| begun + self.spacing)
+    }
+
+    /// Those who have waited too long.
+    fn late(&mut self, now: Instant) -> Vec<Brought> {
+        let late = self.waiting.extract_if(.., |(since, _)| *since + WAIT <= now);
+        late.map(|(_, brought)| brought).collect()
     }
 
     /// Notes how a question ended; gives those that have waited for it.
@@ -191,10 +210,26 @@ impl Desk {
         self.settle(brought.map(|brought| (brought.reply, answer)));
     }
 
-    /// The registrar's list has come, or has not.
-    pub(super) fn told(&mut self, Told { begun, list }: Told) {
-        let Some(follow) = &mut self.follow else { return };
+    /// The registrar's list has come, or has not, or takes too long for somebody.
+    pub(super) fn followed(&mut self, news: News) {
+        let waited = match news {
+            News::Told { begun, list } => self.told(begun, list),
+            News::Late => self.follow.as_mut().map(|follow| follow.late(Instant::now())).unwrap_or_default(),
+        };
+        for Brought { documents, reply } in waited {
+            let answer = self.publish(&documents, now());
+            self.settle(Some((reply, answer)));
+        }
+        self.settle(None);
+    }
+
+    /// Takes the list; gives those that have waited for it.
+    fn told(&mut self, begun: Instant, list: Result<Vec<(String, Holding)>, &'static str>) -> Vec<Brought> {
+        let Some(follow) = &mut self.follow else { return Vec::new() };
         let (was, problem) = (follow.problem, list.as_ref().err().copied());
+        if let Ok(list) = &list {
+            follow.spacing = SPACING * (1 + list.len() / SPACING_NAMES) as u32;
+        }
         let waited = follow.heard(begun, problem, Instant::now());
         match problem {
             Some(problem) if was != Some(problem) => {
@@ -207,26 +242,26 @@ impl Desk {
             && self.registry.follow(list, now())
         {
             info!("names have other holders by the registrar's list");
+            // Also claims that were refused by the list before.
+            self.judge_all();
             self.serve();
         }
-        for Brought { documents, reply } in waited {
-            let answer = self.publish(&documents, now());
-            self.settle(Some((reply, answer)));
-        }
-        self.settle(None);
+        waited
     }
 
-    /// Another gateway asks whose the names are: those that the operator lists hear it, for this domain.
-    pub(super) fn tell(&self, asked: Asked) {
+    /// Another gateway asks whose the names are: those that the operator lists hear it, for this domain, once it is on
+    /// the disk.
+    pub(super) fn tell(&mut self, asked: Asked) {
         let listed = self.config.followers.iter().any(|node| node.address().to_ipv6() == asked.from);
         let ours = self.config.domain.as_deref() == Some(asked.domain.as_str());
-        let list = if listed && ours && self.follow.is_none() {
-            let names = self.registry.names().map(name).collect::<Option<Vec<_>>>();
-            names.and_then(|names| NameList(names).emit()).ok_or(Status::Busy)
-        } else {
-            Err(Status::NotPublished)
-        };
-        let _ = asked.reply.send(list);
+        // A follower cannot be asked: its list may be old, and a configuration cannot have both.
+        if !listed || !ours || self.follow.is_some() {
+            return drop(asked.reply.send(Err(Status::NotPublished)));
+        }
+        let names = self.registry.names().map(name).collect::<Option<Vec<_>>>();
+        let list = names.and_then(|names| NameList(names).emit()).ok_or(Status::Busy);
+        self.settle(None);
+        self.persist.submit(Batch::new(), move |_| drop(asked.reply.send(list)));
     }
 
     /// Why names may be missing here.
@@ -286,11 +321,14 @@ mod tests {
             assert!(follow.wait(brought(), came).is_none());
         }
         assert!(follow.wait(brought(), came).is_some(), "one too many");
+        assert!(follow.late(came + WAIT - RETRY).is_empty());
         assert!(follow.heard(first, None, came).is_empty(), "that list may be older");
         assert_eq!(follow.due, first + SPACING, "no sooner, however many want it");
         let second = first + SPACING;
         assert_eq!(follow.heard(second, None, second).len(), WAITING);
         assert_eq!(follow.due, second + REFRESH);
+        assert!(follow.wait(brought(), second).is_none());
+        assert_eq!(follow.late(second + WAIT).len(), 1, "it hears what is known");
     }
 
     #[test]

@@ -27,6 +27,10 @@ const SAYING: usize = 512;
 const SAYING_OF_ONE: usize = 128;
 /// Connections of one node: no gateway may take the room of the others.
 const SHARE_OF_ONE: usize = 2;
+/// Lists of names that are being told: in all, and to one node; and how long each may take.
+const LISTS: usize = 16;
+const LISTS_OF_ONE: usize = 1;
+const LIST_PATIENCE: Duration = Duration::from_secs(30);
 /// After an error of the listener itself (no descriptors are left).
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -35,6 +39,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 struct Crowd {
     saying: BTreeMap<Ipv6Addr, usize>,
     streams: BTreeMap<Ipv6Addr, usize>,
+    lists: BTreeMap<Ipv6Addr, usize>,
 }
 
 /// Whose limit is meant.
@@ -42,6 +47,7 @@ struct Crowd {
 enum Part {
     Saying,
     Streams,
+    Lists,
 }
 
 impl Crowd {
@@ -49,6 +55,7 @@ impl Crowd {
         match part {
             Part::Saying => &mut self.saying,
             Part::Streams => &mut self.streams,
+            Part::Lists => &mut self.lists,
         }
     }
 }
@@ -129,7 +136,7 @@ async fn serve(mut stream: TcpStream, from: Ipv6Addr, place: Place, shared: Arc<
             shared.counters.note(Outcome::Answered(status));
         }
         Request::Names(domain) => {
-            let status = names(&mut stream, from, domain, &shared).await;
+            let status = names(&mut stream, domain, &place, &shared).await;
             shared.counters.note(Outcome::Answered(status));
         }
         Request::Connect(open) => {
@@ -215,17 +222,19 @@ async fn publish(stream: &mut TcpStream, documents: Vec<Vec<u8>>, shared: &Arc<S
     let json = answer.and_then(|answer| serde_json::to_vec(&answer).ok()).unwrap_or_default();
     let status = if json.len() > ANSWER_MAX { Status::Busy } else { status };
     let json = if status == Status::Ok { json } else { Vec::new() };
-    conclude(stream, status, &json).await;
+    conclude(stream, status, &json, PATIENCE).await;
     status
 }
 
 /// Tells another gateway of this one's domain whose its names are (protocol A11.6).
-async fn names(stream: &mut TcpStream, from: Ipv6Addr, domain: String, shared: &Arc<Shared>) -> Status {
-    let told = match &shared.desk {
-        None => Err(Status::NotPublished),
-        Some(desk) => {
+async fn names(stream: &mut TcpStream, domain: String, place: &Place, shared: &Arc<Shared>) -> Status {
+    let own = Place::take(&place.crowd, place.from, Part::Lists, LISTS, LISTS_OF_ONE);
+    let told = match (&shared.desk, &own) {
+        (None, _) => Err(Status::NotPublished),
+        (_, None) => Err(Status::Busy),
+        (Some(desk), Some(_)) => {
             let (reply, told) = oneshot::channel();
-            match desk.try_send(Errand::Asked(Asked { from, domain, reply })) {
+            match desk.try_send(Errand::Asked(Asked { from: place.from, domain, reply })) {
                 Ok(()) => timeout(DESK_PATIENCE, told).await.ok().and_then(Result::ok),
                 Err(_) => None,
             }
@@ -233,13 +242,17 @@ async fn names(stream: &mut TcpStream, from: Ipv6Addr, domain: String, shared: &
         }
     };
     let (status, list) = told.map_or_else(|status| (status, Vec::new()), |list| (Status::Ok, list));
-    conclude(stream, status, &list).await;
+    conclude(stream, status, &list, LIST_PATIENCE).await;
     status
 }
 
-async fn conclude(stream: &mut TcpStream, status: Status, body: &[u8]) {
+async fn conclude(stream: &mut TcpStream, status: Status, body: &[u8], patience: Duration) {
     let head = AnswerHead { status, len: body.len() as u32 };
-    let _ = timeout(PATIENCE, stream.write_all(&[&head.emit()[..], body].concat())).await;
+    let whole = async {
+        stream.write_all(&head.emit()).await?;
+        stream.write_all(body).await
+    };
+    let _ = timeout(patience, whole).await;
 }
 
 fn no_gateway() -> Answer {

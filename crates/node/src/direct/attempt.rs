@@ -78,7 +78,7 @@ impl Node {
     /// What came of looking for a direct path to `peer`.
     pub fn meeting(&self, peer: &NodeId, now: Instant) -> Meeting {
         let pair = self.direct.pairs.get(peer);
-        let apart = self.links.get(peer).filter(|_| self.sessions.is_private(peer));
+        let apart = self.links.get(peer);
         Meeting {
             enabled: self.direct.enabled,
             own: self.direct.mapping(false),

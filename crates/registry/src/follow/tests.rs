@@ -116,7 +116,8 @@ fn who_takes_the_registrar_s_place_has_its_list_before_anything_of_its_own() {
         follower.follow([(label.to_owned(), holding(net))], heard);
         entries.extend(follower.drain_changes());
     }
-    let mut disk: BTreeMap<_, _> = entries.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+    let mut disk: BTreeMap<_, _> =
+        entries.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
     for start in 1..3 {
         let stored = disk.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
         let (mut alone, _) = Registry::restore(rules(), stored);

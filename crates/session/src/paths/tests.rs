@@ -261,6 +261,21 @@ fn a_peer_that_uses_another_path_moves_nobody_from_one_that_works() {
 }
 
 #[test]
+fn a_hint_about_one_path_says_nothing_of_the_one_that_has_taken_over_since() {
+    let mut bench = Bench::with_reserve();
+    bench.add_reserve(3);
+    bench.used_by_peer(2, 1000);
+    bench.due(1000);
+    // Our own patience ends first, and another takes over that nobody has asked since.
+    bench.paths.prefer(path(3));
+    bench.paths.dead(&path(1), at(1050));
+    bench.changes();
+    bench.paths.handle_timeout(at(1200));
+    assert_eq!(bench.paths.current(), Some(path(3)));
+    assert!(bench.changes().is_empty());
+}
+
+#[test]
 fn only_a_validated_path_can_be_followed_to() {
     let mut bench = Bench::new();
     bench.received(2, 1400, 1000);
