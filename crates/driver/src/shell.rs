@@ -327,7 +327,8 @@ impl Shell {
         }
     }
 
-    /// Whatever happened to the host's network or to time, paths are asked and peers dialled at once.
+    /// Whatever happened to the host's network, or while it slept, paths are asked and peers dialled at once. A clock
+    /// that was set changes dates alone.
     fn on_news(&mut self, news: News) {
         let now = clock::boottime();
         match news {

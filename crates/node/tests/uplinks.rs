@@ -29,6 +29,8 @@ struct Net {
     sequence: u64,
     /// Sockets of `a` behind which nothing passes.
     dead: BTreeSet<u32>,
+    /// How long packets take one way, by the socket of `a`; otherwise [`LATENCY`].
+    latency: BTreeMap<u32, Duration>,
     /// Over which sockets `a` has sent.
     used: BTreeSet<u32>,
     /// When answers came to `a`.
@@ -79,6 +81,7 @@ impl Net {
             flying: BTreeMap::new(),
             sequence: 0,
             dead: dead.iter().copied().collect(),
+            latency: BTreeMap::new(),
             used: BTreeSet::new(),
             answers: Vec::new(),
         };
@@ -131,7 +134,8 @@ impl Net {
             for bytes in transmit.bytes.chunks(transmit.segment) {
                 self.sequence += 1;
                 if !self.dead.contains(&local) {
-                    let key = (self.now + LATENCY, self.sequence);
+                    let latency = self.latency.get(&local).copied().unwrap_or(LATENCY);
+                    let key = (self.now + latency, self.sequence);
                     self.flying.insert(key, (1 - node, local, bytes.to_vec()));
                 }
             }
@@ -215,6 +219,38 @@ fn the_kernels_uplink_is_dialled_first_and_the_others_if_it_brings_no_answer() {
     net.dead.remove(&OTHER);
     net.run(Duration::from_secs(20));
     assert_eq!((net.in_use(), net.standing_by()), (Some(OTHER), Vec::new()));
+}
+
+#[test]
+fn a_clearly_shorter_way_is_taken_after_a_while_and_a_little_shorter_one_never() {
+    let ms = Duration::from_millis;
+    let mut net = Net::new(&[FIRST, OTHER], &[]);
+    net.latency = BTreeMap::from([(FIRST, ms(20)), (OTHER, ms(17))]);
+    net.run(Duration::from_secs(600));
+    assert_eq!(net.in_use(), Some(FIRST), "15 % are no reason to move");
+    net.latency.insert(OTHER, ms(10));
+    // Several measurements say so first.
+    net.run(Duration::from_secs(10));
+    assert_eq!(net.in_use(), Some(FIRST));
+    assert!(net.talk(Duration::from_secs(120)) < ms(120), "flows do not notice");
+    assert_eq!(net.in_use(), Some(OTHER));
+    assert_eq!(net.ways(1).iter().find(|way| way.in_use).map(|way| way.path.remote), Some(endpoint(0, OTHER)));
+}
+
+#[test]
+fn a_way_that_was_just_taken_is_kept_for_a_minute_however_short_the_other_becomes() {
+    let ms = Duration::from_millis;
+    let mut net = Net::new(&[FIRST, OTHER], &[]);
+    net.latency = BTreeMap::from([(FIRST, ms(20)), (OTHER, ms(5))]);
+    while net.in_use() != Some(OTHER) {
+        net.run(Duration::from_secs(1));
+        assert!(net.now < Instant::from_micros(300_000_000), "it is not taken");
+    }
+    net.latency.insert(FIRST, ms(1));
+    net.run(Duration::from_secs(55));
+    assert_eq!(net.in_use(), Some(OTHER));
+    net.run(Duration::from_secs(120));
+    assert_eq!(net.in_use(), Some(FIRST));
 }
 
 #[test]
