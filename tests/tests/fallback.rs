@@ -6,12 +6,14 @@
 //!  curl   nginx    TCP (or only TLS, on 443) still passes
 //! ```
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use sinew_tests::cli::text;
 use sinew_tests::impair::{Faults, shape};
 use sinew_tests::lab::{Lab, interface, run_lab};
+use sinew_tests::process::{Proc, read_lossy};
 use sinew_tests::sinewd::PORT;
 use sinew_tests::wait;
 use sinew_tests::workload::{Nginx, Transfer, payload_file, url};
@@ -91,11 +93,19 @@ fn udp_blocked_in_mid_flow_goes_on_over_wss_and_comes_back() {
     blocked_in_mid_flow("wss");
 }
 
-#[test]
-fn a_node_that_starts_where_udp_is_blocked_is_upgraded_later() {
-    run_lab("late", |lab| {
+/// How many answers are missing between the first and the last that came.
+fn missing(log: &str) -> usize {
+    let number = |line: &str| line.split("icmp_seq=").nth(1)?.split(' ').next()?.parse::<usize>().ok();
+    let came: BTreeSet<_> =
+        log.lines().filter(|line| line.contains("bytes from")).filter_map(number).collect();
+    came.first().zip(came.last()).map_or(0, |(first, last)| last - first + 1 - came.len())
+}
+
+fn upgraded_later(second: &'static str) {
+    run_lab(&format!("late-{second}"), |lab| {
         lab.line(&["a", "b"])?;
-        lab.via = "udp,tcp".to_owned();
+        lab.via = format!("udp,{second}");
+        lab.config("b").listen = format!("udp = [\"0.0.0.0:{PORT}\"]\n{second} = [\"0.0.0.0:{PORT}\"]\n");
         lab.peer("a", "b")?;
         lab.key("b")?;
         Faults::of(lab.ns("b"))?.block_udp(&interface("a"))?;
@@ -103,9 +113,29 @@ fn a_node_that_starts_where_udp_is_blocked_is_upgraded_later() {
         let before = Instant::now();
         lab.wait_mesh()?;
         ensure!(before.elapsed() < FALLBACK, "linked only after {:?}", before.elapsed());
-        ensure!(carrier(lab).as_deref() == Some("tcp"), "over {:?}", carrier(lab));
+        ensure!(carrier(lab).as_deref() == Some(second), "over {:?}", carrier(lab));
+        let log = lab.dir().join("ping.log");
+        let mut command = lab.ns("a").command("ping");
+        let mut ping = Proc::spawn(command.args(["-6", "-n", "-i", "0.02", &lab.address("b")?]), &log)?;
+        let answers = || read_lossy(&log).matches("bytes from").count();
+        wait::until("answers", SOON, || answers() >= 50)?;
         Faults::of(lab.ns("b"))?.pass_udp(&interface("a"))?;
         wait_carrier(lab, "udp", UPGRADE)?;
+        let before = answers();
+        wait::until("answers over UDP", SOON, || answers() >= before + 100)?;
+        ping.kill();
+        let missing = missing(&read_lossy(&log));
+        ensure!(missing == 0, "{missing} of {} answers are missing", answers());
         Ok(())
     });
+}
+
+#[test]
+fn a_node_that_starts_where_udp_is_blocked_is_upgraded_from_tcp_without_the_loss_of_a_packet() {
+    upgraded_later("tcp");
+}
+
+#[test]
+fn a_node_that_starts_where_udp_is_blocked_is_upgraded_from_wss_without_the_loss_of_a_packet() {
+    upgraded_later("wss");
 }

@@ -392,29 +392,57 @@ fn pairs_find_the_path_that_their_translators_allow() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// Two homes in one: `a` and `b` on a network behind one router, which sends nothing that is for itself back in.
+fn one_home(lab: &mut Lab) -> Result<()> {
+    for name in ["router", "a", "b"] {
+        lab.node(name)?;
+    }
+    uplink(lab, "router", "wan", "198.51.100", ["wan", "to-router"])?;
+    let router = lab.ns("router");
+    router.ip(&["link", "add", "lan", "type", "bridge"])?;
+    router.ip(&["addr", "add", "192.168.1.254/24", "dev", "lan"])?;
+    router.ip(&["link", "set", "lan", "up"])?;
+    for (number, name) in ["a", "b"].into_iter().enumerate() {
+        let (address, port) = (format!("192.168.1.{}/24", number + 2), format!("port-{name}"));
+        let near = End { ns: lab.ns(name), interface: "wan", address: &address };
+        let far = End { ns: lab.ns("router"), interface: &port, address: "169.254.9.9/32" };
+        ns::connect(near, far, MTU)?;
+        let router = lab.ns("router");
+        router.ip(&["addr", "flush", "dev", &port])?;
+        router.ip(&["link", "set", &port, "master", "lan"])?;
+        lab.ns(name).ip(&["route", "add", "default", "via", "192.168.1.254"])?;
+    }
+    translate(lab.ns("router"), PortRestricted, "192.168.1")
+}
+
+#[test]
+fn two_behind_one_router_that_know_nobody_are_linked_on_their_own_network() {
+    run_lab("lan-alone", |lab| {
+        public(lab)?;
+        one_home(lab)?;
+        for name in ["a", "b"] {
+            lab.key(name)?;
+            lab.config(name).finds = true;
+            lab.start(name)?;
+        }
+        lab.wait_ready("a")?;
+        lab.wait_ready("b")?;
+        let (ready, target) = (Instant::now(), lab.address("b")?);
+        lab.cli("a").wait_reachable(&target, DIRECT)?;
+        let took = ready.elapsed();
+        eprintln!("on one network, without a configuration: linked after {:.2} s", took.as_secs_f64());
+        ensure!(took <= Duration::from_secs(3), "{took:?}");
+        let peers = lab.cli("a").peers_up()?;
+        ensure!(peers.len() == 1 && text(&peers[0], "endpoint") == "192.168.1.3:7463", "{peers:?}");
+        Ok(())
+    });
+}
+
 #[test]
 fn two_behind_one_router_that_does_not_turn_around_talk_on_their_own_network() {
     run_lab("lan", |lab| {
         public(lab)?;
-        for name in ["router", "a", "b"] {
-            lab.node(name)?;
-        }
-        uplink(lab, "router", "wan", "198.51.100", ["wan", "to-router"])?;
-        let router = lab.ns("router");
-        router.ip(&["link", "add", "lan", "type", "bridge"])?;
-        router.ip(&["addr", "add", "192.168.1.254/24", "dev", "lan"])?;
-        router.ip(&["link", "set", "lan", "up"])?;
-        for (number, name) in ["a", "b"].into_iter().enumerate() {
-            let (address, port) = (format!("192.168.1.{}/24", number + 2), format!("port-{name}"));
-            let near = End { ns: lab.ns(name), interface: "wan", address: &address };
-            let far = End { ns: lab.ns("router"), interface: &port, address: "169.254.9.9/32" };
-            ns::connect(near, far, MTU)?;
-            let router = lab.ns("router");
-            router.ip(&["addr", "flush", "dev", &port])?;
-            router.ip(&["link", "set", &port, "master", "lan"])?;
-            lab.ns(name).ip(&["route", "add", "default", "via", "192.168.1.254"])?;
-        }
-        translate(lab.ns("router"), PortRestricted, "192.168.1")?;
+        one_home(lab)?;
         for name in ["a", "b"] {
             knows_relays(lab, name)?;
         }

@@ -234,7 +234,10 @@ fn a_clearly_shorter_way_is_taken_after_a_while_and_a_little_shorter_one_never()
     assert_eq!(net.in_use(), Some(FIRST));
     assert!(net.talk(Duration::from_secs(120)) < ms(120), "flows do not notice");
     assert_eq!(net.in_use(), Some(OTHER));
-    assert_eq!(net.ways(1).iter().find(|way| way.in_use).map(|way| way.path.remote), Some(endpoint(0, OTHER)));
+    assert_eq!(
+        net.ways(1).iter().find(|way| way.in_use).map(|way| way.path.remote),
+        Some(endpoint(0, OTHER))
+    );
 }
 
 #[test]
