@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use crate::access::Denied;
 use crate::backend::{Backend, Busy, Condition};
-use crate::dial::Stream;
+use crate::dial::{Failure, Stream};
 use crate::event::{BackendEvent, Refused, StreamEvent, unix_millis};
 use crate::proxy;
 use crate::relay::{self, Moved};
@@ -81,13 +81,15 @@ async fn reach(opening: &Opening<'_>, first: &[u8]) -> Option<(Arc<Backend>, Str
             }
             front.extend_from_slice(first);
             stream.write_all(&front).await?;
-            std::io::Result::Ok(stream)
+            Ok::<_, Failure>(stream)
         };
         match tokio::time::timeout(opening.snapshot.config.timeouts.connect, connecting).await {
             Ok(Ok(stream)) => {
                 backend.succeeded();
                 return Some((backend, stream, busy));
             }
+            // It lives, and has no room.
+            Ok(Err(Failure::Full)) => {}
             _ if backend.failed(Instant::now()) => opening.shared.observer.backend(&BackendEvent {
                 service: service.name.clone(),
                 backend: backend.target.to_string(),

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::backend::{Backend, Busy};
 use crate::config::Listener;
-use crate::dial::Datagrams;
+use crate::dial::{Datagrams, Failure};
 use crate::event::{Refused, StreamEvent, unix_millis};
 use crate::limit::{Connections, Place};
 use crate::net::Client;
@@ -157,8 +157,11 @@ impl Flow {
         let dialling = self.shared.dial.datagrams(&backend.target);
         let end = match tokio::time::timeout(self.connect, dialling).await {
             Ok(Ok(far)) => self.relay(&*far, &mut from_client, &moved).await,
-            _ => {
-                backend.failed(Instant::now());
+            failed => {
+                let full = matches!(failed, Ok(Err(ref error)) if Failure::of(error) == Failure::Full);
+                if !full {
+                    backend.failed(Instant::now());
+                }
                 self.shared.counters.refuse(Refused::NoBackend);
                 "unreachable"
             }
