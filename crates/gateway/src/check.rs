@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use crate::backend::{Backend, Condition};
 use crate::config::Check;
 use crate::dial::Failure;
-use crate::event::BackendEvent;
+use crate::event::{BackendEvent, unix_millis};
 use crate::http::body::Body;
 use crate::state::{Service, Shared};
 
@@ -42,6 +42,7 @@ pub(crate) async fn run(shared: Arc<Shared>, service: Arc<Service>, backend: Arc
             (down, streak) = (!down, 0);
             if backend.set_down(down) {
                 shared.observer.backend(&BackendEvent {
+                    time: unix_millis(),
                     service: service.name.clone(),
                     backend: backend.target.to_string(),
                     condition: if down { Condition::Down } else { Condition::Well },

@@ -91,6 +91,7 @@ async fn reach(opening: &Opening<'_>, first: &[u8]) -> Option<(Arc<Backend>, Str
             // It lives, and has no room.
             Ok(Err(Failure::Full)) => {}
             _ if backend.failed(Instant::now()) => opening.shared.observer.backend(&BackendEvent {
+                time: unix_millis(),
                 service: service.name.clone(),
                 backend: backend.target.to_string(),
                 condition: Condition::Ejected,

@@ -26,7 +26,7 @@ use super::serve::Connection;
 use crate::backend::{Backend, Busy};
 use crate::config::{BackendProtocol, Balance};
 use crate::dial::Failure;
-use crate::event::BackendEvent;
+use crate::event::{BackendEvent, unix_millis};
 use crate::proxy;
 use crate::state::{Service, Snapshot};
 
@@ -151,6 +151,7 @@ fn cookie(mark: &str, secure: bool) -> Option<HeaderValue> {
 fn fail(connection: &Connection, service: &Service, backend: &Backend, cause: &str) {
     if backend.failed(Instant::now()) {
         connection.shared.observer.backend(&BackendEvent {
+            time: unix_millis(),
             service: service.name.clone(),
             backend: backend.target.to_string(),
             condition: crate::backend::Condition::Ejected,
