@@ -167,7 +167,7 @@ pub struct GatewayLog {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GatewayDrain {
-    /// `WORKLOAD`, `WORKLOAD:PORT`, or a node id: all backends that it carries.
+    /// `WORKLOAD` or `WORKLOAD:PORT`, of all networks, or a node id: all backends that it carries.
     pub backend: String,
     /// Only of this host or service.
     #[serde(default)]
