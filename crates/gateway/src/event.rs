@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
+use crate::relay::{Count, Moved};
+
 /// Gets every event. Called on the threads that serve, so it must not block.
 pub trait Observer: Send + Sync + 'static {
     /// A request has been answered, or its client has gone.
@@ -184,14 +186,19 @@ pub(crate) struct Tally {
     /// Streams and UDP flows so far.
     pub(crate) streams: AtomicU64,
     /// Bytes of bodies, streams and datagrams from clients and to them.
-    pub(crate) rx_bytes: AtomicU64,
-    pub(crate) tx_bytes: AtomicU64,
+    pub(crate) rx_bytes: Arc<AtomicU64>,
+    pub(crate) tx_bytes: Arc<AtomicU64>,
     /// Requests by host and status class, for hosts that are configured: exact names, wildcards as
     /// they are written. So clients cannot fill it.
     by_host: Mutex<Vec<(String, [u64; 5])>>,
 }
 
 impl Tally {
+    /// Counts a stream's bytes, here as they go.
+    pub(crate) fn moved(&self) -> Moved {
+        Moved { up: Count::within(&self.rx_bytes), down: Count::within(&self.tx_bytes) }
+    }
+
     pub(crate) fn status(&self, host: &str, status: u16) {
         let class = usize::from(status / 100).clamp(1, 5) - 1;
         self.statuses[class].fetch_add(1, Ordering::Relaxed);

@@ -329,11 +329,17 @@ fn a_tcp_port_leads_to_its_service() {
     );
     let front = Front::start(&text);
     let mut stream = connect(front.at(Protocol::Tcp));
-    stream.write_all(b"stressed").unwrap();
+    stream.write_all(b"stress").unwrap();
+    let counted =
+        || (front.gateway.status().services[0].rx_bytes, front.gateway.status().services[0].tx_bytes);
+    wait("bytes are counted while the stream lives", || counted() == (6, 0));
+    stream.write_all(b"ed").unwrap();
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     let mut all = String::new();
     stream.read_to_string(&mut all).unwrap();
     assert_eq!(all, "desserts");
+    wait("the stream has ended", || front.heard.streams.lock().unwrap().len() == 1);
+    assert_eq!(counted(), (8, 8), "once each");
 }
 
 #[test]
@@ -367,6 +373,7 @@ fn a_udp_port_keeps_clients_apart_and_gives_an_unproven_one_little() {
         assert_eq!((ann.recv(&mut buffer).unwrap(), buffer[0], buffer[1]), (2, 1, round));
         assert_eq!((bob.recv(&mut buffer).unwrap(), buffer[0], buffer[1]), (2, 2, round));
     }
+    assert_eq!(front.gateway.status().services[0].rx_bytes, 20, "counted while the flows live");
     let forger = client();
     forger.send(b"large").unwrap();
     wait("the large answer is held back", || front.refused("amplification") == 1);
@@ -403,6 +410,8 @@ fn a_websocket_keeps_its_place_and_a_stop_waits_for_it() {
         got[0] == byte
     };
     assert!(repeats(b'a'));
+    let service = front.gateway.status().services.swap_remove(0);
+    assert_eq!((service.rx_bytes, service.tx_bytes), (1, 1), "counted while it lives");
     assert!(closed(&mut connect(front.at(Protocol::Https))), "a second connection of one client");
     wait("it is counted", || front.refused("client_full") == 1);
     let at = front.at(Protocol::Https);
