@@ -28,8 +28,11 @@ pub(crate) enum GatewayVerb {
         lines: u32,
     },
     /// Give a backend no new clients; what it has it may finish
+    ///
+    /// Names are those of workloads: every network and service that has one of that name is meant, unless --host
+    /// says which.
     Drain {
-        /// WORKLOAD, WORKLOAD:PORT, or a node id for all that it carries
+        /// WORKLOAD or WORKLOAD:PORT, of all networks; or a node id for all that it carries
         backend: String,
         /// Only of this host or service
         #[arg(long, value_name = "HOST")]

@@ -107,6 +107,9 @@ pub(crate) struct AccessArgs {
     /// Let another workload decide on every request: 2xx lets it through
     #[arg(long, value_name = "WORKLOAD:PORT/PATH", value_parser = forward)]
     pub(crate) forward_auth: Option<Forward>,
+    /// Headers of its 2xx that backends get, in place of any that clients send, such as `X-Auth-Request-User`
+    #[arg(long, value_name = "HEADER,...", value_delimiter = ',', requires = "forward_auth")]
+    pub(crate) forward_auth_copy: Vec<String>,
     /// Clients must show a certificate of this authority (PEM)
     #[arg(long, value_name = "FILE")]
     pub(crate) client_ca: Option<PathBuf>,

@@ -180,8 +180,7 @@ pub(crate) fn log(lines: &[Value]) -> String {
 fn event(line: &Value) -> String {
     let text = |key: &str| line.get(key).and_then(Value::as_str).unwrap_or("-");
     let number = |key: &str| line.get(key).and_then(Value::as_u64).unwrap_or_default();
-    let time = line.get("time").and_then(Value::as_u64).map(|ms| sinew_control::time::rfc3339(ms * 1000));
-    let time = time.unwrap_or_default();
+    let time = text("time");
     let traffic = || format!("{} in, {} out", bytes(number("rx_bytes")), bytes(number("tx_bytes")));
     match text("kind") {
         "request" => {
@@ -209,7 +208,8 @@ fn event(line: &Value) -> String {
             )
         }
         "backend" => {
-            format!("{} {} is {}: {}", text("service"), text("backend"), text("condition"), text("cause"))
+            let (service, backend) = (text("service"), text("backend"));
+            format!("{time} {service} {backend} is {}: {}", text("condition"), text("cause"))
         }
         _ => line.to_string(),
     }

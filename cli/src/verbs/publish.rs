@@ -115,7 +115,7 @@ fn access(args: AccessArgs) -> Result<PublishAccess, ApiError> {
         forward: args.forward_auth.map(|forward| PublishForwardAuth {
             path: forward.path,
             host: None,
-            copy: Vec::new(),
+            copy: args.forward_auth_copy,
         }),
         client_ca: args.client_ca.map(|path| read(&path)).transpose()?,
     })

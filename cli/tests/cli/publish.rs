@@ -40,6 +40,8 @@ fn exposing_asks_for_what_the_arguments_say() {
         &users,
         "--forward-auth",
         "auth:9091/verify",
+        "--forward-auth-copy",
+        "X-Auth-Request-User,X-Auth-Request-Groups",
         "--rate",
         "10/50",
         "--h2c",
@@ -61,7 +63,10 @@ fn exposing_asks_for_what_the_arguments_say() {
     let settings = &request["settings"];
     assert_eq!((&settings["protocol"], &settings["check"]["path"]), (&json!("h2c"), &json!("/up")));
     assert_eq!(settings["access"]["basic"], json!([{"name": "ann", "hash": "$argon2id$v=19$x"}]));
-    assert_eq!(settings["access"]["forward"], json!({"path": "/verify"}));
+    assert_eq!(
+        settings["access"]["forward"],
+        json!({"path": "/verify", "copy": ["X-Auth-Request-User", "X-Auth-Request-Groups"]})
+    );
     assert_eq!(settings["access"]["rate"], json!({"per_second": 10, "burst": 50}));
     assert_eq!((&request["wait_ms"], &request["mode"]), (&json!(2000), &json!("http")));
 }
@@ -82,6 +87,12 @@ fn what_cannot_be_meant_is_refused_before_the_daemon_is_asked() {
         (&["--name", "a", "--allow", "10.0.0.0/33"], "10.0.0.0/33"),
         (&["--name", "a", "--path", "api"], "begin with /"),
         (&["--name", "a", "--basic", &plain], "Argon2"),
+        (&["--name", "a", "--forward-auth-copy", "X-User"], "--forward-auth <"),
+        (
+            &["--name", "a", "--forward-auth", "a:1/", "--forward-auth-copy", "X User"],
+            "`X User` is no header",
+        ),
+        (&["--name", "a", "--forward-auth", "a:1/", "--forward-auth-copy", "A,Host"], "`Host` is no header"),
     ] {
         let run = expose(&fake, options);
         assert_eq!(run.exit, 1, "{options:?}");

@@ -3,7 +3,7 @@
 //! `front FILE` serves until SIGTERM (then lets requests finish for ten seconds). SIGHUP reads the file
 //! and the certificates again; SIGUSR1 writes the status to standard error, as JSON, first of the front,
 //! then of the certificates that are ordered; SIGUSR2 orders new ones for all. Backends are addresses.
-//! Events go to standard output, if `log = true`.
+//! Events go to standard output, if `log = true`; their times are milliseconds of unix time.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -170,7 +170,7 @@ async fn serve(path: &str) -> Result<(), String> {
     let certificates = Certificates::new();
     load(&certificates, &file.certificates)?;
     let observer: Arc<dyn Observer> =
-        if file.log { Arc::new(JsonLog::new(std::io::stdout())) } else { Arc::new(()) };
+        if file.log { Arc::new(JsonLog::new(std::io::stdout(), |ms| ms.to_string())) } else { Arc::new(()) };
     let options =
         Options { threads: file.threads, observer, certificates: certificates.clone(), ..Options::default() };
     let signals = |kind| signal(kind).map_err(|error| error.to_string());

@@ -1,8 +1,10 @@
 //! Active checks: asking each backend, again and again, whether it is well.
 //!
 //! They go through the same [`crate::Dial`] as clients' requests, so what they find is what clients
-//! would. A backend counts as well until its check has failed often enough in a row.
+//! would. A backend counts as well until its check has failed often enough in a row. One whose node
+//! lives and has no room for a check is left as it is: it is busy with clients.
 
+use std::io;
 use std::sync::Arc;
 
 use hyper::client::conn::http1;
@@ -12,7 +14,8 @@ use hyper_util::rt::TokioIo;
 
 use crate::backend::{Backend, Condition};
 use crate::config::Check;
-use crate::event::BackendEvent;
+use crate::dial::Failure;
+use crate::event::{BackendEvent, unix_millis};
 use crate::http::body::Body;
 use crate::state::{Service, Shared};
 
@@ -24,7 +27,12 @@ pub(crate) async fn run(shared: Arc<Shared>, service: Arc<Service>, backend: Arc
     loop {
         let found =
             match tokio::time::timeout(check.timeout, probe(&shared, &service, &check, &backend)).await {
-                Ok(found) => found,
+                Ok(Err(Trouble::Full)) => {
+                    tokio::time::sleep(check.interval).await;
+                    continue;
+                }
+                Ok(Err(Trouble::Fails(why))) => Err(why),
+                Ok(Ok(())) => Ok(()),
                 Err(_) => Err("no answer in time".to_owned()),
             };
         let agrees = found.is_err() == down;
@@ -34,6 +42,7 @@ pub(crate) async fn run(shared: Arc<Shared>, service: Arc<Service>, backend: Arc
             (down, streak) = (!down, 0);
             if backend.set_down(down) {
                 shared.observer.backend(&BackendEvent {
+                    time: unix_millis(),
                     service: service.name.clone(),
                     backend: backend.target.to_string(),
                     condition: if down { Condition::Down } else { Condition::Well },
@@ -47,8 +56,30 @@ pub(crate) async fn run(shared: Arc<Shared>, service: Arc<Service>, backend: Arc
     }
 }
 
-async fn probe(shared: &Shared, service: &Service, check: &Check, backend: &Backend) -> Result<(), String> {
-    let stream = shared.dial.connect(&backend.target).await.map_err(|error| error.to_string())?;
+/// Why a check did not succeed.
+enum Trouble {
+    /// No room for it, which says nothing of the backend.
+    Full,
+    Fails(String),
+}
+
+impl From<String> for Trouble {
+    fn from(why: String) -> Self {
+        Self::Fails(why)
+    }
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        match Failure::of(&error) {
+            Failure::Full => Self::Full,
+            Failure::Unreachable => Self::Fails(error.to_string()),
+        }
+    }
+}
+
+async fn probe(shared: &Shared, service: &Service, check: &Check, backend: &Backend) -> Result<(), Trouble> {
+    let stream = shared.dial.connect(&backend.target).await?;
     let Some(path) = &check.path else { return Ok(()) };
     let host =
         check.host.as_deref().or(service.config.hosts.first().map(String::as_str)).unwrap_or("localhost");
@@ -65,7 +96,7 @@ async fn probe(shared: &Shared, service: &Service, check: &Check, backend: &Back
     serving.abort();
     match answer?.status() {
         status if status.is_success() || status.is_redirection() => Ok(()),
-        StatusCode::SWITCHING_PROTOCOLS => Err("it switched protocols".to_owned()),
-        status => Err(format!("it answered {}", status.as_u16())),
+        StatusCode::SWITCHING_PROTOCOLS => Err("it switched protocols".to_owned().into()),
+        status => Err(format!("it answered {}", status.as_u16()).into()),
     }
 }

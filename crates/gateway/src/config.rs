@@ -286,8 +286,9 @@ pub struct ForwardAuth {
     pub target: Target,
     /// Path that is asked.
     pub path: String,
-    /// `Host` of the question.
-    pub host: String,
+    /// `Host` of the question; by default that of the request.
+    #[serde(default)]
+    pub host: Option<String>,
     /// Headers of its answer that the backend gets, in place of any the client sent.
     #[serde(default)]
     pub copy: Vec<String>,

@@ -19,12 +19,48 @@ pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Reaches backends. Called on the front's own threads, each of which runs a tokio runtime; the
 /// front bounds how long it waits and drops the future then.
+///
+/// Where the far end lives and only has no room for one more, the error's kind is
+/// [`io::ErrorKind::ResourceBusy`]: that takes no backend out.
 pub trait Dial: Send + Sync + 'static {
     /// A stream to `target`.
     fn connect<'a>(&'a self, target: &'a Target) -> Boxed<'a, io::Result<Stream>>;
 
     /// Datagrams to and from `target`, for one client's flow.
     fn datagrams<'a>(&'a self, target: &'a Target) -> Boxed<'a, io::Result<Box<dyn Datagrams>>>;
+}
+
+/// Why nothing came about of dialling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The far end lives and has no room.
+    Full,
+    /// Anything else.
+    Unreachable,
+}
+
+impl Failure {
+    pub(crate) fn of(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::ResourceBusy { Self::Full } else { Self::Unreachable }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::of(&error)
+    }
+}
+
+impl From<hyper::Error> for Failure {
+    fn from(_: hyper::Error) -> Self {
+        Self::Unreachable
+    }
+}
+
+impl From<tokio::time::error::Elapsed> for Failure {
+    fn from(_: tokio::time::error::Elapsed) -> Self {
+        Self::Unreachable
+    }
 }
 
 /// Datagrams with one far end.

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
+use crate::relay::{Count, Moved};
+
 /// Gets every event. Called on the threads that serve, so it must not block.
 pub trait Observer: Send + Sync + 'static {
     /// A request has been answered, or its client has gone.
@@ -24,7 +26,8 @@ impl Observer for () {}
 /// One request.
 #[derive(Clone, Debug, Serialize)]
 pub struct RequestEvent {
-    /// Milliseconds of unix time at the request's start.
+    /// Milliseconds of unix time at the request's start. How a log writes times is for the log to say.
+    #[serde(skip)]
     pub time: u64,
     /// The request's id, as on error pages and in `X-Request-Id`.
     pub id: String,
@@ -64,6 +67,7 @@ pub struct RequestEvent {
 #[derive(Clone, Debug, Serialize)]
 pub struct StreamEvent {
     /// Milliseconds of unix time at the stream's start.
+    #[serde(skip)]
     pub time: u64,
     /// The client.
     pub client: SocketAddr,
@@ -86,6 +90,9 @@ pub struct StreamEvent {
 /// A backend's state has changed.
 #[derive(Clone, Debug, Serialize)]
 pub struct BackendEvent {
+    /// Milliseconds of unix time when it did.
+    #[serde(skip)]
+    pub time: u64,
     /// Service.
     pub service: Arc<str>,
     /// Backend.
@@ -179,14 +186,19 @@ pub(crate) struct Tally {
     /// Streams and UDP flows so far.
     pub(crate) streams: AtomicU64,
     /// Bytes of bodies, streams and datagrams from clients and to them.
-    pub(crate) rx_bytes: AtomicU64,
-    pub(crate) tx_bytes: AtomicU64,
+    pub(crate) rx_bytes: Arc<AtomicU64>,
+    pub(crate) tx_bytes: Arc<AtomicU64>,
     /// Requests by host and status class, for hosts that are configured: exact names, wildcards as
     /// they are written. So clients cannot fill it.
     by_host: Mutex<Vec<(String, [u64; 5])>>,
 }
 
 impl Tally {
+    /// Counts a stream's bytes, here as they go.
+    pub(crate) fn moved(&self) -> Moved {
+        Moved { up: Count::within(&self.rx_bytes), down: Count::within(&self.tx_bytes) }
+    }
+
     pub(crate) fn status(&self, host: &str, status: u16) {
         let class = usize::from(status / 100).clamp(1, 5) - 1;
         self.statuses[class].fetch_add(1, Ordering::Relaxed);
@@ -208,38 +220,43 @@ impl Tally {
 
 /// Writes every event as a line of JSON.
 #[derive(Debug)]
-pub struct JsonLog<W>(Mutex<W>);
+pub struct JsonLog<W> {
+    to: Mutex<W>,
+    time: fn(u64) -> String,
+}
 
 impl<W: std::io::Write + Send + 'static> JsonLog<W> {
-    /// Writes to `to`; what cannot be written is lost, requests go on.
-    pub fn new(to: W) -> Self {
-        Self(Mutex::new(to))
+    /// Writes to `to`; what cannot be written is lost, requests go on. `time` makes text of milliseconds of
+    /// unix time.
+    pub fn new(to: W, time: fn(u64) -> String) -> Self {
+        Self { to: Mutex::new(to), time }
     }
 
-    fn write(&self, kind: &str, event: &impl Serialize) {
+    fn write(&self, kind: &str, time: u64, event: &impl Serialize) {
         #[derive(Serialize)]
         struct Line<'a, E> {
             kind: &'a str,
+            time: String,
             #[serde(flatten)]
             event: &'a E,
         }
-        let Ok(mut line) = serde_json::to_vec(&Line { kind, event }) else { return };
+        let Ok(mut line) = serde_json::to_vec(&Line { kind, time: (self.time)(time), event }) else { return };
         line.push(b'\n');
-        let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line);
+        let _ = self.to.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line);
     }
 }
 
 impl<W: std::io::Write + Send + 'static> Observer for JsonLog<W> {
     fn request(&self, event: &RequestEvent) {
-        self.write("request", event);
+        self.write("request", event.time, event);
     }
 
     fn stream(&self, event: &StreamEvent) {
-        self.write("stream", event);
+        self.write("stream", event.time, event);
     }
 
     fn backend(&self, event: &BackendEvent) {
-        self.write("backend", event);
+        self.write("backend", event.time, event);
     }
 }
 
@@ -255,7 +272,7 @@ mod tests {
 
     #[test]
     fn an_event_is_one_line_of_json() {
-        let log = JsonLog::new(Vec::new());
+        let log = JsonLog::new(Vec::new(), |ms| format!("at {ms}"));
         log.stream(&StreamEvent {
             time: 1,
             client: "192.0.2.1:5".parse().unwrap(),
@@ -267,9 +284,18 @@ mod tests {
             duration_ms: 0.5,
             end: "closed",
         });
-        let text = String::from_utf8(log.0.into_inner().unwrap()).unwrap();
-        assert_eq!(text.matches('\n').count(), 1);
-        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        log.backend(&BackendEvent {
+            time: 2,
+            service: "a".into(),
+            backend: "b".into(),
+            condition: crate::backend::Condition::Down,
+            cause: "no answer".into(),
+        });
+        let text = String::from_utf8(log.to.into_inner().unwrap()).unwrap();
+        assert_eq!(text.matches('\n').count(), 2);
+        let mut values = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let (value, second) = (values.next().unwrap(), values.next().unwrap());
+        assert_eq!((&value["time"], &second["time"]), (&"at 1".into(), &"at 2".into()));
         assert_eq!((&value["kind"], &value["service"]), (&"stream".into(), &"a\nb".into()));
     }
 

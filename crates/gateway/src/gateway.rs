@@ -175,7 +175,7 @@ pub struct ServiceStatus {
     pub statuses: [u64; 5],
     /// The same by configured host.
     pub hosts: Vec<(String, [u64; 5])>,
-    /// Bytes from clients, without headers.
+    /// Bytes from clients, without headers; of streams as they go, of requests when they are done.
     pub rx_bytes: u64,
     /// Bytes to clients, without headers.
     pub tx_bytes: u64,

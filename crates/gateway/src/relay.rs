@@ -11,6 +11,7 @@ mod splice;
 use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -34,9 +35,37 @@ thread_local! {
 #[derive(Debug, Default)]
 pub struct Moved {
     /// From the client to the backend.
-    pub up: AtomicU64,
+    pub up: Count,
     /// From the backend to the client.
-    pub down: AtomicU64,
+    pub down: Count,
+}
+
+/// Bytes of one way, and with them a sum over many streams: one that lives for a month is in it long
+/// before it ends.
+#[derive(Debug, Default)]
+pub struct Count {
+    own: AtomicU64,
+    sum: Option<Arc<AtomicU64>>,
+}
+
+impl Count {
+    /// None yet; those to come are added to `sum` as well.
+    pub(crate) fn within(sum: &Arc<AtomicU64>) -> Self {
+        Self { own: AtomicU64::new(0), sum: Some(sum.clone()) }
+    }
+
+    /// So far.
+    pub fn get(&self) -> u64 {
+        self.own.load(Ordering::Relaxed)
+    }
+
+    /// This many more. Once for each buffer that is read, so nobody waits for the shared line.
+    pub fn add(&self, bytes: usize) {
+        self.own.fetch_add(bytes as u64, Ordering::Relaxed);
+        if let Some(sum) = &self.sum {
+            sum.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+    }
 }
 
 /// How a relay ended.
@@ -105,7 +134,7 @@ pub async fn join(
 /// Ends `pair` when nothing has moved for `idle`. The counts are looked at when the time is up, so
 /// that moving bytes costs no timer.
 async fn watch(pair: impl Future<Output = io::Result<()>>, idle: Duration, moved: &Moved) -> End {
-    let total = || moved.up.load(Ordering::Relaxed) + moved.down.load(Ordering::Relaxed);
+    let total = || moved.up.get() + moved.down.get();
     let sleep = tokio::time::sleep(idle);
     tokio::pin!(pair, sleep);
     let mut seen = total();
@@ -138,7 +167,7 @@ impl Direction {
         cx: &mut Context<'_>,
         mut from: Pin<&mut (impl AsyncRead + ?Sized)>,
         mut to: Pin<&mut (impl AsyncWrite + ?Sized)>,
-        moved: &AtomicU64,
+        moved: &Count,
     ) -> io::Result<Poll<()>> {
         for _ in 0..TURNS {
             if self.shut {
@@ -160,7 +189,7 @@ impl Direction {
         cx: &mut Context<'_>,
         from: Pin<&mut (impl AsyncRead + ?Sized)>,
         mut to: Pin<&mut (impl AsyncWrite + ?Sized)>,
-        moved: &AtomicU64,
+        moved: &Count,
     ) -> io::Result<Poll<()>> {
         while !self.kept.is_empty() {
             let Poll::Ready(taken) = to.as_mut().poll_write(cx, &self.kept)? else {
@@ -191,7 +220,7 @@ impl Direction {
         from: Pin<&mut (impl AsyncRead + ?Sized)>,
         to: Pin<&mut (impl AsyncWrite + ?Sized)>,
         buffer: &mut [u8],
-        moved: &AtomicU64,
+        moved: &Count,
     ) -> Poll<io::Result<()>> {
         let mut into = ReadBuf::new(buffer);
         ready!(from.poll_read(cx, &mut into))?;
@@ -200,7 +229,7 @@ impl Direction {
             self.ended = true;
             return Poll::Ready(Ok(()));
         }
-        moved.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        moved.add(bytes.len());
         let taken = match to.poll_write(cx, bytes)? {
             Poll::Ready(taken) => taken,
             Poll::Pending => 0,

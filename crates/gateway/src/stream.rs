@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use crate::access::Denied;
 use crate::backend::{Backend, Busy, Condition};
-use crate::dial::Stream;
+use crate::dial::{Failure, Stream};
 use crate::event::{BackendEvent, Refused, StreamEvent, unix_millis};
 use crate::proxy;
 use crate::relay::{self, Moved};
@@ -47,8 +47,8 @@ pub(crate) async fn pass(
         return Err((Refused::NoBackend, Some(client)));
     };
     tally.active.fetch_add(1, Ordering::Relaxed);
-    let moved = Moved::default();
-    moved.up.fetch_add(first.len() as u64, Ordering::Relaxed);
+    let moved = tally.moved();
+    moved.up.add(first.len());
     drop(first);
     let end = relay::tcp(client, stream, opening.snapshot.config.timeouts.tunnel, &moved).await;
     tally.active.fetch_sub(1, Ordering::Relaxed);
@@ -81,14 +81,17 @@ async fn reach(opening: &Opening<'_>, first: &[u8]) -> Option<(Arc<Backend>, Str
             }
             front.extend_from_slice(first);
             stream.write_all(&front).await?;
-            std::io::Result::Ok(stream)
+            Ok::<_, Failure>(stream)
         };
         match tokio::time::timeout(opening.snapshot.config.timeouts.connect, connecting).await {
             Ok(Ok(stream)) => {
                 backend.succeeded();
                 return Some((backend, stream, busy));
             }
+            // It lives, and has no room.
+            Ok(Err(Failure::Full)) => {}
             _ if backend.failed(Instant::now()) => opening.shared.observer.backend(&BackendEvent {
+                time: unix_millis(),
                 service: service.name.clone(),
                 backend: backend.target.to_string(),
                 condition: Condition::Ejected,
@@ -110,17 +113,14 @@ impl Opening<'_> {
         moved: &Moved,
         end: &'static str,
     ) {
-        let (up, down) = (moved.up.load(Ordering::Relaxed), moved.down.load(Ordering::Relaxed));
-        self.service.tally.rx_bytes.fetch_add(up, Ordering::Relaxed);
-        self.service.tally.tx_bytes.fetch_add(down, Ordering::Relaxed);
         self.shared.observer.stream(&StreamEvent {
             time,
             client: self.peer,
             service: self.service.name.clone(),
             host: self.host.clone(),
             backend: backend.map(|backend| backend.target.to_string()),
-            rx_bytes: up,
-            tx_bytes: down,
+            rx_bytes: moved.up.get(),
+            tx_bytes: moved.down.get(),
             duration_ms: start.elapsed().as_secs_f64() * 1000.0,
             end,
         });

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::backend::{Backend, Busy};
 use crate::config::Listener;
-use crate::dial::Datagrams;
+use crate::dial::{Datagrams, Failure};
 use crate::event::{Refused, StreamEvent, unix_millis};
 use crate::limit::{Connections, Place};
 use crate::net::Client;
@@ -152,29 +152,29 @@ impl Flow {
         let tally = &self.service.tally;
         tally.streams.fetch_add(1, Ordering::Relaxed);
         tally.active.fetch_add(1, Ordering::Relaxed);
-        let moved = Moved::default();
+        let moved = tally.moved();
         let backend: &Backend = &self.busy.0;
         let dialling = self.shared.dial.datagrams(&backend.target);
         let end = match tokio::time::timeout(self.connect, dialling).await {
             Ok(Ok(far)) => self.relay(&*far, &mut from_client, &moved).await,
-            _ => {
-                backend.failed(Instant::now());
+            failed => {
+                let full = matches!(failed, Ok(Err(ref error)) if Failure::of(error) == Failure::Full);
+                if !full {
+                    backend.failed(Instant::now());
+                }
                 self.shared.counters.refuse(Refused::NoBackend);
                 "unreachable"
             }
         };
         tally.active.fetch_sub(1, Ordering::Relaxed);
-        let (up, down) = (moved.up.load(Ordering::Relaxed), moved.down.load(Ordering::Relaxed));
-        tally.rx_bytes.fetch_add(up, Ordering::Relaxed);
-        tally.tx_bytes.fetch_add(down, Ordering::Relaxed);
         self.shared.observer.stream(&StreamEvent {
             time,
             client: self.client,
             service: self.service.name.clone(),
             host: None,
             backend: Some(backend.target.to_string()),
-            rx_bytes: up,
-            tx_bytes: down,
+            rx_bytes: moved.up.get(),
+            tx_bytes: moved.down.get(),
             duration_ms: start.elapsed().as_secs_f64() * 1000.0,
             end,
         });
@@ -194,7 +194,7 @@ impl Flow {
                 datagram = from_client.recv() => {
                     let Some(datagram) = datagram else { return "closed" };
                     proof.receive(datagram.len());
-                    moved.up.fetch_add(datagram.len() as u64, Ordering::Relaxed);
+                    moved.up.add(datagram.len());
                     let datagram = match front.take() {
                         Some(header) => [header, datagram].concat(),
                         None => datagram,
@@ -209,7 +209,7 @@ impl Flow {
                         self.shared.counters.refuse(Refused::Amplification);
                         continue;
                     }
-                    moved.down.fetch_add(length as u64, Ordering::Relaxed);
+                    moved.down.add(length);
                     if self.socket.send_to(&buffer[..length], self.client).await.is_err() {
                         self.shared.counters.refuse(Refused::DatagramLost);
                     }

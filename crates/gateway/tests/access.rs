@@ -55,7 +55,8 @@ fn another_service_decides_and_names_the_user() {
         let asked =
             head.contains("x-forwarded-uri: /page?x=1\r\n") && head.contains("x-forwarded-method: post\r\n");
         if head.contains("cookie: session=good") && asked {
-            "HTTP/1.1 200 OK\r\nRemote-User: ann\r\nX-Other: 1\r\nContent-Length: 0\r\n\r\n".into()
+            "HTTP/1.1 200 OK\r\nRemote-User: ann\r\nX-Other: 1\r\nSet-Cookie: s=2\r\nSet-Cookie: t=3\r\nContent-Length: 0\r\n\r\n"
+                .into()
         } else {
             "HTTP/1.1 302 Found\r\nLocation: https://login.example/\r\nSet-Cookie: s=1\r\nContent-Length: 2\r\n\r\ngo".into()
         }
@@ -74,9 +75,40 @@ fn another_service_decides_and_names_the_user() {
     let refused = ask("bad");
     assert_eq!((refused.status, refused.header("location")), (302, Some("https://login.example/")));
     assert_eq!((refused.header("set-cookie"), refused.text().as_str()), (Some("s=1"), "go"));
-    let seen = ask("good").text().to_lowercase();
+    let passed = ask("good");
+    assert!(passed.head.to_lowercase().contains("set-cookie: s=2\r\nset-cookie: t=3\r\n"), "{}", passed.head);
+    let seen = passed.text().to_lowercase();
+    assert!(!seen.contains("set-cookie"), "{seen}");
     assert!(seen.contains("remote-user: ann\r\n") && !seen.contains("forged"), "{seen}");
     assert!(!seen.contains("x-other") && !seen.contains("x-forwarded-uri"), "{seen}");
+}
+
+#[test]
+fn who_decides_hears_the_host_that_was_asked_for_and_renews_sessions_whatever_becomes_of_the_request() {
+    let auth = http_backend(|head, _| {
+        let head = head.to_lowercase();
+        let host =
+            head.contains("\r\nhost: a.example\r\n") && head.contains("x-forwarded-host: a.example\r\n");
+        let status = if host { "204 No Content" } else { "400 Bad Request" };
+        format!("HTTP/1.1 {status}\r\nSet-Cookie: s=2\r\n\r\n")
+    });
+    let forward = format!("access = {{ forward = {{ target = '{}', path = '/' }} }}", auth.address);
+    let switching = http_backend(|head, _| {
+        if head.to_lowercase().contains("upgrade: websocket") {
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n".into()
+        } else {
+            ok("")
+        }
+    });
+    for (backend, more, status) in [
+        (switching.address, "", 200),
+        (switching.address, "Connection: Upgrade\r\nUpgrade: websocket\r\n", 101),
+        (nobody(), "", 503),
+    ] {
+        let front = Front::start(&web(&[backend], &forward));
+        let answer = front.ask("a.example", &format!("GET / HTTP/1.1\r\nHost: a.example\r\n{more}\r\n"));
+        assert_eq!((answer.status, answer.header("set-cookie")), (status, Some("s=2")), "{}", answer.head);
+    }
 }
 
 #[test]

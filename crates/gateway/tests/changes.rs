@@ -7,10 +7,13 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use common::*;
-use sinew_gateway::config::Protocol;
+use sinew_gateway::config::{Protocol, Target};
+use sinew_gateway::{Boxed, Datagrams, Dial, Options, Stream, TcpDial};
 
 const CHECK: &str = "check = { path = '/health', interval = 0.2, retry = 0.05, timeout = 0.3 }";
 
@@ -99,6 +102,67 @@ fn without_a_check_failures_eject_and_the_next_requests_do_not_try() {
         assert_eq!(front.get("/").text(), "good", "a request that finds nobody goes elsewhere");
     }
     assert_eq!(condition(&front, 0), sinew_gateway::Condition::Ejected);
+}
+
+/// A way to backends whose nodes have no room for one more.
+#[derive(Default)]
+struct Full(AtomicU32);
+
+impl Full {
+    fn error(&self) -> std::io::Error {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        std::io::Error::new(std::io::ErrorKind::ResourceBusy, "no room for more streams")
+    }
+}
+
+impl Dial for Full {
+    fn connect<'a>(&'a self, target: &'a Target) -> Boxed<'a, std::io::Result<Stream>> {
+        if &*target.0 == "full" {
+            return Box::pin(async { Err(self.error()) });
+        }
+        TcpDial.connect(target)
+    }
+
+    fn datagrams<'a>(&'a self, _: &'a Target) -> Boxed<'a, std::io::Result<Box<dyn Datagrams>>> {
+        Box::pin(async { Err(self.error()) })
+    }
+}
+
+#[test]
+fn a_backend_that_has_no_room_is_not_taken_out() {
+    let good = named("good");
+    let dial = Arc::new(Full::default());
+    let start = |backends: &str, more: &str| {
+        let text = format!(
+            "[[services]]\nname = 'web'\nmode = 'http'\nhosts = ['a.example']\nbackends = [{backends}]\n{more}\n\
+             [[services]]\nname = 'db'\nmode = 'tcp'\nbackends = [{{ target = 'full' }}]\n\
+             [[services]]\nname = 'dns'\nmode = 'udp'\nbackends = [{{ target = 'full' }}]\n\
+             [[listeners]]\naddress = '127.0.0.3:0'\nprotocol = 'tcp'\nservice = 'db'\n\
+             [[listeners]]\naddress = '127.0.0.3:0'\nprotocol = 'udp'\nservice = 'dns'\n"
+        );
+        Front::start_with(&text, Options { dial: dial.clone(), ..Options::default() })
+    };
+    let front = start("{ target = 'full' }", CHECK);
+    let before = dial.0.load(Ordering::Relaxed);
+    wait("checks found no room", || dial.0.load(Ordering::Relaxed) > before + 5);
+    for _ in 0..5 {
+        let answer = front.get("/");
+        assert_eq!(answer.status, 503);
+        assert!(answer.text().contains("has no room"), "{}", answer.text());
+        assert!(closed(&mut connect(front.at(Protocol::Tcp))));
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.send_to(b"?", front.at(Protocol::Udp)).unwrap();
+    }
+    wait("all flows have ended", || front.heard.streams.lock().unwrap().len() == 10);
+    for service in front.gateway.status().services {
+        assert_eq!(service.backends[0].condition, sinew_gateway::Condition::Well, "{}", service.name);
+    }
+    let target = good.address;
+    let front = start(&format!("{{ target = 'full' }}, {{ target = '{target}' }}"), "");
+    for _ in 0..10 {
+        assert_eq!(front.get("/").text(), "good", "another one has room");
+    }
+    assert_eq!(condition(&front, 0), sinew_gateway::Condition::Well);
 }
 
 #[test]
@@ -265,11 +329,17 @@ fn a_tcp_port_leads_to_its_service() {
     );
     let front = Front::start(&text);
     let mut stream = connect(front.at(Protocol::Tcp));
-    stream.write_all(b"stressed").unwrap();
+    stream.write_all(b"stress").unwrap();
+    let counted =
+        || (front.gateway.status().services[0].rx_bytes, front.gateway.status().services[0].tx_bytes);
+    wait("bytes are counted while the stream lives", || counted() == (6, 0));
+    stream.write_all(b"ed").unwrap();
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     let mut all = String::new();
     stream.read_to_string(&mut all).unwrap();
     assert_eq!(all, "desserts");
+    wait("the stream has ended", || front.heard.streams.lock().unwrap().len() == 1);
+    assert_eq!(counted(), (8, 8), "once each");
 }
 
 #[test]
@@ -303,6 +373,7 @@ fn a_udp_port_keeps_clients_apart_and_gives_an_unproven_one_little() {
         assert_eq!((ann.recv(&mut buffer).unwrap(), buffer[0], buffer[1]), (2, 1, round));
         assert_eq!((bob.recv(&mut buffer).unwrap(), buffer[0], buffer[1]), (2, 2, round));
     }
+    assert_eq!(front.gateway.status().services[0].rx_bytes, 20, "counted while the flows live");
     let forger = client();
     forger.send(b"large").unwrap();
     wait("the large answer is held back", || front.refused("amplification") == 1);
@@ -339,6 +410,8 @@ fn a_websocket_keeps_its_place_and_a_stop_waits_for_it() {
         got[0] == byte
     };
     assert!(repeats(b'a'));
+    let service = front.gateway.status().services.swap_remove(0);
+    assert_eq!((service.rx_bytes, service.tx_bytes), (1, 1), "counted while it lives");
     assert!(closed(&mut connect(front.at(Protocol::Https))), "a second connection of one client");
     wait("it is counted", || front.refused("client_full") == 1);
     let at = front.at(Protocol::Https);

@@ -154,7 +154,8 @@ pub struct GatewayLogQuery {
 /// Lines of the access log.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GatewayLog {
-    /// Oldest first; each has `kind` (`request`, `stream`, `backend`) and the fields of that kind.
+    /// Oldest first; each has `kind` (`request`, `stream`, `backend`), `time` (RFC 3339; of requests and streams
+    /// when they began) and the fields of that kind.
     pub lines: Vec<serde_json::Value>,
     /// What to ask for next with `after`.
     pub next: u64,
@@ -166,7 +167,7 @@ pub struct GatewayLog {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GatewayDrain {
-    /// `WORKLOAD`, `WORKLOAD:PORT`, or a node id: all backends that it carries.
+    /// `WORKLOAD` or `WORKLOAD:PORT`, of all networks, or a node id: all backends that it carries.
     pub backend: String,
     /// Only of this host or service.
     #[serde(default)]

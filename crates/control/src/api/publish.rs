@@ -186,10 +186,10 @@ pub struct PublishRate {
 pub struct PublishForwardAuth {
     /// Path that is asked.
     pub path: String,
-    /// `Host` of the question; `null`: the service's own.
+    /// `Host` of the question; `null`: that of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// Headers of its answer that the backend gets.
+    /// Headers of its answer that the backend gets, in place of any the client sent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub copy: Vec<String>,
 }
@@ -301,12 +301,24 @@ impl Settings {
         {
             return Err(format!("the path `{path}` does not begin with /"));
         }
+        let copy = self.access.forward.iter().flat_map(|forward| &forward.copy);
+        if let Some(name) = copy.into_iter().find(|name| !is_copied(name)) {
+            return Err(format!("access.forward.copy: `{name}` is no header that an answer can set"));
+        }
         let ranges = self.access.allow.iter().chain(&self.access.deny);
         match ranges.into_iter().find(|text| !is_range(text)) {
             Some(text) => Err(format!("`{text}` is no address and no range such as 192.0.2.0/24")),
             None => Ok(()),
         }
     }
+}
+
+/// Whether a header of somebody's answer may stand in a request: its name is one (RFC 9110, 5.6.2), and it neither
+/// frames the message nor says whose it is.
+fn is_copied(name: &str) -> bool {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let own = ["connection", "content-length", "host", "te", "trailer", "transfer-encoding", "upgrade"];
+    !name.is_empty() && name.bytes().all(token) && !own.iter().any(|own| name.eq_ignore_ascii_case(own))
 }
 
 fn is_range(text: &str) -> bool {

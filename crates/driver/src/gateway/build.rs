@@ -166,7 +166,7 @@ fn access(
         (Some(forward), Some(asked)) => Some(front::ForwardAuth {
             target: target(claim, asked),
             path: forward.path.clone(),
-            host: forward.host.clone().unwrap_or_else(|| "localhost".to_owned()),
+            host: forward.host.clone(),
             copy: forward.copy.clone(),
         }),
         (Some(_), None) => return Err("access.forward needs a backend of weight 0".to_owned()),

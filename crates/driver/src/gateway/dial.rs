@@ -81,7 +81,8 @@ fn refusal(status: Status) -> io::Error {
         Status::NotHere => (io::ErrorKind::NotFound, "the workload is not on that node"),
         Status::Refused => (io::ErrorKind::ConnectionRefused, "the workload refuses the connection"),
         Status::TimedOut => (io::ErrorKind::TimedOut, "the workload does not answer"),
-        Status::Busy => (io::ErrorKind::WouldBlock, "its node has no room for more streams"),
+        // The front's word for a backend that lives (`Dial`).
+        Status::Busy => (io::ErrorKind::ResourceBusy, "its node has no room for more streams"),
         Status::Ok | Status::Malformed => {
             (io::ErrorKind::InvalidData, "its node did not understand the request")
         }
@@ -139,5 +140,20 @@ impl Datagrams for Flow {
                 }
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_node_without_room_is_told_apart_from_those_that_fail() {
+        for status in
+            [Status::NotPublished, Status::NotHere, Status::Refused, Status::TimedOut, Status::Malformed]
+        {
+            assert_ne!(refusal(status).kind(), io::ErrorKind::ResourceBusy, "{status:?}");
+        }
+        assert_eq!(refusal(Status::Busy).kind(), io::ErrorKind::ResourceBusy);
     }
 }

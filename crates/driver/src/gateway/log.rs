@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sinew_control::api::{GatewayLog, GatewayLogQuery};
 use sinew_control::config::AccessLog;
+use sinew_control::time;
 use sinew_gateway::{BackendEvent, JsonLog, Observer, RequestEvent, StreamEvent};
 use tokio::sync::Notify;
 use tracing::warn;
@@ -178,7 +179,7 @@ impl Write for Into {
 
 impl Events {
     pub(super) fn new(log: &Arc<Log>) -> Self {
-        Self { json: JsonLog::new(Into(log.clone())) }
+        Self { json: JsonLog::new(Into(log.clone()), |ms| time::rfc3339(ms.saturating_mul(1000))) }
     }
 }
 
@@ -238,6 +239,24 @@ mod tests {
         tokio::task::yield_now().await;
         log.push(b"{\"host\":\"h0\"}\n");
         assert_eq!(waiting.await.unwrap().lines.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn times_are_text_as_everywhere_in_json() {
+        let log = log(&AccessLog::Off, 0);
+        let events = Events::new(&log);
+        events.backend(&BackendEvent {
+            time: 1_795_442_400_123,
+            service: "app.gw.test".into(),
+            backend: "web:8080/x".into(),
+            condition: sinew_gateway::Condition::Down,
+            cause: "no answer".into(),
+        });
+        let line = log.ask(GatewayLogQuery::default()).await.lines.remove(0);
+        assert_eq!(
+            (&line["time"], &line["backend"]),
+            (&"2026-11-23T14:00:00.123Z".into(), &"web:8080".into())
+        );
     }
 
     #[test]

@@ -98,8 +98,8 @@ impl Counters {
         let Some(tally) = services.get(service) else { return Traffic::default() };
         Traffic {
             open: tally.open.load(Ordering::Relaxed),
-            received: tally.moved.up.load(Ordering::Relaxed),
-            sent: tally.moved.down.load(Ordering::Relaxed),
+            received: tally.moved.up.get(),
+            sent: tally.moved.down.get(),
         }
     }
 }

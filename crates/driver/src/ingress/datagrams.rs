@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use sinew_wire::ingress::DATAGRAM_MAX;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -41,7 +40,7 @@ async fn inward(mut from: ReadHalf<'_>, socket: &UdpSocket, counted: &Counted) -
         }
         buffer.resize(length, 0);
         from.read_exact(&mut buffer).await?;
-        counted.moved().up.fetch_add(length as u64, Ordering::Relaxed);
+        counted.moved().up.add(length);
         // A workload that does not take it (nobody listens, its queue is full) loses a datagram, as
         // ever with UDP.
         let _ = socket.send(&buffer).await;
@@ -58,7 +57,7 @@ async fn outward(socket: &UdpSocket, mut to: WriteHalf<'_>, counted: &Counted) -
             Err(error) => return Err(error),
         };
         buffer[..2].copy_from_slice(&(length as u16).to_le_bytes());
-        counted.moved().down.fetch_add(length as u64, Ordering::Relaxed);
+        counted.moved().down.add(length);
         to.write_all(&buffer[..2 + length]).await?;
     }
 }

@@ -25,7 +25,8 @@ use super::record::Record;
 use super::serve::Connection;
 use crate::backend::{Backend, Busy};
 use crate::config::{BackendProtocol, Balance};
-use crate::event::BackendEvent;
+use crate::dial::Failure;
+use crate::event::{BackendEvent, unix_millis};
 use crate::proxy;
 use crate::state::{Service, Snapshot};
 
@@ -100,6 +101,7 @@ pub(super) async fn run(
     record: &mut Record,
 ) -> Result<Answered, Page> {
     let mut tried: Vec<Arc<Backend>> = Vec::new();
+    let mut full = false;
     let sticky = service.config.balance == Balance::StickyCookie;
     let mark = headers::cookie(&outbound.headers, COOKIE).filter(|_| sticky).map(str::to_owned);
     while tried.len() < BACKENDS_MAX {
@@ -114,17 +116,20 @@ pub(super) async fn run(
                 let stall = stall(snapshot, &response);
                 return Ok(Answered { response, busy, sender, stall, cookie: cookie.flatten() });
             }
-            Tried::Unreachable(again) => {
+            Tried::Not(again, failure) => {
                 outbound = again;
-                fail(connection, service, &backend, "no connection");
+                match failure {
+                    Failure::Full => full = true,
+                    Failure::Unreachable => fail(connection, service, &backend, "no connection"),
+                }
                 tried.push(backend);
             }
         }
     }
-    let text = if tried.is_empty() {
-        "No backend of this service is well."
-    } else {
-        "The backend cannot be reached."
+    let text = match () {
+        () if tried.is_empty() => "No backend of this service is well.",
+        () if full => "The backend has no room for more connections.",
+        () => "The backend cannot be reached.",
     };
     Err(Page::new(503, text).with(header::RETRY_AFTER, "2"))
 }
@@ -146,6 +151,7 @@ fn cookie(mark: &str, secure: bool) -> Option<HeaderValue> {
 fn fail(connection: &Connection, service: &Service, backend: &Backend, cause: &str) {
     if backend.failed(Instant::now()) {
         connection.shared.observer.backend(&BackendEvent {
+            time: unix_millis(),
             service: service.name.clone(),
             backend: backend.target.to_string(),
             condition: crate::backend::Condition::Ejected,
@@ -157,7 +163,7 @@ fn fail(connection: &Connection, service: &Service, backend: &Backend, cause: &s
 enum Tried {
     Answered(Response<Incoming>, Option<(http1::SendRequest<Body>, usize)>),
     /// The request is whole and may go elsewhere.
-    Unreachable(Box<Outbound>),
+    Not(Box<Outbound>, Failure),
 }
 
 /// One backend: over a waiting connection first, then over a new one.
@@ -178,8 +184,8 @@ async fn at_backend(
             Some(sender) => sender,
             // In a box: the rare and large is not moved about with every request.
             None => match Box::pin(open(connection, snapshot, service, backend, client)).await {
-                Some(sender) => sender,
-                None => return Ok(Tried::Unreachable(outbound)),
+                Ok(sender) => sender,
+                Err(failure) => return Ok(Tried::Not(outbound, failure)),
             },
         };
         let spare = (reused && repeatable(&outbound)).then(|| outbound.head_only());
@@ -194,7 +200,8 @@ async fn at_backend(
             Sent::Late => return Err(Page::new(504, "The backend did not answer in time.")),
             Sent::Back(request) if reused => outbound = Box::new(Outbound::of(*request, progress)),
             Sent::Back(request) => {
-                return Ok(Tried::Unreachable(Box::new(Outbound::of(*request, progress))));
+                let again = Box::new(Outbound::of(*request, progress));
+                return Ok(Tried::Not(again, Failure::Unreachable));
             }
             Sent::Lost => match spare {
                 Some(spare) => (outbound, lost_once) = (Box::new(spare), true),
@@ -275,33 +282,33 @@ async fn open(
     service: &Service,
     backend: &Backend,
     client: SocketAddr,
-) -> Option<Sender> {
+) -> Result<Sender, Failure> {
     let opening = async {
-        let mut stream = connection.shared.dial.connect(&backend.target).await.ok()?;
+        let mut stream = connection.shared.dial.connect(&backend.target).await?;
         if let Some(version) = service.config.proxy_header {
-            stream.write_all(&proxy::write(version, client, connection.local)).await.ok()?;
+            stream.write_all(&proxy::write(version, client, connection.local)).await?;
         }
         let io = TokioIo::new(stream);
         match service.config.protocol {
             BackendProtocol::H1 => {
                 let mut builder = http1::Builder::new();
-                let (sender, serving) = builder.max_buf_size(BUFFER).handshake(io).await.ok()?;
+                let (sender, serving) = builder.max_buf_size(BUFFER).handshake(io).await?;
                 tokio::spawn(serving.with_upgrades());
-                Some(Sender::H1(sender))
+                Ok(Sender::H1(sender))
             }
             BackendProtocol::H2c => {
                 let mut builder = http2::Builder::new(TokioExecutor::new());
                 builder.initial_stream_window_size(1 << 20).initial_connection_window_size(4 << 20);
-                let (sender, serving) = builder.handshake(io).await.ok()?;
+                let (sender, serving) = builder.handshake(io).await?;
                 tokio::spawn(serving);
                 if service.config.proxy_header.is_none() {
                     backend.pools[connection.thread].set_h2(&sender);
                 }
-                Some(Sender::H2(sender))
+                Ok(Sender::H2(sender))
             }
         }
     };
-    tokio::time::timeout(snapshot.config.timeouts.connect, opening).await.ok().flatten()
+    tokio::time::timeout(snapshot.config.timeouts.connect, opening).await?
 }
 
 enum Sent {

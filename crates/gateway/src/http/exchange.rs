@@ -113,13 +113,24 @@ async fn pass(
         host_header: authority.clone(),
         id: HeaderValue::from_str(record.id()).map_err(|_| Page::new(500, "The request has no name."))?,
     };
-    if let Some(auth) = &service.config.access.forward {
+    let cookies = match &service.config.access.forward {
         // In a box: the rare and large is not moved about with every request.
-        Box::pin(forward_auth::ask(connection, snapshot, auth, &mut request, &origin)).await?;
-    }
+        Some(auth) => Box::pin(forward_auth::ask(connection, snapshot, auth, &mut request, &origin)).await?,
+        None => Vec::new(),
+    };
     let upgrades = upgrade::prepare(&service, &mut request, websocket)?;
     let outbound = outbound(snapshot, &service, *request, &origin, record, upgrades.is_some())?;
-    let answered = attempt::run(connection, snapshot, &service, outbound, client, record).await?;
+    let answered = attempt::run(connection, snapshot, &service, outbound, client, record).await;
+    let mut answered = match answered {
+        Ok(answered) => answered,
+        // A session that was renewed is so whatever became of the request.
+        Err(page) => {
+            return Err(cookies.into_iter().fold(page, |page, it| page.with(header::SET_COOKIE, it)));
+        }
+    };
+    for cookie in cookies {
+        answered.response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
     match upgrades {
         Some(waiting) => waiting.switch(connection, snapshot, &service, answered, client, &host),
         None if answered.is_switch() => Err(Page::new(502, "The backend switched protocols unasked.")),

@@ -2,7 +2,8 @@
 //!
 //! It gets the request's headers without its body, with the original's method and path beside them,
 //! as the usual proxies for single sign-on expect. A 2xx lets the request through, with chosen headers
-//! of the answer; anything else (a redirect to a login page, a 401) is handed to the client.
+//! of the answer, and its cookies go to the client with the response, so that a session can be
+//! renewed; anything else (a redirect to a login page, a 401) is handed to the client.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
@@ -27,14 +28,14 @@ const ANSWER_MAX: usize = 64 * 1024;
 const ANSWERED: [HeaderName; 4] =
     [header::LOCATION, header::SET_COOKIE, header::WWW_AUTHENTICATE, header::CONTENT_TYPE];
 
-/// Asks; changes the request's headers as the answer says.
+/// Asks; changes the request's headers as the answer says. Cookies of a yes are the client's.
 pub(super) async fn ask(
     connection: &Connection,
     snapshot: &Snapshot,
     auth: &ForwardAuth,
     request: &mut Request<ClientBody>,
     origin: &Origin<'_>,
-) -> Result<(), Page> {
+) -> Result<Vec<HeaderValue>, Page> {
     let times = &snapshot.config.timeouts;
     let question =
         question(auth, request, origin).ok_or(Page::new(400, "The request cannot be asked about."))?;
@@ -57,7 +58,7 @@ pub(super) async fn ask(
                 request.headers_mut().append(name.clone(), value.clone());
             }
         }
-        return Ok(());
+        return Ok(answer.headers().get_all(header::SET_COOKIE).iter().cloned().collect());
     }
     Err(refusal(answer).await)
 }
@@ -73,7 +74,8 @@ fn question(auth: &ForwardAuth, request: &Request<ClientBody>, origin: &Origin<'
     headers::set_forwarded(all, origin);
     all.insert("x-forwarded-method", HeaderValue::from_str(request.method().as_str()).ok()?);
     all.insert("x-forwarded-uri", HeaderValue::from_str(original).ok()?);
-    all.insert(header::HOST, HeaderValue::from_str(&auth.host).ok()?);
+    let host = auth.host.as_ref().map(|host| HeaderValue::from_str(host));
+    all.insert(header::HOST, host.transpose().ok()?.unwrap_or_else(|| origin.host_header.clone()));
     Some(question)
 }
 

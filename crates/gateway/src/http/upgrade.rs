@@ -22,7 +22,7 @@ use super::rest::ClientBody;
 use super::serve::Connection;
 use crate::config::BackendProtocol;
 use crate::event::{StreamEvent, unix_millis};
-use crate::relay::{self, Moved};
+use crate::relay;
 use crate::state::{Service, Snapshot};
 
 const KEY: HeaderName = header::SEC_WEBSOCKET_KEY;
@@ -138,25 +138,22 @@ struct Tunnel {
 impl Tunnel {
     async fn run(self, client: OnUpgrade, backend: OnUpgrade) {
         let (start, time) = (Instant::now(), unix_millis());
-        let moved = Moved::default();
         let (Ok(client), Ok(backend)) = tokio::join!(client, backend) else { return };
         let tally = &self.service.tally;
+        let moved = tally.moved();
         tally.active.fetch_add(1, Ordering::Relaxed);
         tally.streams.fetch_add(1, Ordering::Relaxed);
         let idle = self.snapshot.config.timeouts.tunnel;
         let end = relay::run(TokioIo::new(client), TokioIo::new(backend), idle, &moved).await;
-        let (up, down) = (moved.up.load(Ordering::Relaxed), moved.down.load(Ordering::Relaxed));
         tally.active.fetch_sub(1, Ordering::Relaxed);
-        tally.rx_bytes.fetch_add(up, Ordering::Relaxed);
-        tally.tx_bytes.fetch_add(down, Ordering::Relaxed);
         self.connection.shared.observer.stream(&StreamEvent {
             time,
             client: self.client,
             service: self.service.name.clone(),
             host: Some(self.host),
             backend: Some(self.answered.busy.0.target.to_string()),
-            rx_bytes: up,
-            tx_bytes: down,
+            rx_bytes: moved.up.get(),
+            tx_bytes: moved.down.get(),
             duration_ms: start.elapsed().as_secs_f64() * 1000.0,
             end: end.word(),
         });

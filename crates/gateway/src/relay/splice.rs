@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
 use nix::unistd::pipe2;
@@ -12,7 +11,7 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::{BUFFER, Moved, SCRATCH};
+use super::{BUFFER, Count, Moved, SCRATCH};
 
 /// Full reads in a row after which a direction counts as busy.
 const BUSY: u32 = 2;
@@ -60,7 +59,7 @@ pub(super) async fn both(client: &TcpStream, backend: &TcpStream, moved: &Moved)
     tokio::try_join!(up, down).map(|_| ())
 }
 
-async fn direction(from: &TcpStream, to: &TcpStream, moved: &AtomicU64) -> io::Result<()> {
+async fn direction(from: &TcpStream, to: &TcpStream, moved: &Count) -> io::Result<()> {
     let mut busy = 0;
     loop {
         from.readable().await?;
@@ -92,7 +91,7 @@ enum Step {
 }
 
 /// One read and what it takes to get rid of it.
-async fn copied(from: &TcpStream, to: &TcpStream, moved: &AtomicU64) -> io::Result<Step> {
+async fn copied(from: &TcpStream, to: &TcpStream, moved: &Count) -> io::Result<Step> {
     let (length, kept) = match BUFFER.with_borrow_mut(|buffer| read_and_write(from, to, buffer)) {
         Ok(done) => done,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Step::Nothing),
@@ -101,7 +100,7 @@ async fn copied(from: &TcpStream, to: &TcpStream, moved: &AtomicU64) -> io::Resu
     if length == 0 {
         return Ok(Step::End);
     }
-    moved.fetch_add(length as u64, Ordering::Relaxed);
+    moved.add(length);
     let mut rest = &kept[..];
     while !rest.is_empty() {
         to.writable().await?;
@@ -136,7 +135,7 @@ fn drained(from: &TcpStream) {
 }
 
 /// Through a pipe until the sender pauses or ends.
-async fn spliced(from: &TcpStream, to: &TcpStream, moved: &AtomicU64) -> io::Result<Step> {
+async fn spliced(from: &TcpStream, to: &TcpStream, moved: &Count) -> io::Result<Step> {
     let Ok(pipe) = Pipe::take() else { return copied(from, to, moved).await };
     loop {
         let length = match pull(from, &pipe) {
@@ -151,7 +150,7 @@ async fn spliced(from: &TcpStream, to: &TcpStream, moved: &AtomicU64) -> io::Res
             }
             Err(error) => return Err(error),
         };
-        moved.fetch_add(length as u64, Ordering::Relaxed);
+        moved.add(length);
         let mut left = length;
         while left > 0 {
             to.writable().await?;

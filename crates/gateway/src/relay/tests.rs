@@ -30,7 +30,7 @@ async fn relayed(
         } else {
             tcp(inner_client, Stream::Other(Box::new(inner_backend)), idle, &moved).await
         };
-        (end, moved.up.load(Ordering::Relaxed), moved.down.load(Ordering::Relaxed))
+        (end, moved.up.get(), moved.down.get())
     });
     (client, backend, task)
 }

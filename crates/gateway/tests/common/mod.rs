@@ -88,11 +88,16 @@ pub const HOSTS: &[&str] = &["a.example", "b.example", "*.wild.example"];
 impl Front {
     /// `text`: services and the rest; listeners for TLS and plain HTTP are added.
     pub fn start(text: &str) -> Self {
+        Self::start_with(text, Options::default())
+    }
+
+    /// The same, with what `more` says of dialling.
+    pub fn start_with(text: &str, more: Options) -> Self {
         let authority = Authority::new();
         let heard = Arc::new(Heard::default());
         let certificates = Certificates::new();
         certificates.set(HOSTS, &authority.certificate(HOSTS));
-        let options = Options { threads: 2, observer: heard.clone(), certificates, ..Options::default() };
+        let options = Options { threads: 2, observer: heard.clone(), certificates, ..more };
         let gateway = Gateway::start(options, parse(text)).unwrap_or_else(|error| panic!("{error}"));
         Self { gateway, heard, authority }
     }

@@ -93,9 +93,9 @@ fn probed() -> GatewayProbed {
 
 fn log() -> GatewayLog {
     let lines = [
-        r#"{"kind":"request","time":1782909296000,"id":"r1","client":"198.51.100.7:5000","version":"HTTP/2.0","tls":true,"method":"GET","host":"app.gw.test","path":"/a","service":"app.gw.test","backend":"web:8080","user":null,"status":503,"error":"no_backend","rx_bytes":0,"tx_bytes":2048,"duration_ms":1.5,"aborted":false}"#,
-        r#"{"kind":"stream","time":1782909297000,"client":"198.51.100.7:5001","service":"tcp/20001","host":null,"backend":"db:5432","rx_bytes":10,"tx_bytes":20,"duration_ms":12.0,"end":"closed"}"#,
-        r#"{"kind":"backend","service":"app.gw.test","backend":"web2:8080","condition":"down","cause":"no answer in time"}"#,
+        r#"{"kind":"request","time":"2026-07-01T12:34:56.000Z","id":"r1","client":"198.51.100.7:5000","version":"HTTP/2.0","tls":true,"method":"GET","host":"app.gw.test","path":"/a","service":"app.gw.test","backend":"web:8080","user":null,"status":503,"error":"no_backend","rx_bytes":0,"tx_bytes":2048,"duration_ms":1.5,"aborted":false}"#,
+        r#"{"kind":"stream","time":"2026-07-01T12:34:57.000Z","client":"198.51.100.7:5001","service":"tcp/20001","host":null,"backend":"db:5432","rx_bytes":10,"tx_bytes":20,"duration_ms":12.0,"end":"closed"}"#,
+        r#"{"kind":"backend","time":"2026-07-01T12:34:58.123Z","service":"app.gw.test","backend":"web2:8080","condition":"down","cause":"no answer in time"}"#,
     ];
     let lines = lines.map(|line| serde_json::from_str(line).expect("samples are JSON"));
     GatewayLog { lines: lines.to_vec(), next: 3, lost: 0 }
