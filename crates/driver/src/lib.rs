@@ -5,7 +5,6 @@
 
 mod api;
 mod attach;
-mod busy_poll;
 mod codel;
 mod command;
 mod confine;

@@ -19,7 +19,6 @@ use tokio::sync::mpsc;
 use tokio::time::Instant as TokioInstant;
 use tracing::{debug, info, warn};
 
-use crate::busy_poll::BusyPoll;
 use crate::command::{Command, NodeCommand, PublicationCommand};
 use crate::dialling::{Dialling, Resolved, own_endpoints};
 use crate::finding::Finders;
@@ -79,7 +78,6 @@ pub(crate) struct Shell {
     congested: Congested,
     rota: Rota,
     alarm: Alarm,
-    busy: BusyPoll,
     recv: RecvBuffer,
     frame: Vec<u8>,
 }
@@ -115,7 +113,6 @@ impl Shell {
             congested: None,
             rota: Rota::default(),
             alarm: Alarm::new(),
-            busy: BusyPoll::new(std::thread::available_parallelism().map_or(1, usize::from)),
             recv: RecvBuffer::new(slots),
             frame: vec![0; sinew_tun::MAX_FRAME],
         }
@@ -184,7 +181,7 @@ impl Shell {
             found: self.finders.found(),
             alarm: &mut self.alarm,
         };
-        sources.next(&mut self.rota, &mut self.busy, signals, due).await
+        sources.next(&mut self.rota, signals, due).await
     }
 
     /// Whether the TUN should wait for a nearly full stream: what waits in the kernel is not lost,
@@ -218,7 +215,6 @@ impl Shell {
             for (batch, mut bytes) in self.recv.iter_mut() {
                 let from = PathAddr { carrier: CarrierKind::Udp, local: socket.local(), remote: batch.from };
                 taken += bytes.len();
-                self.busy.on_handled(bytes.len());
                 if self.waiting.get_mut(at).is_some_and(|queue| queue.tells(&batch, unix, now)) {
                     let (marked, rest) = bytes.split_at_mut(batch.stride.min(bytes.len()));
                     self.node.handle_datagrams(from, CONGESTION_EXPERIENCED, marked, batch.stride, now);
@@ -249,7 +245,6 @@ impl Shell {
             match tun.try_read(&mut self.frame) {
                 Ok(len) => {
                     taken += len;
-                    self.busy.on_handled(len);
                     self.interfaces.on_read(id, len);
                     self.node.handle_tun_frame(id, &mut self.frame[..len], now);
                 }
@@ -284,7 +279,6 @@ impl Shell {
                 }
             }
             ConnectionEvent::Records(mut batch) => {
-                self.busy.on_handled(batch.total());
                 self.node.handle_records(batch.path, batch.iter_mut(), now);
                 self.connections.recycle(batch);
             }

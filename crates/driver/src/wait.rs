@@ -16,7 +16,6 @@ use sinew_types::InterfaceId;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::busy_poll::BusyPoll;
 use crate::command::Command;
 use crate::dialling::Resolved;
 use crate::interfaces::Interfaces;
@@ -114,41 +113,10 @@ impl Sources<'_> {
     pub(crate) async fn next(
         mut self,
         rota: &mut Rota,
-        busy: &mut BusyPoll,
         signals: &mut Signals,
         due: Duration,
     ) -> io::Result<Wake> {
         self.alarm.set(due);
-        let (began, awake) = (std::time::Instant::now(), busy.begin().min(due));
-        if rota.turns < PATIENCE
-            && let Some(wake) = self.awake(rota, began, awake).await
-        {
-            busy.end(began.elapsed(), true);
-            return Ok(wake);
-        }
-        let wake = self.asleep(rota, signals).await;
-        let packet =
-            matches!(wake, Ok(Wake::Udp(_) | Wake::Tun(_) | Wake::Connection(ConnectionEvent::Records(_))));
-        busy.end(began.elapsed(), packet);
-        wake
-    }
-
-    /// Looks for packets again and again for a time; other work has its turn at every 64th packet.
-    async fn awake(&mut self, rota: &mut Rota, began: std::time::Instant, time: Duration) -> Option<Wake> {
-        while began.elapsed() < time {
-            let look = std::future::poll_fn(|cx| Poll::Ready(self.poll_packets(rota, cx)));
-            if let Poll::Ready(wake) = look.await {
-                rota.turns += 1;
-                return Some(wake);
-            }
-            std::thread::yield_now();
-            // Has the runtime ask the kernel what has come, without waiting.
-            tokio::task::yield_now().await;
-        }
-        None
-    }
-
-    async fn asleep(mut self, rota: &mut Rota, signals: &mut Signals) -> io::Result<Wake> {
         let patient = rota.turns < PATIENCE;
         let interfaces = self.interfaces;
         // A device that is gone reports an error and is never readable.

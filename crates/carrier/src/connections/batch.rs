@@ -40,11 +40,6 @@ impl RecordBatch {
         self.ranges.len()
     }
 
-    /// Bytes of all records.
-    pub fn total(&self) -> usize {
-        self.ranges.iter().map(Range::len).sum()
-    }
-
     /// Whether there is no record.
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
