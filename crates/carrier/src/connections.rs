@@ -33,6 +33,7 @@ mod batch;
 mod connection;
 mod datagrams;
 mod dial;
+mod door;
 mod event;
 mod half_open;
 mod listener;
@@ -41,6 +42,7 @@ mod websocket;
 
 pub use batch::RecordBatch;
 pub use dial::Dial;
+pub use door::Door;
 pub use event::{CloseReason, ConnectionEvent};
 
 use crate::ready::ReadySet;
@@ -161,6 +163,17 @@ impl Connections {
     /// [`CarrierError`] with the remedy.
     pub fn listen_wss(&mut self, addr: SocketAddr, shown: &Certificate) -> Result<SocketAddr, CarrierError> {
         self.add_listener("wss", addr, Listener::wss(addr, shown))
+    }
+
+    /// Takes in WebSockets over TLS that come by a port that is somebody else's, who hands them over.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up with what is to be shown.
+    pub fn share_wss(&mut self, shown: &Certificate) -> Result<Door, TlsError> {
+        let (listener, door) = Listener::door(shown)?;
+        self.listeners.push(listener);
+        self.ready.wake_owner();
+        Ok(door)
     }
 
     /// As [`Connections::listen`], for QUIC.
@@ -420,8 +433,8 @@ impl Connections {
                 self.events.push_back(ConnectionEvent::Accepted { path });
                 Connection::open(path, Stream::tcp(stream), waker)
             }
-            Arrival::Wss(stream, _, tls) => {
-                Connection::connecting(path, listener::websocket(stream, tls), waker)
+            Arrival::Wss(stream, _, tls, first) => {
+                Connection::connecting(path, listener::websocket(stream, tls, first), waker)
             }
             Arrival::Quic(incoming) => match incoming.accept() {
                 Ok(connecting) => Connection::connecting(path, dial::quic(connecting), waker),

@@ -23,6 +23,7 @@ mod log;
 mod look;
 mod ordered;
 mod orders;
+mod share;
 mod show;
 
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub(crate) use bind::Sockets;
 pub(crate) use certificates::folders;
 pub(crate) use desk::Order;
 pub(crate) use ordered::Authority;
+pub(crate) use share::Shared;
 
 use crate::command::GatewayCommand;
 use crate::ingress::Errand;
@@ -58,6 +60,8 @@ pub(crate) struct Start {
     pub(crate) own: NodeId,
     /// Bound while there was a right to.
     pub(crate) sockets: Arc<Sockets>,
+    /// Those of them that are shared with the mesh.
+    pub(crate) shared: Option<Shared>,
     /// Whom certificates are ordered from.
     pub(crate) authority: Option<Authority>,
     /// Documents that publishers bring, and what other gateways ask.
@@ -97,6 +101,7 @@ impl Public {
             internal: start.internal,
             own: start.own,
             sockets: start.sockets,
+            shared: start.shared,
             authority: start.authority,
             kept: start.kept,
         };

@@ -93,7 +93,7 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     let mut signals = Signals::new()?;
     let udp = bind_udp(&config.listen.udp)?;
     let mut offload = InUse::of_sockets(&config.offload, &udp).await;
-    let (connections, bound) = bind_connections(config, &udp)?;
+    let (connections, bound, shared) = bind_connections(config, &udp)?;
     let group = socket::group_id(OPERATORS).map(|_| OPERATORS);
     let (control, guard) = socket::unix_listener(&config.control.socket, SOCKET_MODE, group)?;
     let (door, door_guard) =
@@ -128,7 +128,7 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     let dialling = Dialling::new(config.proxy.http.clone());
     let socket = config.control.socket.clone();
     let ended = crate::workloads::ended_meanwhile(&socket);
-    let publishing = Publishing::bind(config, address)?;
+    let publishing = Publishing::bind(config, address, shared)?;
     let asks = host_asks(config, tun.as_ref().map(|(device, _)| device), address, host_names.is_some());
     let gaps = confine(&file)?;
     // Threads of their own, which must have given up as much: from here on.
@@ -177,16 +177,21 @@ struct Publishing {
     port: ingress::Port,
     /// The public side, if this node is a gateway.
     public: Option<(config::Gateway, Arc<Sockets>, Option<Authority>)>,
+    shared: Option<gateway::Shared>,
 }
 
 impl Publishing {
-    fn bind(config: &config::Config, address: MeshAddr) -> Result<Self, RunError> {
+    fn bind(
+        config: &config::Config,
+        address: MeshAddr,
+        shared: Option<gateway::Shared>,
+    ) -> Result<Self, RunError> {
         let public = config.gateway.as_ref().map(|gateway| {
             let sockets = Arc::new(Sockets::bind(gateway)?);
             Ok((gateway.clone(), sockets, Authority::prepare(gateway, &config.node.state_dir)?))
         });
         let public = public.transpose().map_err(RunError::Gateway)?;
-        Ok(Self { port: service_port(config, address), public })
+        Ok(Self { port: service_port(config, address), public, shared })
     }
 }
 
@@ -198,7 +203,7 @@ fn start_tenants(
     (names, internal): (Names, String),
     around: Surroundings,
 ) -> Result<Tenants, RunError> {
-    let Publishing { port, public } = publishing;
+    let Publishing { port, public, shared } = publishing;
     let (desk, errands) = mpsc::channel(gateway::WAITING);
     let desk = public.is_some().then_some(desk);
     let is_gateway = desk.is_some();
@@ -207,7 +212,7 @@ fn start_tenants(
     let mut tenants = Tenants::new(helper, persist, names, publications, around);
     if let Some((config, sockets, authority)) = public {
         let (internal, kept) = (vec![internal], std::mem::take(&mut kept.gateway));
-        let start = gateway::Start { config, internal, own, sockets, authority, errands, kept };
+        let start = gateway::Start { config, internal, own, sockets, shared, authority, errands, kept };
         tenants.serve_public(start).map_err(RunError::Gateway)?;
     }
     Ok(tenants)
@@ -263,6 +268,8 @@ fn seed() -> Result<[u8; 32], RunError> {
     Ok(seed)
 }
 
+type Bound = (Connections, Vec<(CarrierKind, SocketAddr)>, Option<gateway::Shared>);
+
 /// One socket for each configured address; without any, one of each family for outgoing links.
 fn bind_udp(addresses: &[SocketAddr]) -> Result<Vec<UdpCarrier>, RunError> {
     if addresses.is_empty() {
@@ -274,18 +281,16 @@ fn bind_udp(addresses: &[SocketAddr]) -> Result<Vec<UdpCarrier>, RunError> {
     addresses.iter().zip(0u32..).map(|(&addr, local)| Ok(UdpCarrier::bind(addr, local)?)).collect()
 }
 
-/// The listeners of all other carriers, and where each listener is bound, those of UDP included.
-fn bind_connections(
-    config: &config::Config,
-    udp: &[UdpCarrier],
-) -> Result<(Connections, Vec<(CarrierKind, SocketAddr)>), RunError> {
+/// The listeners of all other carriers, where each listener is bound, those of UDP included, and what is left to
+/// the gateway to listen at.
+fn bind_connections(config: &config::Config, udp: &[UdpCarrier]) -> Result<Bound, RunError> {
     let mut connections = Connections::new(ConnectionLimits::default());
     let mut bound: Vec<_> = udp.iter().map(|socket| (CarrierKind::Udp, socket.local_addr())).collect();
     for &addr in &config.listen.tcp {
         bound.push((CarrierKind::Tcp, connections.listen(addr)?));
     }
     if config.listen.wss.is_empty() && config.listen.quic.is_empty() {
-        return Ok((connections, bound));
+        return Ok((connections, bound, None));
     }
     let shown = match &config.tls.files {
         Some((chain, key)) => Certificate::read(chain, key)?,
@@ -294,10 +299,16 @@ fn bind_connections(
     for &addr in &config.listen.quic {
         bound.push((CarrierKind::Quic, connections.listen_quic(addr, &shown)?));
     }
+    let at = config.gateway.as_ref().map(|gateway| gateway.shared(&config.listen)).unwrap_or_default();
     for &addr in &config.listen.wss {
-        bound.push((CarrierKind::Wss, connections.listen_wss(addr, &shown)?));
+        let addr = if at.contains(&addr) { addr } else { connections.listen_wss(addr, &shown)? };
+        bound.push((CarrierKind::Wss, addr));
     }
-    Ok((connections, bound))
+    let shared = match at.is_empty() {
+        true => None,
+        false => Some(gateway::Shared { at, door: connections.share_wss(&shown)? }),
+    };
+    Ok((connections, bound, shared))
 }
 
 async fn open_tun(

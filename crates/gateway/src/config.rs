@@ -45,6 +45,8 @@ pub struct Config {
     pub services: Vec<Service>,
     /// Whom clients reach over TLS that name no host; none: they are turned away.
     pub default_host: Option<String>,
+    /// The name of this machine itself.
+    pub own_host: Option<String>,
     /// Proxies in front of this one: their `PROXY` headers and `X-Forwarded-*` are believed.
     pub trusted_proxies: Vec<Prefix>,
     /// Bounds on what clients take.
@@ -68,6 +70,10 @@ pub struct Listener {
     /// a trusted proxy speaks the plain protocol.
     #[serde(default)]
     pub proxy_protocol: bool,
+    /// The port is shared: TLS for no host, or for [`Config::own_host`], that no service is published for,
+    /// is handed over ([`crate::Handover`]) and not turned away. For `https` only.
+    #[serde(default)]
+    pub shared: bool,
 }
 
 /// What is spoken at a listener.

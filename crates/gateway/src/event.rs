@@ -140,6 +140,8 @@ refusals! {
     Gone => "gone",
     /// TLS for a name that is not served here, or none.
     UnknownName => "unknown_name",
+    /// TLS for whom the port is shared with, who had no room.
+    HandoverFull => "handover_full",
     /// The TLS handshake failed.
     Handshake => "handshake",
     /// The service does not let this address in.

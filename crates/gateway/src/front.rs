@@ -49,6 +49,8 @@ struct Known {
     thread: usize,
     peer: SocketAddr,
     local: SocketAddr,
+    /// Whether it came by a shared port.
+    shared_port: bool,
     /// Read already, after any `PROXY` header.
     first: Bytes,
     held: Held,
@@ -87,8 +89,8 @@ async fn welcome(arrival: Arrival) -> Result<(), Option<Refused>> {
     }
     let max = snapshot.config.limits.connections_per_client;
     let place = shared.clients.take(Client::of(peer.ip()), max).ok_or(Some(Refused::ClientFull))?;
-    let known =
-        Known { shared, snapshot, thread, peer, local, first, held: Held { _seat: seat, _place: place } };
+    let held = Held { _seat: seat, _place: place };
+    let known = Known { shared, snapshot, thread, peer, local, shared_port: listener.shared, first, held };
     match listener.protocol {
         Protocol::Https => secure(known, stream).await,
         Protocol::Http => {
@@ -183,6 +185,7 @@ async fn secure(mut known: Known, mut stream: TcpStream) -> Result<(), Option<Re
             alert(stream, Alert::UnrecognizedName).await;
             Err(Some(Refused::UnknownName))
         }
+        Destination::Other => hand_over(&known, stream, bytes),
         Destination::Through(service) => {
             drop(shaking);
             known.first = bytes;
@@ -217,19 +220,28 @@ async fn secure(mut known: Known, mut stream: TcpStream) -> Result<(), Option<Re
 
 enum Destination {
     Nowhere,
+    /// Whom the port is shared with.
+    Other,
     Through(Arc<Service>),
-    Here { settings: Arc<ServerConfig>, service: Option<Arc<Service>> },
+    Here {
+        settings: Arc<ServerConfig>,
+        service: Option<Arc<Service>>,
+    },
 }
 
 /// Who gets a connection with this hello, for the host that it names or that stands in for one.
 fn destination(known: &Known, hello: &Hello, host: Option<&str>) -> Destination {
-    let Some(host) = host else { return Destination::Nowhere };
     let shared = &known.shared;
+    let nobody = || {
+        let own = hello.host.is_none() || hello.host == known.snapshot.config.own_host;
+        if known.shared_port && own { Destination::Other } else { Destination::Nowhere }
+    };
+    let Some(host) = host else { return nobody() };
     if hello.offers(ACME_TLS) && shared.certificates.has_challenge(host) {
         return Destination::Here { settings: shared.tls.challenge.clone(), service: None };
     }
     let Some(service) = known.snapshot.site(host).and_then(|site| site.first()) else {
-        return Destination::Nowhere;
+        return nobody();
     };
     match service.config.mode {
         Mode::TlsPassthrough => Destination::Through(service.clone()),
@@ -239,6 +251,14 @@ fn destination(known: &Known, hello: &Hello, host: Option<&str>) -> Destination 
         }
         _ => Destination::Nowhere,
     }
+}
+
+/// From here on the connection takes none of the front's places.
+fn hand_over(known: &Known, stream: TcpStream, first: Bytes) -> Result<(), Option<Refused>> {
+    let stream = stream.into_std().map_err(|_| None)?;
+    let other = known.shared.handover.as_ref();
+    let taken = other.is_some_and(|other| other.take(stream, known.peer, first));
+    if taken { Ok(()) } else { Err(Some(Refused::HandoverFull)) }
 }
 
 async fn alert(mut stream: TcpStream, alert: Alert) {

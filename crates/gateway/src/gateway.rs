@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use serde::Serialize;
 use tokio::runtime::{self, Handle};
 use tokio::sync::{oneshot, watch};
@@ -68,6 +69,13 @@ impl Bind for OwnBind {
     }
 }
 
+/// Takes connections that came by a shared port and are not for any service here.
+pub trait Handover: Send + Sync + 'static {
+    /// Takes the connection of `client` (not blocking) from which `first` has been read: the whole
+    /// ClientHello at least. Returns whether there was room; if not, it is to be closed.
+    fn take(&self, stream: std::net::TcpStream, client: SocketAddr, first: Bytes) -> bool;
+}
+
 /// What the front runs on.
 #[allow(missing_debug_implementations)]
 pub struct Options {
@@ -81,6 +89,8 @@ pub struct Options {
     pub observer: Arc<dyn Observer>,
     /// Certificates, which may be exchanged at any time.
     pub certificates: Arc<Certificates>,
+    /// With whom ports are shared.
+    pub handover: Option<Arc<dyn Handover>>,
 }
 
 impl Default for Options {
@@ -91,6 +101,7 @@ impl Default for Options {
             bind: Arc::new(OwnBind),
             observer: Arc::new(()),
             certificates: Certificates::new(),
+            handover: None,
         }
     }
 }
@@ -210,6 +221,7 @@ impl Gateway {
             certificates: options.certificates,
             dial: options.dial,
             observer: options.observer,
+            handover: options.handover,
             clients: Arc::default(),
             handshakes: AtomicU32::new(0),
             counters: Counters::default(),

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  :443 ─▶ ClientHello ─┬─ TLS of a passed-through host ───────────────▶ relay ─┐
-//!                       └─ TLS ends here ─▶ HTTP/1.1, HTTP/2 ─▶ exchange ───────┤
+//!                       ├─ TLS ends here ─▶ HTTP/1.1, HTTP/2 ─▶ exchange ───────┤
+//!                       └─ for whom the port is shared with ─▶ Handover        │
 //!  :80  ─▶ challenges, redirects, plain hosts ──────────────▶ exchange ─────────┼─▶ Dial ─▶ backends
 //!  TCP, UDP ports ─────────────────────────────────────────────▶ relay, flows ──┘
 //! ```
@@ -43,7 +44,9 @@ mod udp;
 pub use backend::Condition;
 pub use dial::{Boxed, Datagrams, Dial, Io, Stream, TcpDial};
 pub use event::{BackendEvent, JsonLog, Observer, Refused, RequestEvent, StreamEvent};
-pub use gateway::{BackendStatus, Bind, Gateway, Options, OwnBind, ServiceStatus, StartError, Status};
+pub use gateway::{
+    BackendStatus, Bind, Gateway, Handover, Options, OwnBind, ServiceStatus, StartError, Status,
+};
 pub use http::framing;
 pub use net::{BadPrefix, Prefix};
 pub use state::{ConfigError, check};

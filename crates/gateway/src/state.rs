@@ -17,6 +17,7 @@ use crate::balance::Picker;
 use crate::config::{self, Config, Mode, Protocol};
 use crate::dial::Dial;
 use crate::event::{Counters, Observer, Tally};
+use crate::gateway::Handover;
 use crate::limit::Connections;
 use crate::net::Prefix;
 use crate::route::{Routes, Site};
@@ -28,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) certificates: Arc<Certificates>,
     pub(crate) dial: Arc<dyn Dial>,
     pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) handover: Option<Arc<dyn Handover>>,
     pub(crate) clients: Arc<Connections>,
     /// TLS handshakes under way.
     pub(crate) handshakes: AtomicU32,
@@ -284,6 +286,9 @@ fn check_listeners(config: &Config, snapshot: &Snapshot, wrong: &mut Vec<String>
             Protocol::Udp => Some(Mode::Udp),
             Protocol::Https | Protocol::Http => None,
         };
+        if listener.shared && listener.protocol != Protocol::Https {
+            say("only an https port can be shared");
+        }
         match (&listener.service, needed) {
             (None, None) => {}
             (Some(_), None) => say("the host decides on the service here"),

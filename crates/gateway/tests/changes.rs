@@ -7,13 +7,13 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use common::*;
 use sinew_gateway::config::{Protocol, Target};
-use sinew_gateway::{Boxed, Datagrams, Dial, Options, Stream, TcpDial};
+use sinew_gateway::{Boxed, Datagrams, Dial, Handover, Options, Stream, TcpDial};
 
 const CHECK: &str = "check = { path = '/health', interval = 0.2, retry = 0.05, timeout = 0.3 }";
 
@@ -443,6 +443,63 @@ fn clients_that_name_no_host_reach_the_default_one_or_nobody() {
         let wrong = parse(&format!("default_host = 'c.example'\n{}", web(&[backend.address], "")));
         assert!(front.gateway.apply(wrong).unwrap_err().to_string().contains("c.example"));
     }
+}
+
+/// Whom the port is shared with: what was handed over, while there is room.
+#[derive(Default)]
+struct Mesh {
+    taken: Mutex<Vec<(std::net::TcpStream, Vec<u8>)>>,
+}
+
+impl Handover for Mesh {
+    fn take(&self, stream: std::net::TcpStream, _: SocketAddr, first: bytes::Bytes) -> bool {
+        let mut taken = self.taken.lock().unwrap();
+        let room = taken.is_empty();
+        if room {
+            taken.push((stream, first.to_vec()));
+        }
+        room
+    }
+}
+
+#[test]
+fn a_shared_port_hands_over_what_names_nobody_or_the_gateway_and_nothing_else() {
+    let backend = named("web");
+    let mesh = Arc::new(Mesh::default());
+    let mut config = parse(&format!("own_host = 'gw.example'\n{}", web(&[backend.address], "")));
+    for listener in config.listeners.iter_mut().filter(|listener| listener.protocol == Protocol::Https) {
+        listener.shared = true;
+    }
+    let front = Front::start_with("", Options { handover: Some(mesh.clone()), ..Options::default() });
+    front.gateway.apply(config).unwrap();
+    assert_eq!(front.get("/").text(), "web");
+    let nameless = || {
+        let mut config = front.authority.client(&[]);
+        config.enable_sni = false;
+        front.tls_with(config, "gw.example")
+    };
+    let own = || front.tls("gw.example");
+    for (round, dial) in [&nameless as &dyn Fn() -> _, &own].into_iter().enumerate() {
+        let mut client = dial();
+        client.conn.write_tls(&mut client.sock).unwrap();
+        wait("it is handed over", || mesh.taken.lock().unwrap().len() == 1);
+        // A second finds no room.
+        let mut more = dial();
+        more.conn.write_tls(&mut more.sock).unwrap();
+        assert!(closed(&mut more.sock));
+        wait("it is counted", || front.refused("handover_full") == round as u64 + 1);
+        let (mut stream, first) = mesh.taken.lock().unwrap().remove(0);
+        assert_eq!((first[0], first[5]), (22, 1), "a whole ClientHello");
+        // And the rest of it comes as it is sent.
+        stream.set_nonblocking(false).unwrap();
+        client.sock.write_all(b"rest").unwrap();
+        let mut rest = [0; 4];
+        stream.read_exact(&mut rest).unwrap();
+        assert_eq!(&rest, b"rest");
+    }
+    let error = front.tls("c.example").write_all(b"x").unwrap_err().to_string();
+    assert!(error.contains("Unrecogni"), "{error}");
+    assert!(mesh.taken.lock().unwrap().is_empty());
 }
 
 #[test]

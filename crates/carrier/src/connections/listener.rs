@@ -1,4 +1,4 @@
-//! Where others connect to: TCP, WebSocket over TLS, QUIC.
+//! Where others connect to: TCP, WebSocket over TLS (at a port of our own, or through a door), QUIC.
 //!
 //! A stranger gets a place among the half-open before a byte of TLS is read; QUIC, whose sources
 //! can be forged, first has to show that it receives at its address once places are getting scarce.
@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::{Buf as _, Bytes};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{Endpoint, EndpointConfig, Incoming, MtuDiscoveryConfig, TransportConfig};
+use rustls::ServerConnection;
 use sinew_types::CarrierKind;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,6 +21,7 @@ use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use super::connection::{Connecting, Wire};
 use super::datagrams::{RECEIVE_BUFFER, SEND_BUFFER};
+use super::door::{Door, Hall};
 use super::stream::{SEGMENT, Stream, tune};
 use super::websocket::{self, WebSocket, plain};
 use crate::tls::{self, Certificate, TlsError};
@@ -45,13 +48,15 @@ type Arrivals = Pin<Box<dyn futures_util::Stream<Item = Incoming> + Send>>;
 pub(crate) enum Listener {
     Tcp(TcpListener),
     Wss(TcpListener, TlsAcceptor),
+    Door(Hall, TlsAcceptor),
     Quic(Endpoint, Arrivals),
 }
 
 /// Somebody who has come.
 pub(crate) enum Arrival {
     Tcp(TcpStream, SocketAddr),
-    Wss(TcpStream, SocketAddr, TlsAcceptor),
+    /// And what was read of it before.
+    Wss(TcpStream, SocketAddr, TlsAcceptor, Bytes),
     Quic(Box<Incoming>),
 }
 
@@ -63,10 +68,16 @@ impl Listener {
     }
 
     pub(crate) fn wss(addr: SocketAddr, certificate: &Certificate) -> io::Result<(Self, SocketAddr)> {
-        let tls = certificate.server(ALPN_WEB).map_err(io::Error::other)?;
+        let tls = web(certificate).map_err(io::Error::other)?;
         let listener = open(addr)?;
         let bound = listener.local_addr()?;
-        Ok((Self::Wss(listener, TlsAcceptor::from(Arc::new(tls))), bound))
+        Ok((Self::Wss(listener, tls), bound))
+    }
+
+    pub(crate) fn door(certificate: &Certificate) -> Result<(Self, Door), TlsError> {
+        let tls = web(certificate)?;
+        let (door, hall) = Hall::new();
+        Ok((Self::Door(hall, tls), door))
     }
 
     pub(crate) fn quic(addr: SocketAddr, certificate: &Certificate) -> io::Result<(Self, SocketAddr)> {
@@ -98,9 +109,13 @@ impl Listener {
             Self::Tcp(listener) => {
                 listener.poll_accept(cx).map_ok(|(stream, from)| Arrival::Tcp(stream, from))
             }
-            Self::Wss(listener, tls) => {
-                listener.poll_accept(cx).map_ok(|(stream, from)| Arrival::Wss(stream, from, tls.clone()))
-            }
+            Self::Wss(listener, tls) => listener
+                .poll_accept(cx)
+                .map_ok(|(stream, from)| Arrival::Wss(stream, from, tls.clone(), Bytes::new())),
+            Self::Door(hall, tls) => hall.poll_next(cx).map(|handed| {
+                let stream = TcpStream::from_std(handed.stream)?;
+                Ok(Arrival::Wss(stream, handed.remote, tls.clone(), handed.first))
+            }),
             Self::Quic(_, arrivals) => match arrivals.as_mut().poll_next(cx) {
                 Poll::Ready(Some(incoming)) => Poll::Ready(Ok(Arrival::Quic(Box::new(incoming)))),
                 // An endpoint ends with its socket, and that with us.
@@ -121,21 +136,41 @@ impl Arrival {
 
     pub(crate) fn remote(&self) -> SocketAddr {
         match self {
-            Self::Tcp(_, remote) | Self::Wss(_, remote, _) => *remote,
+            Self::Tcp(_, remote) | Self::Wss(_, remote, ..) => *remote,
             Self::Quic(incoming) => incoming.remote_address(),
         }
     }
 }
 
-/// The server's half of TLS and HTTP.
-pub(crate) fn websocket(stream: TcpStream, tls: TlsAcceptor) -> Connecting {
+fn web(certificate: &Certificate) -> Result<TlsAcceptor, TlsError> {
+    Ok(TlsAcceptor::from(Arc::new(certificate.server(ALPN_WEB)?)))
+}
+
+/// The server's half of TLS and HTTP; `first` was read from the stream before.
+pub(crate) fn websocket(stream: TcpStream, tls: TlsAcceptor, first: Bytes) -> Connecting {
     Box::pin(async move {
         tune(&stream);
-        let stream = TlsStream::Server(tls.accept(stream).await?);
+        let mut fed = Ok(());
+        let accepting = tls.accept_with(stream, |tls| fed = feed(tls, first));
+        fed?;
+        let stream = TlsStream::Server(accepting.await?);
         let accept = tokio_tungstenite::accept_async_with_config(stream, Some(websocket::config()));
         let socket = accept.await.map_err(plain)?;
         Ok(Wire::Stream(Stream::WebSocket(Box::new(WebSocket::new(socket)))))
     })
+}
+
+/// Gives TLS what it would have read from the stream itself.
+fn feed(tls: &mut ServerConnection, mut first: Bytes) -> io::Result<()> {
+    while first.has_remaining() {
+        let length = tls.read_tls(&mut &first[..])?;
+        first.advance(length);
+        tls.process_new_packets().map_err(io::Error::other)?;
+        if length == 0 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+    }
+    Ok(())
 }
 
 /// What a QUIC dialler needs of TLS.

@@ -73,6 +73,13 @@ pub struct Gateway {
     pub grace: u32,
 }
 
+impl Gateway {
+    /// The addresses of `https` that are addresses of `[listen] wss` too.
+    pub fn shared(&self, listen: &Listen) -> Vec<SocketAddr> {
+        self.https.iter().filter(|address| listen.wss.contains(address)).copied().collect()
+    }
+}
+
 /// `[gateway.acme]`: an authority by RFC 8555.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acme {
@@ -421,12 +428,15 @@ fn collisions(gateway: &Gateway, listen: &Listen, problems: &mut Problems<'_>) {
     for (key, own, others) in pairs {
         for (other, taken) in others {
             let both = own.iter().flat_map(|a| taken.iter().map(move |b| (a, b)));
-            for (addr, first) in both.filter(|(a, b)| overlap(**a, **b)) {
-                problems.add(
-                    key,
-                    format!("{addr} overlaps with {first} of {other}"),
-                    "give one of them another port",
-                );
+            // TLS tells what is for the mesh and what for a service, but the socket must be one.
+            let sharing = key == "gateway.https" && *other == "listen.wss";
+            let clash = |a, b| overlap(a, b) && !(sharing && a == b);
+            for (addr, first) in both.filter(|(a, b)| clash(**a, **b)) {
+                let remedy = match sharing {
+                    true => "write the same address to share it, or give one of them another port",
+                    false => "give one of them another port",
+                };
+                problems.add(key, format!("{addr} overlaps with {first} of {other}"), remedy);
             }
         }
     }

@@ -325,6 +325,22 @@ fn limits_change_in_a_running_node() {
 mod editing;
 
 #[test]
+fn the_gateway_and_the_mesh_share_a_port_when_both_name_the_same_address() {
+    let shared = "[listen]\nwss = [\"0.0.0.0:443\", \"0.0.0.0:8443\"]\n\
+                  [gateway]\nhttps = [\"0.0.0.0:443\", \"[::]:443\"]";
+    let config = good(shared);
+    let gateway = config.gateway.as_ref().unwrap();
+    assert_eq!(gateway.shared(&config.listen), ["0.0.0.0:443".parse().unwrap()]);
+    for (wss, key) in [("10.0.0.1:443", "https"), ("0.0.0.0:80", "http")] {
+        let text = format!(
+            "[listen]\nwss = [\"{wss}\"]\n[gateway]\nhttps = [\"0.0.0.0:443\"]\nhttp = [\"0.0.0.0:80\"]"
+        );
+        let said = read(&text).unwrap_err().to_string();
+        assert!(said.contains(&format!("gateway.{key}")) && said.contains("overlaps"), "{said}");
+    }
+}
+
+#[test]
 fn changes_of_the_gateway_say_whether_they_need_a_restart() {
     let old = good("[gateway]\ndomain = \"gw.test\"\nhttps = [\"0.0.0.0:443\"]");
     let new = good(

@@ -229,18 +229,20 @@ pub(super) fn port_listeners(
         },
         service: Some(name(serving)),
         proxy_protocol: proxy_protocol && transport == Transport::Tcp,
+        shared: false,
     };
     addresses.iter().map(each).collect()
 }
 
-/// Sockets of the configuration.
-pub(super) fn listeners(config: &config::Gateway) -> Vec<front::Listener> {
+/// Sockets of the configuration, some of which are `shared` with the mesh.
+pub(super) fn listeners(config: &config::Gateway, shared: &[SocketAddr]) -> Vec<front::Listener> {
     let each = |protocol| {
         move |address: &SocketAddr| front::Listener {
             address: *address,
             protocol,
             service: None,
             proxy_protocol: config.proxy_protocol,
+            shared: shared.contains(address),
         }
     };
     let https = config.https.iter().map(each(front::Protocol::Https));

@@ -1,7 +1,7 @@
 //! The desk: where claims are decided and the front is told. One thread, one thing at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use sinew_acme::HostStatus;
 use sinew_control::api::Answer;
 use sinew_control::config;
 use sinew_gateway::config as front;
-use sinew_gateway::{Certificates, Gateway, Options};
+use sinew_gateway::{Certificates, Gateway, Handover, Options};
 use sinew_node::overlay::{Claim, Claimed};
 use sinew_platform::clock;
 use sinew_registry::{Accept, Key, Offer, PortRange, Refusal, Registry, Rules, Transport};
@@ -30,6 +30,7 @@ use super::follow::Follow;
 use super::log::{Events, Log};
 use super::look::{Looked, Looks};
 use super::ordered::{self, Authority, Ordered};
+use super::share::{Aside, Shared};
 use crate::command::GatewayCommand;
 use crate::ingress::Errand;
 use crate::persist::Persist;
@@ -62,6 +63,7 @@ pub(crate) struct Parts {
     pub(crate) internal: Vec<String>,
     pub(crate) own: NodeId,
     pub(crate) sockets: Arc<Sockets>,
+    pub(crate) shared: Option<Shared>,
     pub(crate) authority: Option<Authority>,
     pub(crate) kept: Vec<Entry>,
 }
@@ -78,6 +80,8 @@ pub(crate) struct Desk {
     internal: Vec<String>,
     own: NodeId,
     sockets: Arc<Sockets>,
+    /// Which of them are shared with the mesh.
+    shared: Vec<SocketAddr>,
     pub(super) persist: Persist,
     documents: Documents,
     pub(super) registry: Registry,
@@ -131,7 +135,8 @@ impl Desk {
     /// # Errors
     /// For people: a certificate, the log, the front.
     pub(crate) fn new(parts: Parts, persist: Persist) -> Result<Self, String> {
-        let Parts { config, internal, own, sockets, authority, kept } = parts;
+        let Parts { config, internal, own, sockets, shared, authority, kept } = parts;
+        let (shared, door) = shared.map(|Shared { at, door }| (at, door)).unzip();
         let entries = kept.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
         let (registry, damaged) = Registry::restore(rules(&config, &internal, own), entries);
         if damaged > 0 {
@@ -151,6 +156,7 @@ impl Desk {
             bind: sockets.clone(),
             observer: Arc::new(Events::new(&log)),
             certificates: certificates.clone(),
+            handover: door.map(|door| Arc::new(Aside(door)) as Arc<dyn Handover>),
         };
         let front = Gateway::start(options, front::Config::default()).map_err(|error| error.to_string())?;
         let drained = |(key, _): &Entry| String::from_utf8(key.strip_prefix(&[DRAINED])?.to_vec()).ok();
@@ -163,6 +169,7 @@ impl Desk {
             internal,
             own,
             sockets,
+            shared: shared.unwrap_or_default(),
             persist,
             documents,
             registry,
@@ -467,7 +474,8 @@ impl Desk {
 
     fn front_config(&self, addresses: &[IpAddr]) -> (front::Config, dial::Table) {
         let mut config = front::Config {
-            listeners: build::listeners(&self.config),
+            listeners: build::listeners(&self.config, &self.shared),
+            own_host: self.config.domain.clone(),
             trusted_proxies: self.config.proxies.iter().filter_map(|text| text.parse().ok()).collect(),
             ..front::Config::default()
         };

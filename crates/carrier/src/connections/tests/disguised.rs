@@ -308,3 +308,70 @@ fn base64(bytes: &[u8]) -> String {
     }
     text
 }
+
+/// Somebody else's listener: he reads what he needs, and hands the connection over.
+async fn handed(listener: &tokio::net::TcpListener, door: &Door) -> bool {
+    let (mut stream, remote) = listener.accept().await.unwrap();
+    let mut first = [0; 100];
+    stream.read_exact(&mut first).await.unwrap();
+    door.hand(stream.into_std().unwrap(), remote, bytes::Bytes::copy_from_slice(&first))
+}
+
+#[test]
+fn a_websocket_comes_by_somebody_elses_port_with_what_was_read_of_it() {
+    run(async || {
+        let (mut a, mut b) = (Connections::default(), Connections::default());
+        let door = b.share_wss(&Certificate::self_made().unwrap()).unwrap();
+        let listener = tokio::net::TcpListener::bind(LOOPBACK).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        a.connect(Dial::new(CarrierKind::Wss, addr));
+        // Dialling goes on only while it is asked for events.
+        tokio::select! {
+            taken = handed(&listener, &door) => assert!(taken),
+            event = a.next() => panic!("{event:?}"),
+        }
+        let (at_a, at_b) = meet(&mut a, &mut b).await;
+        assert_eq!((at_a.remote, at_b.carrier), (addr, CarrierKind::Wss));
+        let bytes = pattern(30_000);
+        assert_eq!(carry(&mut a, at_a.local, &mut b, &bytes, 1000).await, bytes);
+    });
+}
+
+#[test]
+fn who_comes_by_somebody_elses_port_is_a_stranger_as_any_other() {
+    run(async || {
+        let limits = ConnectionLimits {
+            half_open_per_source: 2,
+            accepted_within: Duration::from_millis(200),
+            ..ConnectionLimits::default()
+        };
+        let mut carrier = Connections::new(limits);
+        let door = carrier.share_wss(&Certificate::self_made().unwrap()).unwrap();
+        let listener = tokio::net::TcpListener::bind(LOOPBACK).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let mut streams = Vec::new();
+        for first in [[22; 100], [b'x'; 100], [22; 100]] {
+            let mut stream = TcpStream::connect(addr).await.unwrap();
+            stream.write_all(&first).await.unwrap();
+            streams.push(stream);
+            assert!(handed(&listener, &door).await);
+        }
+        let _ = closed(&mut carrier).await;
+        let _ = closed(&mut carrier).await;
+        assert_eq!((carrier.stats().refused, carrier.counts()), (1, (0, 0)));
+        // Nobody takes them in any more: the queue fills, and then he is told.
+        let fill = async {
+            let mut taken = 0;
+            loop {
+                let (near, far) = tokio::join!(TcpStream::connect(addr), listener.accept());
+                let (far, remote) = far.unwrap();
+                near.unwrap();
+                if !door.hand(far.into_std().unwrap(), remote, bytes::Bytes::new()) {
+                    return taken;
+                }
+                taken += 1;
+            }
+        };
+        assert_eq!(fill.await, 64);
+    });
+}
