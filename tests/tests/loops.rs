@@ -2,7 +2,7 @@
 //! only looks like a loop, a mesh inside a private network of another, works.
 //!
 //! ```text
-//!   own address, route into the tunnel:   a ───── b
+//!   own address, address of a network, route into the tunnel:   a ───── b
 //!
 //!   nested:   a ─────────────── b            outer mesh
 //!             outer-a ═════════ outer-b      workloads of a private network, each with a daemon of
@@ -44,6 +44,36 @@ fn a_node_does_not_dial_itself() {
         for known in &refused {
             ensure!(text(known, "state") == "failed", "{known}");
             ensure!(text(known, "answer").contains("this node itself"), "{known}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_node_is_not_dialled_inside_a_private_network() {
+    run_lab("within", |lab| {
+        lab.line(&["a", "b"])?;
+        lab.node("c")?;
+        lab.peer_links(Dial::First)?;
+        lab.start_all()?;
+        lab.wait_mesh()?;
+        tenant::network(lab, "lab", "10.20.0.0/16", "a", &["b"])?;
+        let workload = Workload::start(lab, "b", "lab", "box", &["sleep", "infinity"])?;
+        let addresses = workload.addresses(lab)?;
+        let inside = addresses.iter().find(|address| address.contains(':')).context("an IPv6 address")?;
+        let node = lab.key("c")?.node_id;
+        lab.config("a").peers.push((format!("sinew://{node}@[{inside}]:{PORT}?via=udp,tcp"), 0));
+        lab.config("a").write()?;
+        lab.cli("a").json(&["config", "reload"])?;
+        let refused = wait::value("the refusal", SOON, || {
+            let why = lab.cli("a").run_json(&["why", &node]).ok()?;
+            let why: serde_json::Value = serde_json::from_str(&why.stdout).ok()?;
+            let known = why.get("candidates")?.as_array()?.clone();
+            let failed = |known: &serde_json::Value| text(known, "state") == "failed";
+            (!known.is_empty() && known.iter().all(failed)).then_some(known)
+        })?;
+        for known in &refused {
+            ensure!(text(known, "answer").contains("usable address"), "{known}");
         }
         Ok(())
     });

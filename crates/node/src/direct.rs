@@ -60,6 +60,8 @@ pub(crate) struct Direct {
     enabled: bool,
     endpoints: Endpoints,
     pub(crate) reflexive: Reflexive,
+    /// See [`Own::networks`].
+    networks: Vec<[u8; 6]>,
     pairs: BTreeMap<NodeId, Pair>,
     allowance: Allowance,
     scatter: Scatter,
@@ -123,6 +125,7 @@ impl Direct {
             enabled,
             endpoints: Endpoints::default(),
             reflexive: Reflexive::default(),
+            networks: Vec::new(),
             pairs: BTreeMap::new(),
             allowance: Allowance::new(now),
             scatter: Scatter::new(now),
@@ -134,6 +137,10 @@ impl Direct {
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let rounds = self.pairs.values().filter_map(|pair| pair.round.as_ref().map(Round::due));
         rounds.chain(self.look).chain(self.scatter.poll_timeout()).min()
+    }
+
+    pub(crate) fn set_networks(&mut self, networks: Vec<[u8; 6]>) {
+        self.networks = networks;
     }
 
     /// Something may have to be looked at soon.
@@ -148,7 +155,11 @@ impl Direct {
     }
 
     pub(crate) fn own(&self) -> Own {
-        Own { local: self.endpoints.local.clone(), seen: self.reflexive.seen().collect() }
+        Own {
+            local: self.endpoints.local.clone(),
+            seen: self.reflexive.seen().collect(),
+            networks: self.networks.clone(),
+        }
     }
 
     /// How our translator maps, of the family in which we would rather be reached.

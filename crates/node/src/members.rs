@@ -120,7 +120,7 @@ impl Node {
         use overlay::Event as E;
         match &event {
             E::Changed => {
-                self.networks.publish(Arc::clone(self.overlay.snapshot()));
+                self.publish_networks(Arc::clone(self.overlay.snapshot()));
                 self.list_members();
             }
             E::Bound { peer, .. } => self.release_held(&peer.address(), now),

@@ -130,9 +130,12 @@ impl Node {
         self.pump(now);
     }
 
-    /// Takes a snapshot that no documents of this node's stand behind: for tests of the fast path alone.
+    /// Takes a snapshot into use: that of this node's documents, or in tests of the fast path one that no
+    /// documents stand behind.
     #[doc(hidden)]
     pub fn publish_networks(&mut self, snapshot: Arc<Snapshot>) {
+        // protocol A3.7: addresses of networks are refused as underlay endpoints.
+        self.direct.set_networks(snapshot.iter().map(|view| view.id.ula()).collect());
         self.networks.publish(snapshot);
     }
 

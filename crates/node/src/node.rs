@@ -240,7 +240,10 @@ impl Node {
         addresses: &[SocketAddr],
         now: Instant,
     ) {
-        self.dialler.on_resolved(&peer, name, addresses, now);
+        let own = self.direct.own();
+        // protocol A3.7: the mesh does not carry itself, whatever a name resolves to.
+        let outside: Vec<_> = addresses.iter().copied().filter(|addr| !own.is_inside(addr.ip())).collect();
+        self.dialler.on_resolved(&peer, name, &outside, now);
         self.pump(now);
     }
 

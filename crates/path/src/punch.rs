@@ -146,6 +146,18 @@ pub struct Own {
     pub local: Vec<(SocketAddr, u8)>,
     /// Where others see it, its own addresses included.
     pub seen: Vec<IpAddr>,
+    /// The private networks here: the first 48 bits of their IPv6 addresses.
+    pub networks: Vec<[u8; 6]>,
+}
+
+impl Own {
+    /// Whether packets to `ip` are what the mesh carries, for itself or for a private network: it would
+    /// carry itself. IPv4 ranges of private networks are no sign of that: a LAN may have the same, and
+    /// no route of the host leads into theirs.
+    pub fn is_inside(&self, ip: IpAddr) -> bool {
+        let IpAddr::V6(v6) = ip else { return false };
+        MeshAddr::contains(&v6) || self.networks.iter().any(|network| v6.octets().starts_with(network))
+    }
 }
 
 /// Why an address is not knocked at.
@@ -156,7 +168,7 @@ pub enum Unfit {
     NoPlace,
     /// A port at which well-known services answer, and no node of ours.
     WellKnown,
-    /// It lies in the mesh, which would carry itself.
+    /// It lies in the mesh or in a private network here: the mesh would carry itself.
     Mesh,
     /// It is our own.
     Ourselves,
@@ -170,7 +182,7 @@ pub fn fit(addr: SocketAddr, own: &Own, same_nat: bool) -> Result<(), Unfit> {
     if addr.port() == 0 || !is_place(ip) {
         return Err(Unfit::NoPlace);
     }
-    if matches!(ip, IpAddr::V6(v6) if MeshAddr::contains(&v6)) {
+    if own.is_inside(ip) {
         return Err(Unfit::Mesh);
     }
     if addr.port() < 1024 && addr.port() != 443 {

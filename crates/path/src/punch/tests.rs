@@ -13,6 +13,7 @@ fn only_places_of_nodes_are_knocked_at() {
     let own = Own {
         local: vec![(addr("192.168.1.2:7463"), 24), (addr("[2001:db8::2]:7463"), 64)],
         seen: vec![addr("198.51.100.7:1").ip(), addr("100.64.3.2:1").ip()],
+        networks: vec![[0xfd, 1, 2, 3, 4, 5]],
     };
     let table = [
         ("203.0.113.1:7463", Ok(())),
@@ -32,6 +33,7 @@ fn only_places_of_nodes_are_knocked_at() {
         ("[::ffff:127.0.0.1]:7463", Err(Unfit::NoPlace)),
         ("203.0.113.1:53", Err(Unfit::WellKnown)),
         ("[fd3f::1]:7463", Err(Unfit::Mesh)),
+        ("[fd01:203:405:7::1]:7463", Err(Unfit::Mesh)),
         ("192.168.1.2:7463", Err(Unfit::Ourselves)),
         // On our own network; in a range of another.
         ("192.168.1.9:7463", Ok(())),
