@@ -35,9 +35,9 @@ pub struct NodeConfig {
     pub extra: String,
     /// Environment of the daemon, beside the lab's own.
     pub env: Vec<(String, String)>,
-    /// What the daemon sees as `/etc/resolv.conf`, if not the machine's. It then has a mount namespace of its
-    /// own, so that what it mounts is seen by nobody else.
-    pub resolv_conf: Option<PathBuf>,
+    /// What the daemon sees as a file of the machine: our file, and over which. It then has a mount namespace of
+    /// its own, so that what it mounts is seen by nobody else.
+    pub overlaid: Option<(PathBuf, &'static str)>,
 }
 
 impl NodeConfig {
@@ -53,7 +53,7 @@ impl NodeConfig {
             finds: false,
             extra: String::new(),
             env: Vec::new(),
-            resolv_conf: None,
+            overlaid: None,
         }
     }
 
@@ -145,12 +145,12 @@ impl Sinewd {
     pub fn start(ns: &Namespace, config: &NodeConfig) -> Result<Self> {
         config.write()?;
         let sinewd = Bins::get()?.sinewd.to_string_lossy();
-        let mut command = match &config.resolv_conf {
+        let mut command = match &config.overlaid {
             None => ns.daemon_command(&sinewd),
-            Some(file) => {
+            Some((file, over)) => {
                 let mut command = ns.daemon_command("unshare");
-                let bind = "mount --bind \"$1\" /etc/resolv.conf && shift && exec \"$@\"";
-                command.args(["--mount", "sh", "-c", bind, "sh"]).arg(file).arg(&*sinewd);
+                let bind = "mount --bind \"$1\" \"$2\" && shift 2 && exec \"$@\"";
+                command.args(["--mount", "sh", "-c", bind, "sh"]).arg(file).args([over, &*sinewd]);
                 command
             }
         };

@@ -159,7 +159,7 @@ fn nat64(lab: &mut Lab) -> Result<Nat64> {
     .with_context(|| nat64.resolver.log())?;
     let resolv_conf = dir.join("resolv.conf");
     std::fs::write(&resolv_conf, "nameserver 2001:db8:1::1\n")?;
-    lab.config("a").resolv_conf = Some(resolv_conf);
+    lab.config("a").overlaid = Some((resolv_conf, "/etc/resolv.conf"));
     Ok(nat64)
 }
 

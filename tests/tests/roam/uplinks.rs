@@ -1,160 +1,21 @@
-//! A machine that moves: another network, an interface that flaps, a second uplink when the first is
-//! pulled, or stays up and passes nothing. Flows survive, and the link is back as soon as the network is.
-//!
-//! ```text
-//!   a ── wan ── r ── b        r is a plain router: no mesh node, no NAT
-//!        (up2) ─┘
-//! ```
+//! Several uplinks, and several addresses of a peer: one in use, the others standing by.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use sinew_tests::cli::text;
-use sinew_tests::impair::{Faults, forward, shape};
+use sinew_tests::impair::{Faults, shape};
 use sinew_tests::lab::{Lab, run_lab};
 use sinew_tests::ns::{self, End};
-use sinew_tests::process::{Proc, read_lossy};
 use sinew_tests::sinewd::PORT;
 use sinew_tests::wait;
 use sinew_tests::workload::{Nginx, Transfer, payload_file, url};
 
-const WEB: u16 = 8080;
-const FILE: u64 = 10_000_000;
-const RATE: &str = "300k";
-/// Without any network (issue: reach).
-const DEAD: Duration = Duration::from_secs(3);
-/// Traffic again, from the network's return on.
-const BACK: Duration = Duration::from_secs(2);
+use crate::beat::Beat;
+use crate::{SOON, WEB, pass, start, topology, uplink};
+
 /// The longest silence when one of two uplinks is pulled.
 const GAP: Duration = Duration::from_secs(1);
-const SOON: Duration = Duration::from_secs(20);
-
-/// Joins `a` to the router by one more interface; `net` is the first three numbers of its network.
-fn uplink(lab: &Lab, interface: &str, net: &str) -> Result<()> {
-    let (near, far) = (format!("{net}.2/24"), format!("{net}.254/24"));
-    let near = End { ns: lab.ns("a"), interface, address: &near };
-    let far = End { ns: lab.ns("r"), interface: &format!("r-{interface}"), address: &far };
-    ns::connect(near, far, 1500)
-}
-
-/// `a` and `b` at a plain router, `a` by its first uplink.
-fn topology(lab: &mut Lab) -> Result<()> {
-    for name in ["a", "r", "b"] {
-        lab.node(name)?;
-    }
-    forward(lab.ns("r"))?;
-    uplink(lab, "wan", "10.78.1")?;
-    lab.link("b", "r")?;
-    let gateway = lab.underlay("r", "b");
-    lab.ns("b").ip(&["route", "add", "default", "via", &gateway])?;
-    lab.ns("a").ip(&["route", "add", "default", "via", "10.78.1.254", "metric", "100"])?;
-    Ok(())
-}
-
-/// Only `a` dials, so that it is `a` who has to notice.
-fn start(lab: &mut Lab) -> Result<()> {
-    let uri = lab.uri("b", &lab.underlay("b", "r"))?;
-    lab.key("a")?;
-    lab.config("a").peers.push((uri, 0));
-    lab.start_all()?;
-    lab.wait_mesh()
-}
-
-/// A ping that runs all the time and says when each answer came.
-struct Beat {
-    proc: Proc,
-    log: PathBuf,
-}
-
-impl Beat {
-    fn start(lab: &Lab) -> Result<Self> {
-        let log = lab.dir().join("beat.log");
-        let mut command = lab.ns("a").command("ping");
-        command.args(["-6", "-n", "-D", "-i", "0.05", &lab.address("b")?]);
-        let mut beat = Self { proc: Proc::spawn(&mut command, &log)?, log };
-        beat.wait_after(SystemTime::UNIX_EPOCH, "the first answer")?;
-        Ok(beat)
-    }
-
-    /// When answers came.
-    fn answers(&self) -> Vec<SystemTime> {
-        let log = read_lossy(&self.log);
-        let answers = log.lines().filter(|line| line.contains("bytes from"));
-        let stamps = answers.filter_map(|line| line.strip_prefix('[')?.split(']').next()?.parse().ok());
-        stamps.map(|seconds: f64| SystemTime::UNIX_EPOCH + Duration::from_secs_f64(seconds)).collect()
-    }
-
-    /// Waits for an answer that came after `since`; how long that took.
-    fn wait_after(&mut self, since: SystemTime, what: &str) -> Result<Duration> {
-        let answered = wait::value(what, SOON, || self.answers().into_iter().find(|at| *at > since))?;
-        ensure!(self.proc.running(), "ping ended: {}", read_lossy(&self.log));
-        Ok(answered.duration_since(since)?)
-    }
-
-    /// The longest silence since `since`.
-    fn longest_gap(&self, since: SystemTime) -> Duration {
-        let times: Vec<_> = self.answers().into_iter().filter(|at| *at >= since).collect();
-        let first = times.first().and_then(|first| first.duration_since(since).ok()).unwrap_or_default();
-        let between = times.windows(2).filter_map(|two| two[1].duration_since(two[0]).ok());
-        between.chain([first]).max().unwrap_or_default()
-    }
-
-    /// Lets it run until it has been answered steadily for `time` after `since`.
-    fn settle(&mut self, since: SystemTime, time: Duration) -> Result<()> {
-        self.wait_after(since + time, "answers a while later").map(|_| ())
-    }
-}
-
-fn pass(time: Duration) -> Result<()> {
-    let since = Instant::now();
-    wait::until("time passes", time + SOON, || since.elapsed() >= time)
-}
-
-#[test]
-fn a_transfer_survives_a_move_to_another_network_and_a_flapping_interface() {
-    run_lab("roam", |lab| {
-        topology(lab)?;
-        // The other network is there already; `a` has no address in it.
-        lab.ns("r").ip(&["addr", "add", "10.78.2.254/24", "dev", "r-wan"])?;
-        start(lab)?;
-        let _nginx = Nginx::start(lab.ns("b"), &lab.dir().join("web"), WEB)?;
-        let hash = payload_file(&lab.dir().join("web/www/file"), FILE)?;
-        let page = url(&lab.address("b")?, WEB, "file");
-        let log = lab.dir().join("curl.log");
-        let mut transfer = Transfer::start_limited(lab.ns("a"), &page, &log, RATE)?;
-        let mut beat = Beat::start(lab)?;
-        transfer.wait_bytes(FILE / 10, SOON)?;
-
-        let a = lab.ns("a");
-        a.ip(&["link", "set", "wan", "down"])?;
-        a.ip(&["addr", "flush", "dev", "wan"])?;
-        pass(DEAD)?;
-        a.ip(&["addr", "add", "10.78.2.2/24", "dev", "wan"])?;
-        let returned = SystemTime::now();
-        a.ip(&["link", "set", "wan", "up"])?;
-        a.ip(&["route", "add", "default", "via", "10.78.2.254"])?;
-        let back = beat.wait_after(returned, "an answer over the new network")?;
-        eprintln!("another network: back after {} ms", back.as_millis());
-        ensure!(back <= BACK, "only after {back:?}");
-        let peers = lab.cli("b").peers_up()?;
-        let at = peers.first().map(|peer| text(peer, "endpoint").to_owned());
-        ensure!(at.as_deref().is_some_and(|at| at.contains("10.78.2.2")), "b sees a at {at:?}");
-
-        // The flap takes the route along, and whoever manages the network brings it back.
-        lab.ns("a").ip(&["link", "set", "wan", "down"])?;
-        lab.ns("a").ip(&["link", "set", "wan", "up"])?;
-        let returned = SystemTime::now();
-        lab.ns("a").ip(&["route", "add", "default", "via", "10.78.2.254"])?;
-        let back = beat.wait_after(returned, "an answer after the flap")?;
-        eprintln!("flap: back after {} ms", back.as_millis());
-        ensure!(back <= BACK, "only after {back:?}");
-
-        let got = transfer.finish(Duration::from_secs(120))?;
-        ensure!(got == (FILE, hash), "the file differs: {got:?}");
-        Ok(())
-    });
-}
 
 #[test]
 fn of_two_uplinks_the_second_takes_over_when_the_first_is_pulled_and_flows_survive() {
