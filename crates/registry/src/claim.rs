@@ -93,11 +93,13 @@ impl Registry {
         if offer.removed {
             return Ok(self.withdraw(offer, now));
         }
-        if let Accept::Networks(listed) = &self.rules.accept
-            && !listed.contains(&offer.key.network)
+        let Key { network, author, .. } = &offer.key;
+        if let Accept::Keys(listed) = &self.rules.accept
+            && !listed.contains(&network.key())
+            && !listed.contains(author)
         {
             self.end(&offer.key, now);
-            return Err(Refusal::NotAccepted { network: offer.key.network });
+            return Err(Refusal::NotAccepted { network: *network, author: *author });
         }
         check_shape(offer)?;
         self.check_room(&offer.key)?;

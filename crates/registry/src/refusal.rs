@@ -10,10 +10,12 @@ use crate::rules::PortRange;
 /// A refusal; nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The operator takes services of listed networks only.
+    /// The operator takes services of listed keys only.
     NotAccepted {
         /// Whose it is.
         network: NetworkId,
+        /// Who publishes it.
+        author: NodeId,
     },
     /// Nobody gets such a host.
     BadName {
@@ -124,11 +126,10 @@ impl Refusal {
     /// One sentence for people; `date` writes a time.
     pub fn text(&self, date: impl Fn(u64) -> String) -> String {
         match self {
-            Self::NotAccepted { network } => {
-                format!(
-                    "this gateway takes services of listed networks only, and {network} is not among them"
-                )
-            }
+            Self::NotAccepted { network, author } => format!(
+                "this gateway takes services of listed keys only; neither the network {network} nor the publisher \
+                 {author} is among them"
+            ),
             Self::BadName { host, why } => format!("`{}`: {why}", host.escape_debug()),
             Self::Taken { host, holder, since, until } => {
                 let held = match until {

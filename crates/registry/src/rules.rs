@@ -27,8 +27,8 @@ pub(crate) const TOTAL: usize = 8192;
 pub enum Accept {
     /// Everybody's.
     Any,
-    /// Those of these networks.
-    Networks(BTreeSet<NetworkId>),
+    /// Those of these keys: of a network, whoever in it publishes, or of who publishes, in whatever network.
+    Keys(BTreeSet<NodeId>),
 }
 
 /// A range of ports, both ends included.

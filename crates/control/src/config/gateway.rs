@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use sinew_types::{NetworkId, NodeId};
+use sinew_types::NodeId;
 
 use super::Listen;
 use super::check::{file_path, is_label, name_servers, overlap, sockets};
@@ -119,16 +119,16 @@ impl fmt::Display for CertificateFiles {
 pub enum PublishAccept {
     /// Everybody's.
     Any,
-    /// Those of these networks.
-    Networks(Vec<NetworkId>),
+    /// Those of these keys: of networks, or of nodes that publish.
+    Keys(Vec<NodeId>),
 }
 
 impl fmt::Display for PublishAccept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Any => f.write_str("any"),
-            Self::Networks(networks) => {
-                let texts: Vec<_> = networks.iter().map(ToString::to_string).collect();
+            Self::Keys(keys) => {
+                let texts: Vec<_> = keys.iter().map(ToString::to_string).collect();
                 f.write_str(&texts.join(", "))
             }
         }
@@ -344,18 +344,18 @@ fn accept(raw: Option<WordOrList>, problems: &mut Problems<'_>) -> PublishAccept
             PublishAccept::Any
         }
         Some(WordOrList::List(texts)) => {
-            let mut networks = Vec::new();
+            let mut keys = Vec::new();
             for (i, text) in texts.iter().enumerate() {
                 match text.parse() {
-                    Ok(network) => networks.push(network),
+                    Ok(key) => keys.push(key),
                     Err(error) => problems.add(
                         &format!("{KEY}[{i}]"),
-                        format!("`{}` is no network: {error}", text.escape_debug()),
-                        "`sinew network show NAME` prints a network's id",
+                        format!("`{}` is no network and no node: {error}", text.escape_debug()),
+                        "`sinew network show NAME` prints a network's id, `sinew key show` a node's",
                     ),
                 }
             }
-            PublishAccept::Networks(networks)
+            PublishAccept::Keys(keys)
         }
     }
 }

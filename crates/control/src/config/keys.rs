@@ -96,7 +96,11 @@ pub(super) const KEYS: &[Key] = &[
     key("gateway.udp_ports", PORTS, Effect::Live),
     key("gateway.certificates.certificate", PATH, Effect::Live),
     key("gateway.certificates.key", PATH, Effect::Live),
-    key("gateway.publish.accept", "\"any\", or a list of network ids", Effect::Live),
+    key(
+        "gateway.publish.accept",
+        "\"any\", or a list of ids of networks and of nodes that publish",
+        Effect::Live,
+    ),
     key("gateway.publish.per_network", "a number from 1 to 1000", Effect::Live),
     key("gateway.publish.reserved", "a list of labels, such as [\"billing\"]", Effect::Live),
     key("gateway.proxies", "a list of addresses and ranges, such as [\"10.0.0.0/8\"]", Effect::Live),

@@ -77,7 +77,7 @@ fn every_value_of_the_manual_is_taken() {
     assert_eq!(gateway.domain.as_deref(), Some("gw1.example.org"));
     assert_eq!((gateway.registrar, gateway.followers), (None, vec![node(2)]));
     assert_eq!((gateway.https.len(), gateway.tcp_ports), (2, Some((20_000, 20_999))));
-    assert_eq!(gateway.accept, PublishAccept::Networks(vec![sinew_types::NetworkId::new(node(1))]));
+    assert_eq!(gateway.accept, PublishAccept::Keys(vec![node(1)]));
     assert_eq!((gateway.per_network, gateway.grace), (3, 5));
     assert_eq!(gateway.log, AccessLog::File("/var/log/sinew/access.log".into()));
     assert_eq!(gateway.resolvers, ["192.0.2.53:53".parse().unwrap()]);

@@ -121,7 +121,7 @@ fn rules(config: &config::Gateway, internal: &[String], own: NodeId) -> Rules {
         reserved: config.reserved.iter().cloned().collect(),
         accept: match &config.accept {
             config::PublishAccept::Any => Accept::Any,
-            config::PublishAccept::Networks(networks) => Accept::Networks(networks.iter().copied().collect()),
+            config::PublishAccept::Keys(keys) => Accept::Keys(keys.iter().copied().collect()),
         },
         per_network: config.per_network,
         tcp: range(config.tcp_ports),

@@ -144,14 +144,18 @@ fn a_network_holds_so_many_names_and_no_more() {
 }
 
 #[test]
-fn only_listed_networks_get_in_where_there_is_a_list() {
-    let accept = Accept::Networks(BTreeSet::from([network(1)]));
+fn only_listed_networks_and_publishers_get_in_where_there_is_a_list() {
+    let accept = Accept::Keys(BTreeSet::from([network(1).key(), node(77)]));
     let mut registry = Registry::new(Rules { accept, ..rules() });
     registry.offer(&offer(1, 1, &["app"]), NOW).unwrap();
-    let refused = registry.offer(&offer(2, 1, &["web"]), NOW).unwrap_err();
-    assert_eq!(refused, Refusal::NotAccepted { network: network(2) });
-    registry.set_rules(Rules { accept: Accept::Networks(BTreeSet::new()), ..rules() });
+    let other = offer(2, 1, &["web"]);
+    let refused = registry.offer(&other, NOW).unwrap_err();
+    assert_eq!(refused, Refusal::NotAccepted { network: network(2), author: other.key.author });
+    let listed = Offer { key: Key { author: node(77), ..other.key.clone() }, ..other };
+    registry.offer(&listed, NOW).unwrap();
+    registry.set_rules(Rules { accept: Accept::Keys(BTreeSet::new()), ..rules() });
     assert!(registry.offer(&offer(1, 1, &["app"]), NOW).is_err());
+    assert!(registry.offer(&listed, NOW).is_err());
     assert!(serving(&registry).is_empty(), "who is no longer listed is no longer served");
 }
 
