@@ -42,6 +42,11 @@ impl Gateway {
 
     /// As [`Gateway::start`], on machines that are there.
     pub fn run(lab: &mut Lab, more: &str) -> Result<Self> {
+        Self::run_behind(lab, "client", more)
+    }
+
+    /// As [`Gateway::run`], where clients come by this machine.
+    pub fn run_behind(lab: &mut Lab, neighbour: &str, more: &str) -> Result<Self> {
         lab.peer("a", "gw")?;
         let trust = Pair::make(lab.dir(), "gw", &[&format!("*.{DOMAIN}")])?;
         lab.config("gw").extra = format!(
@@ -54,7 +59,7 @@ impl Gateway {
         lab.start_all()?;
         lab.wait_mesh()?;
         tenant::network(lab, NETWORK, "10.20.0.0/16", "a", &[])?;
-        Ok(Self { address: lab.underlay("gw", "client"), trust })
+        Ok(Self { address: lab.underlay("gw", neighbour), trust })
     }
 
     /// `sinew expose` on the workload's node; served when it returns.

@@ -52,6 +52,7 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     ("pebble", "pebble"),
     ("unbound", "unbound"),
     // A translator between IPv6 and IPv4 outside of the kernel.
+    ("haproxy", "haproxy"),
     ("tayga", "tayga"),
     ("dehydrated", "dehydrated"),
     ("caddy", "caddy"),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sinew_types::{NetworkId, NodeId};
+use sinew_types::NodeId;
 
 /// How long a name or port stays with its network after its last valid claim (protocol A8), seconds.
 pub(crate) const HOLD: u64 = 30 * DAY;
