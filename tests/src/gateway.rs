@@ -50,7 +50,8 @@ impl Gateway {
         lab.peer("a", "gw")?;
         let trust = Pair::make(lab.dir(), "gw", &[&format!("*.{DOMAIN}")])?;
         lab.config("gw").extra = format!(
-            "\n[gateway]\ndomain = \"{DOMAIN}\"\nhttps = [\"0.0.0.0:443\"]\nhttp = [\"0.0.0.0:80\"]\n\
+            "\n[gateway]\ndomain = \"{DOMAIN}\"\nhttps = [\"0.0.0.0:443\", \"[::]:443\"]\n\
+             http = [\"0.0.0.0:80\", \"[::]:80\"]\n\
              log = \"{}/access.log\"\ncertificates = [{{ certificate = {:?}, key = {:?} }}]\n{more}\n",
             lab.dir().join("gwlog").display(),
             trust.chain,

@@ -210,6 +210,12 @@ pub fn redis() -> Vec<String> {
 pub fn nginx(dir: &Path, page: &str) -> Result<Vec<String>> {
     std::fs::create_dir_all(dir.join("www"))?;
     std::fs::write(dir.join("www/index.html"), page)?;
+    nginx_with(dir, &format!("server {{ listen 80; listen [::]:80; root {}/www; }}", dir.display()))
+}
+
+/// The same with these `server` blocks.
+pub fn nginx_with(dir: &Path, servers: &str) -> Result<Vec<String>> {
+    std::fs::create_dir_all(dir)?;
     let (d, conf) = (dir.display(), dir.join("nginx.conf"));
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
     let temporary: String = temporary.iter().map(|kind| format!("{kind}_temp_path {d}/{kind}; ")).collect();
@@ -218,8 +224,7 @@ pub fn nginx(dir: &Path, page: &str) -> Result<Vec<String>> {
         format!(
             "daemon off; master_process off; pid {d}/nginx.pid; error_log stderr notice;\n\
              events {{ worker_connections 256; }}\n\
-             http {{ access_log off; {temporary}\n\
-             server {{ listen 80; listen [::]:80; root {d}/www; }} }}\n"
+             http {{ access_log off; {temporary}\n{servers} }}\n"
         ),
     )?;
     Ok(["nginx", "-p", &d.to_string(), "-c", &conf.display().to_string()].map(str::to_owned).to_vec())

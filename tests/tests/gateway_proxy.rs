@@ -15,7 +15,7 @@ use sinew_tests::gateway::{Gateway, NETWORK};
 use sinew_tests::impair::forward;
 use sinew_tests::lab::{Lab, run_lab};
 use sinew_tests::process::{self, Output, Proc};
-use sinew_tests::tenant::{SOON, Workload, words};
+use sinew_tests::tenant::{self, SOON, Workload, words};
 use sinew_tests::wait;
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -59,24 +59,14 @@ fn start(lab: &mut Lab) -> Result<Stage> {
     Ok(Stage { gateway, balancer, client, _haproxy: haproxy })
 }
 
-/// nginx that says whom PROXY headers, and headers of HTTP, name as its client: with PROXY headers at port 8080, and at
-/// 8081 without.
+/// nginx that wants PROXY headers, and says whom they, and those of HTTP, name as its client.
 fn server(lab: &Lab) -> Result<Workload> {
-    let dir = lab.dir().join("web");
-    std::fs::create_dir_all(&dir)?;
-    let (d, conf) = (dir.display(), dir.join("nginx.conf"));
-    let kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-    let temporary: String = kinds.iter().map(|kind| format!("{kind}_temp_path {d}/{kind}; ")).collect();
     let said = "return 200 \"$proxy_protocol_addr|$http_x_forwarded_for\"";
-    let text = format!(
-        "daemon off; master_process off; pid {d}/pid; error_log stderr notice;\n\
-         events {{ worker_connections 256; }}\nhttp {{ access_log off; {temporary}\n\
-         server {{ listen 8080 proxy_protocol; listen [::]:8080 proxy_protocol; location / {{ {said}; }} }}\n\
-         server {{ listen 8081; listen [::]:8081; location / {{ {said}; }} }} }}\n"
+    let servers = format!(
+        "server {{ listen 8080 proxy_protocol; listen [::]:8080 proxy_protocol; location / {{ {said}; }} }}"
     );
-    std::fs::write(&conf, text)?;
-    let argv = ["nginx", "-p", &d.to_string(), "-c", &conf.display().to_string()].map(str::to_owned).to_vec();
-    Workload::start(lab, "a", NETWORK, "web", &words(&argv))
+    let nginx = tenant::nginx_with(&lab.dir().join("web"), &servers)?;
+    Workload::start(lab, "a", NETWORK, "web", &words(&nginx))
 }
 
 impl Stage {

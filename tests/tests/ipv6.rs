@@ -1,11 +1,14 @@
 //! IPv6 alone: two nodes that have nothing else, by every carrier; and a node behind NAT64 that reaches one
-//! which has IPv4 alone, by its name (DNS64) and by an address that is written out (RFC 7050).
+//! which has IPv4 alone, by its name (DNS64) and by an address that is written out (RFC 7050). And a gateway's
+//! client that has IPv6.
 //!
 //! ```text
 //!   a ── 2001:db8:1::/64 ── b
 //!
 //!   a ── 2001:db8:1::/64 ── nat64 ── 198.51.100.0/24 ── b      nat64: tayga, masquerade, and unbound
 //!                                                              with DNS64 for `hub.lab`
+//!
+//!   client ── 2001:db8:7::/64 ── gw ── a          gw: a gateway, a carries what it serves
 //! ```
 //! tayga translates address by address, into a range of its own; the kernel's masquerade behind it makes that
 //! the stateful translator of RFC 6146, with one IPv4 address for all.
@@ -15,10 +18,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use sinew_tests::cli::text;
+use sinew_tests::gateway::{Gateway, NETWORK};
 use sinew_tests::lab::{Lab, READY, run_lab};
 use sinew_tests::ns::{self, End};
-use sinew_tests::process::Proc;
+use sinew_tests::process::{self, Proc};
 use sinew_tests::sinewd::PORT;
+use sinew_tests::tenant::{self, Workload, words};
 use sinew_tests::wait;
 use sinew_tests::workload::{Nginx, fetch, payload_file, ping, url};
 
@@ -181,6 +186,42 @@ fn behind_nat64_a_node_reaches_one_that_has_only_ipv4_by_name_and_by_address() {
         let page = url(&lab.address("b")?, PAGES, "file");
         let got = fetch(lab.ns("a"), &page, &lab.dir().join("curl.log"), SOON)?;
         ensure!(got == (FILE, hash), "the file differs: {got:?}");
+        Ok(())
+    });
+}
+
+/// What the server is told of its client, and the status.
+fn asked(lab: &Lab, gateway: &Gateway, url: &str) -> Result<String> {
+    let mut command = lab.ns("client").command("curl");
+    command.args(["-6", "-sS", "--max-time", "20", "-w", " %{http_code}", "--cacert"]);
+    command.arg(&gateway.trust.chain).args(["--connect-to", "::[2001:db8:7::1]:", url]);
+    process::run_ok(&mut command, SOON)
+}
+
+#[test]
+fn clients_of_a_gateway_come_by_ipv6_and_are_told_apart_by_it() {
+    run_lab("six-gw", |lab| {
+        let gateway = Gateway::start(lab, "")?;
+        for (name, address, device) in
+            [("client", "2001:db8:7::2/64", "to-gw"), ("gw", "2001:db8:7::1/64", "to-client")]
+        {
+            lab.ns(name).ip(&["addr", "add", address, "dev", device, "nodad"])?;
+        }
+        let server =
+            "server { listen 8080; listen [::]:8080; location / { return 200 $http_x_forwarded_for; } }";
+        let nginx = tenant::nginx_with(&lab.dir().join("web"), server)?;
+        let _web = Workload::start(lab, "a", NETWORK, "web", &words(&nginx))?;
+        gateway.expose(lab, "web", &["--port", "8080", "--name", "app"])?;
+        let closed =
+            ["--port", "8080", "--name", "closed", "--service", "closed", "--deny", "2001:db8:7::/64"];
+        gateway.expose(lab, "web", &closed)?;
+        gateway.reaches(lab, "app.gw.test")?;
+        let said = asked(lab, &gateway, "https://app.gw.test/")?;
+        ensure!(said == "2001:db8:7::2 200", "{said}");
+        let said = asked(lab, &gateway, "https://closed.gw.test/")?;
+        ensure!(said.ends_with(" 403"), "{said}");
+        let moved = asked(lab, &gateway, "http://app.gw.test/")?;
+        ensure!(moved.ends_with(" 301"), "{moved}");
         Ok(())
     });
 }
