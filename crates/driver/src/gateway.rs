@@ -24,6 +24,7 @@ mod look;
 mod ordered;
 mod orders;
 mod show;
+mod tide;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;

@@ -126,7 +126,7 @@ refusals! {
     ListenerFull => "listener_full",
     /// The client has as many connections as it may.
     ClientFull => "client_full",
-    /// Too many TLS handshakes are under way.
+    /// Too many TLS handshakes were under way, and somebody else got its place.
     HandshakesFull => "handshakes_full",
     /// A trusted proxy sent no `PROXY` header.
     NoProxyHeader => "no_proxy_header",
