@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use sinew_tests::gateway::{Gateway, NETWORK};
 use sinew_tests::lab::{Lab, run_lab};
 use sinew_tests::process;
-use sinew_tests::tenant::{SOON, Workload};
+use sinew_tests::tenant::{self, SOON, Workload};
 use sinew_tests::wait;
 
 use super::{curl, status, web};
@@ -32,11 +32,8 @@ fn expose(lab: &Lab, gateway: &Gateway, name: &str, options: &[&str]) -> Result<
 }
 
 fn passwords(lab: &Lab, gateway: &Gateway) -> Result<()> {
-    let mut argon2 = process::command("sh");
-    argon2.args(["-c", "printf %s secret | argon2 0123456789abcdef -id -e"]);
-    let users = lab.dir().join("users");
-    std::fs::write(&users, format!("ann:{}", process::run_ok(&mut argon2, SOON)?))?;
-    expose(lab, gateway, "basic", &["--basic", &users.display().to_string()])?;
+    let users = tenant::users(&lab.dir().join("users"), "ann", "secret")?;
+    expose(lab, gateway, "basic", &["--basic", &users])?;
     for (user, wanted) in [(&[][..], "401"), (&["-u", "ann:wrong"], "401"), (&["-u", "ann:secret"], "200")] {
         let got = status(lab, gateway, "basic", user)?;
         ensure!(got == wanted, "{user:?}: {got}");
