@@ -150,6 +150,9 @@ refusals! {
     NoBackend => "no_backend",
     /// A request whose framing is refused.
     BadRequest => "bad_request",
+    /// An HTTP/2 connection that was ended for what came over it: requests taken back by the hundred, frames that
+    /// are none.
+    Http2 => "http2",
     /// More UDP flows than the listener or the client may have.
     FlowsFull => "flows_full",
     /// A UDP answer that would be too large for what an unproven client sent.

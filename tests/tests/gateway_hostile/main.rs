@@ -187,7 +187,7 @@ fn floods_end_as_they_must_and_a_neighbour_notices_none_of_them() {
             ensure!(fine, "{kind}: {line}");
         }
         drop(floods);
-        for reason in ["handshakes_full", "bad_request"] {
+        for reason in ["handshakes_full", "bad_request", "http2"] {
             ensure!(refused(lab, reason)? > 0, "nothing is counted as {reason}");
         }
         let mut after = (0, 0);
