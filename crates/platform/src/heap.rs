@@ -6,8 +6,8 @@
 /// Gives freed memory back to the system, where the allocator can. Each heap is locked for as long as it is looked
 /// through: milliseconds, so this is for quiet moments.
 pub fn give_back() {
-    #[cfg(target_env = "gnu")]
     // SAFETY: takes an integer by value, and locks what it works on.
+    #[cfg(target_env = "gnu")]
     unsafe {
         libc::malloc_trim(0);
     }
