@@ -230,6 +230,14 @@ pub fn nginx_with(dir: &Path, servers: &str) -> Result<Vec<String>> {
     Ok(["nginx", "-p", &d.to_string(), "-c", &conf.display().to_string()].map(str::to_owned).to_vec())
 }
 
+/// Writes the file of one user for `sinew expose --basic`; its path, as an argument.
+pub fn users(file: &Path, user: &str, password: &str) -> Result<String> {
+    let mut argon2 = process::command("sh");
+    argon2.args(["-c", &format!("printf %s {password} | argon2 0123456789abcdef -id -e")]);
+    std::fs::write(file, format!("{user}:{}", process::run_ok(&mut argon2, SOON)?))?;
+    Ok(file.display().to_string())
+}
+
 /// Borrowed words, as commands are given.
 pub fn words(argv: &[String]) -> Vec<&str> {
     argv.iter().map(String::as_str).collect()

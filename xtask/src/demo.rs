@@ -4,6 +4,7 @@
 //! link with each other. Every step is checked: the exit code is 0 only if all of it worked.
 
 mod gateway;
+mod journey;
 mod network;
 
 use std::path::PathBuf;
@@ -91,6 +92,7 @@ fn show(lab: &mut Lab) -> Result<()> {
     throughput(lab)?;
     let _workloads = network::show(lab)?;
     gateway::show(lab)?;
+    let _more = journey::show(lab)?;
     failure(lab)
 }
 

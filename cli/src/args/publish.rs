@@ -32,9 +32,9 @@ pub(crate) enum ExposeVerb {
 pub(crate) struct ExposeArgs {
     /// The workload that serves, by its name in the network
     pub(crate) workload: String,
-    /// Its network
+    /// Its network [default: the only one that has such a workload]
     #[arg(long, value_name = "NETWORK")]
-    pub(crate) network: String,
+    pub(crate) network: Option<String>,
     /// The workload's port
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: u16,

@@ -83,7 +83,9 @@ pub fn parse(path: &Path, text: &str) -> Result<Vec<Expose>, ApiError> {
         let via = service.via.or_else(|| file.via.clone());
         let backends: Result<Vec<_>, String> = service.backends.iter().map(|text| backend(text)).collect();
         let expose = Expose {
-            network: network.ok_or_else(|| at(start, "the service has no `network`, nor has the file"))?,
+            network: Some(
+                network.ok_or_else(|| at(start, "the service has no `network`, nor has the file"))?,
+            ),
             name: service.name,
             via: via.ok_or_else(|| at(start, "the service has no gateway (`via`), nor has the file"))?,
             mode: service.mode,

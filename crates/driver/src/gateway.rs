@@ -25,6 +25,7 @@ mod ordered;
 mod orders;
 mod share;
 mod show;
+mod tide;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;

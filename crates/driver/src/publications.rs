@@ -90,7 +90,10 @@ impl Publications {
         gateway: NodeId,
         now: Instant,
     ) -> Result<(Exposed, Option<LetterKey>), ApiError> {
-        let network = networks::find(node, &expose.network)?;
+        let network = match &expose.network {
+            Some(network) => networks::find(node, network)?,
+            None => spec::network(node, expose)?,
+        };
         let spec = spec::of(node, &network, expose, gateway)?;
         let before = exposures(node, &network)?.into_iter().find(|old| old.spec.name == spec.name);
         let differences = spec::differences(before.as_ref().map(|old| &old.spec), &spec);

@@ -55,6 +55,20 @@ pub struct Config {
     pub timeouts: Timeouts,
 }
 
+impl Config {
+    /// The port of HTTPS, where clients have to say it: none of the listeners has the usual one, and no proxy
+    /// stands before them, of whose ports nothing is known here.
+    pub fn https_port(&self) -> Option<u16> {
+        let https = self.listeners.iter().filter(|listener| listener.protocol == Protocol::Https);
+        let mut ports = https.map(|listener| listener.address.port());
+        let first = ports.next().filter(|port| *port != 0 && self.trusted_proxies.is_empty())?;
+        (first != HTTPS && ports.all(|port| port != HTTPS)).then_some(first)
+    }
+}
+
+/// The usual port of HTTPS.
+const HTTPS: u16 = 443;
+
 /// One socket for clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -308,7 +322,7 @@ pub struct Limits {
     pub connections: u32,
     /// Connections of one client (IPv4 address or IPv6 /64), over all listeners.
     pub connections_per_client: u32,
-    /// TLS handshakes under way, over all listeners.
+    /// TLS handshakes under way, over all listeners; one more takes the place of another.
     pub handshakes: u32,
     /// A request's line and headers, bytes.
     pub header_bytes: u32,
@@ -396,5 +410,32 @@ mod seconds {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
         let value = f64::deserialize(from)?;
         Duration::try_from_secs_f64(value).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_have_to_say_a_port_only_where_there_is_no_usual_one() {
+        let listener = |address: &str, protocol| Listener {
+            address: address.parse().unwrap(),
+            protocol,
+            service: None,
+            proxy_protocol: false,
+            shared: false,
+        };
+        let port = |addresses: &[&str], proxies: &[&str]| {
+            let https = addresses.iter().map(|address| listener(address, Protocol::Https));
+            let trusted_proxies = proxies.iter().map(|text| text.parse().unwrap()).collect();
+            let listeners = [listener("0.0.0.0:80", Protocol::Http)].into_iter().chain(https).collect();
+            Config { listeners, trusted_proxies, ..Config::default() }.https_port()
+        };
+        assert_eq!(port(&["0.0.0.0:443", "[::]:443"], &[]), None);
+        assert_eq!(port(&["0.0.0.0:8443", "[::]:8443"], &[]), Some(8443));
+        assert_eq!(port(&["0.0.0.0:8443", "0.0.0.0:443"], &[]), None);
+        assert_eq!(port(&["0.0.0.0:8443"], &["192.0.2.1"]), None, "the proxy has another");
+        assert_eq!(port(&[], &[]), None);
     }
 }

@@ -126,7 +126,7 @@ refusals! {
     ListenerFull => "listener_full",
     /// The client has as many connections as it may.
     ClientFull => "client_full",
-    /// Too many TLS handshakes are under way.
+    /// Too many TLS handshakes were under way, and somebody else got its place.
     HandshakesFull => "handshakes_full",
     /// A trusted proxy sent no `PROXY` header.
     NoProxyHeader => "no_proxy_header",
@@ -152,6 +152,9 @@ refusals! {
     NoBackend => "no_backend",
     /// A request whose framing is refused.
     BadRequest => "bad_request",
+    /// An HTTP/2 connection that was ended for what came over it: requests taken back by the hundred, frames that
+    /// are none.
+    Http2 => "http2",
     /// More UDP flows than the listener or the client may have.
     FlowsFull => "flows_full",
     /// A UDP answer that would be too large for what an unproven client sent.

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rustls::ServerConfig;
@@ -20,6 +21,7 @@ use crate::limit::Place;
 use crate::net::Client;
 use crate::peek::{self, Peeked, Rewound};
 use crate::proxy;
+use crate::shaking::Shaking;
 use crate::state::{Service, Shared, Snapshot};
 use crate::stream::{self, Opening};
 use crate::tls::ACME_TLS;
@@ -149,31 +151,25 @@ fn http_connection(known: Known, sni: Option<String>, closed: Option<Arc<ServerC
     }
 }
 
-/// A place among the handshakes under way.
-struct Shaking(Arc<Shared>);
-
-impl Shaking {
-    fn begin(shared: &Arc<Shared>, max: u32) -> Option<Self> {
-        let before = shared.handshakes.fetch_add(1, Ordering::Relaxed);
-        let shaking = Self(shared.clone());
-        (before < max).then_some(shaking)
-    }
-}
-
-impl Drop for Shaking {
-    fn drop(&mut self) {
-        self.0.handshakes.fetch_sub(1, Ordering::Relaxed);
+/// Waits for one step of a handshake, for as long as it may take and there is a place for it.
+async fn step<T>(
+    shaking: &mut Shaking,
+    patience: Duration,
+    step: impl Future<Output = T>,
+) -> Result<T, Option<Refused>> {
+    tokio::select! {
+        done = timeout(patience, step) => done.map_err(|_| Some(Refused::HandshakeTimeout)),
+        () = shaking.lost() => Err(Some(Refused::HandshakesFull)),
     }
 }
 
 async fn secure(mut known: Known, mut stream: TcpStream) -> Result<(), Option<Refused>> {
     let config = &known.snapshot.config;
-    let shaking =
-        Shaking::begin(&known.shared, config.limits.handshakes).ok_or(Some(Refused::HandshakesFull))?;
+    let mut shaking = known.shared.handshakes.begin(Client::of(known.peer.ip()), config.limits.handshakes);
     let patience = config.timeouts.handshake;
     let first = std::mem::take(&mut known.first);
-    let peeked = timeout(patience, peek::hello(&mut stream, first)).await;
-    let peeked = peeked.map_err(|_| Some(Refused::HandshakeTimeout))?.map_err(|_| Some(Refused::Gone))?;
+    let peeked = step(&mut shaking, patience, peek::hello(&mut stream, first)).await?;
+    let peeked = peeked.map_err(|_| Some(Refused::Gone))?;
     let (hello, bytes) = match peeked {
         Peeked::Hello(hello, bytes) => (hello, bytes),
         Peeked::Gone => return Err(Some(Refused::Gone)),
@@ -202,7 +198,7 @@ async fn secure(mut known: Known, mut stream: TcpStream) -> Result<(), Option<Re
         Destination::Here { settings, service } => {
             let closed = service.and_then(|service| service.closed.clone());
             let accepting = TlsAcceptor::from(settings).accept(Rewound::new(bytes, stream));
-            let accepted = timeout(patience, accepting).await.map_err(|_| Some(Refused::HandshakeTimeout))?;
+            let accepted = step(&mut shaking, patience, accepting).await?;
             let stream = accepted.map_err(|_| Some(Refused::Handshake))?;
             drop(shaking);
             let protocol = stream.get_ref().1.alpn_protocol();
@@ -266,7 +262,7 @@ async fn alert(mut stream: TcpStream, alert: Alert) {
     let _ = stream.shutdown().await;
     // Unread bytes would make the kernel answer with a reset, which overtakes the alert.
     let mut rest = [0; 1024];
-    let _ = timeout(std::time::Duration::from_millis(500), async {
+    let _ = timeout(Duration::from_millis(500), async {
         while matches!(stream.read(&mut rest).await, Ok(length) if length > 0) {}
     })
     .await;

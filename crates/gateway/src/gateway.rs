@@ -223,7 +223,7 @@ impl Gateway {
             observer: options.observer,
             handover: options.handover,
             clients: Arc::default(),
-            handshakes: AtomicU32::new(0),
+            handshakes: Arc::default(),
             counters: Counters::default(),
             stopping,
             ids: Ids::new().map_err(|error| system(&error))?,
@@ -331,6 +331,11 @@ impl Gateway {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let each = running.listeners.values();
         each.map(|listening| (listening.config.load().as_ref().clone(), listening.bound)).collect()
+    }
+
+    /// Connections of clients that are open now.
+    pub fn connections(&self) -> u64 {
+        self.shared.clients.count()
     }
 
     /// Services, backends, counts.

@@ -36,6 +36,7 @@ mod peek;
 pub mod proxy;
 pub mod relay;
 mod route;
+mod shaking;
 mod state;
 mod stream;
 mod tls;

@@ -44,6 +44,11 @@ impl Connections {
 }
 
 impl Connections {
+    /// How many there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().copied().map(u64::from).sum()
+    }
+
     /// Whether nobody has any.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()

@@ -50,7 +50,7 @@ pub struct Count {
 
 impl Count {
     /// None yet; those to come are added to `sum` as well.
-    pub(crate) fn within(sum: &Arc<AtomicU64>) -> Self {
+    pub fn within(sum: &Arc<AtomicU64>) -> Self {
         Self { own: AtomicU64::new(0), sum: Some(sum.clone()) }
     }
 

@@ -5,7 +5,6 @@
 //! before it by name; all else is new. A request holds the snapshot it began with.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 
 use arc_swap::ArcSwap;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -21,6 +20,7 @@ use crate::gateway::Handover;
 use crate::limit::Connections;
 use crate::net::Prefix;
 use crate::route::{Routes, Site};
+use crate::shaking::Handshakes;
 use crate::tls::{self, Certificates};
 
 /// Shared by all threads.
@@ -32,7 +32,7 @@ pub(crate) struct Shared {
     pub(crate) handover: Option<Arc<dyn Handover>>,
     pub(crate) clients: Arc<Connections>,
     /// TLS handshakes under way.
-    pub(crate) handshakes: AtomicU32,
+    pub(crate) handshakes: Arc<Handshakes>,
     pub(crate) counters: Counters,
     pub(crate) tls: TlsSettings,
     pub(crate) stopping: tokio::sync::watch::Receiver<bool>,

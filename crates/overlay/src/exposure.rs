@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::hash::{Hash as _, Hasher as _};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustc_hash::FxHasher;
@@ -94,17 +95,15 @@ pub struct Ingress {
     pub ports: Vec<IngressPort>,
 }
 
-/// A port of a workload that this node carries.
+/// A port of a workload that this node carries, or would if it were there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IngressPort {
     /// The member that signed the WORKLOAD.
     pub home: NodeId,
     /// Its name.
     pub workload: Label,
-    /// IPv4.
-    pub ipv4: Option<std::net::Ipv4Addr>,
-    /// IPv6.
-    pub ipv6: std::net::Ipv6Addr,
+    /// Where it is, IPv4 first; nowhere while there is no such workload.
+    pub addresses: Vec<IpAddr>,
     /// Port.
     pub port: u16,
 }
@@ -399,7 +398,8 @@ impl Overlay {
         Ok(gateways.into_iter().map(notice).collect())
     }
 
-    /// Which streams from gateways end on this node.
+    /// Which streams from gateways end on this node. A workload of this node's own that is not there is among them: who
+    /// asks for it is told so at once, where a closed port would have it wait.
     pub fn ingress(&self) -> Vec<Ingress> {
         let open = self.networks.values().filter(|network| network.is_open(&self.own));
         open.flat_map(|network| self.ingress_of(network)).collect()
@@ -409,12 +409,18 @@ impl Overlay {
         let live = network.state.publications.values().filter(|publication| !publication.removed);
         live.filter_map(|publication| {
             let ports = publication.backends.iter().filter_map(|backend| {
-                let workload = network.state.workload(&backend.home, &backend.workload)?;
-                (workload.host == Some(self.own)).then(|| IngressPort {
-                    home: workload.home,
-                    workload: workload.name.clone(),
-                    ipv4: workload.ipv4,
-                    ipv6: workload.ipv6,
+                let workload = network.state.workload(&backend.home, &backend.workload);
+                let addresses = match workload.and_then(|workload| Some((workload, workload.host?))) {
+                    Some((workload, host)) if host == self.own => {
+                        workload.ipv4.map(IpAddr::V4).into_iter().chain([IpAddr::V6(workload.ipv6)]).collect()
+                    }
+                    None if backend.home == *self.own.as_bytes() => Vec::new(),
+                    _ => return None,
+                };
+                Some(IngressPort {
+                    home: NodeId::parse(&backend.home).ok()?,
+                    workload: backend.workload.clone(),
+                    addresses,
                     port: backend.port,
                 })
             });

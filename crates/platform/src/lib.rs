@@ -24,6 +24,7 @@
 pub mod clock;
 pub mod confine;
 pub mod fdpass;
+pub mod heap;
 pub mod keepalive;
 pub mod kernel;
 pub mod keyfile;

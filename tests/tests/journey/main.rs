@@ -90,11 +90,7 @@ fn upload(lab: &Lab, pair: &Pair, file: &Path, sha256: &str) -> Result<()> {
 
 /// The desk, and nothing else, behind a password.
 fn publish(lab: &Lab) -> Result<()> {
-    let mut argon2 = process::command("sh");
-    argon2.args(["-c", &format!("printf %s {PASSWORD} | argon2 0123456789abcdef -id -e")]);
-    let users = lab.dir().join("users");
-    std::fs::write(&users, format!("{USER}:{}", process::run_ok(&mut argon2, SOON)?))?;
-    let (gateway, users) = (lab.key("g")?.node_id, users.display().to_string());
+    let (gateway, users) = (lab.key("g")?.node_id, tenant::users(&lab.dir().join("users"), USER, PASSWORD)?);
     let expose = ["expose", "desk", "--network", NETWORK, "--port", "8080", "--via", &gateway];
     lab.cli("a").json(&[&expose[..], &["--name", "files", "--basic", &users]].concat()).map(drop)
 }

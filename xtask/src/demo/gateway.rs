@@ -2,6 +2,7 @@
 //! outside with a plain browser.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
@@ -30,7 +31,7 @@ const PICTURE: &str = "
 pub(super) fn prepare(lab: &mut Lab) -> Result<()> {
     lab.node(OUTSIDE)?;
     lab.link(OUTSIDE, "c")?;
-    let pair = Pair::make(lab.dir(), "gateway", &[HOST])?;
+    let pair = Pair::make(lab.dir(), "gateway", &[&format!("*.{DOMAIN}")])?;
     let address = lab.underlay("c", OUTSIDE);
     lab.config("c").extra = format!(
         "\n[gateway]\ndomain = \"{DOMAIN}\"\nhttps = [\"{address}:443\"]\nhttp = [\"{address}:80\"]\n\
@@ -62,10 +63,15 @@ pub(super) fn show(lab: &Lab) -> Result<()> {
 }
 
 fn fetch(lab: &Lab) -> Result<String> {
+    process::run_ok(curl(lab, HOST).args(["--fail", "-m", "5"]).arg(format!("https://{HOST}/")), SOON)
+}
+
+/// curl of the person outside, who finds the gateway behind this name.
+pub(super) fn curl(lab: &Lab, host: &str) -> Command {
     let mut command = lab.ns(OUTSIDE).command("curl");
-    command.args(["-sS", "--fail", "--noproxy", "*", "-m", "5", "--cacert"]).arg(certificate(lab));
-    command.arg("--resolve").arg(format!("{HOST}:443:{}", lab.underlay("c", OUTSIDE)));
-    process::run_ok(command.arg(format!("https://{HOST}/")), SOON)
+    command.args(["-sS", "--noproxy", "*", "--cacert"]).arg(certificate(lab));
+    command.arg("--resolve").arg(format!("{host}:443:{}", lab.underlay("c", OUTSIDE)));
+    command
 }
 
 fn certificate(lab: &Lab) -> PathBuf {

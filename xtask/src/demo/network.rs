@@ -79,12 +79,17 @@ fn unseen(lab: &Lab, web: &Workload) -> Result<()> {
     Ok(())
 }
 
-fn policy(lab: &Lab, shell: &Workload) -> Result<()> {
+/// Puts a policy in force, and shows it.
+pub(super) fn set_policy(lab: &Lab, text: &str) -> Result<()> {
     let file = lab.dir().join("policy.toml");
-    let text = "default = \"deny\"\n\n[[rule]]\nfrom = \"workload:shell\"\nto = \"workload:web\"\nallow = [\"tcp/80\"]\n";
     std::fs::write(&file, text)?;
     println!("  now only this:\n{}", indent(text));
-    lab.cli("a").json(&["network", "policy", "set", NETWORK, &file.display().to_string()])?;
+    lab.cli("a").json(&["network", "policy", "set", NETWORK, &file.display().to_string()]).map(drop)
+}
+
+fn policy(lab: &Lab, shell: &Workload) -> Result<()> {
+    let text = "default = \"deny\"\n\n[[rule]]\nfrom = \"workload:shell\"\nto = \"workload:web\"\nallow = [\"tcp/80\"]\n";
+    set_policy(lab, text)?;
     let psql = ["psql", "-h", "db", "-U", "postgres", "-Atc", "select 1"];
     let set = Instant::now();
     wait::until("the database is closed", SOON, || {

@@ -216,8 +216,9 @@ const fn one() -> u16 {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expose {
-    /// Network: id, unique beginning of one, or name.
-    pub network: String,
+    /// Network: id, unique beginning of one, or name; `null`: the only one that has the backends.
+    #[serde(default)]
+    pub network: Option<String>,
     /// What the author calls the service, a DNS label, unique in the network and node; `null`: the first
     /// label of its first host, or the first workload's name.
     #[serde(default)]

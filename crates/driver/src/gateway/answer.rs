@@ -1,5 +1,7 @@
 //! What a publisher is told.
 
+use std::net::IpAddr;
+
 use sinew_control::api::{Answer, AnswerHost, AnswerState, DnsToSet};
 use sinew_control::time;
 use sinew_registry::{HostOutcome, HostState, Outcome, Refusal};
@@ -15,6 +17,10 @@ pub(super) const NAME_UNREGISTERED: &str = "name_unregistered";
 pub(super) struct Here<'a> {
     /// Its domain.
     pub(super) domain: Option<&'a str>,
+    /// Where people find it, the best first.
+    pub(super) addresses: &'a [IpAddr],
+    /// The port of HTTPS, if it is not the usual one.
+    pub(super) https_port: Option<u16>,
     /// Why its registrar says nothing, if it has one that does not.
     pub(super) away: Option<&'a str>,
 }
@@ -84,10 +90,11 @@ pub(super) fn of_outcome(
     };
     let first = hosts.iter().find(|host| host.state != AnswerState::Live);
     let (code, text) = first.map(|host| (host.code.clone(), host.text.clone())).unwrap_or_default();
+    let addresses = here.addresses.iter().map(IpAddr::to_string);
     Answer {
         state,
-        addresses: here.domain.map(str::to_owned).into_iter().collect(),
-        port: outcome.port,
+        addresses: here.domain.map(str::to_owned).into_iter().chain(addresses).collect(),
+        port: outcome.port.or(here.https_port),
         code,
         text,
         hosts,
@@ -182,9 +189,12 @@ mod tests {
             port: None,
             withdrawn: false,
         };
-        let here = Here { domain: Some("gw.test"), away: None };
+        let addresses = ["203.0.113.7".parse().unwrap()];
+        let here =
+            Here { domain: Some("gw.test"), addresses: &addresses, https_port: Some(8443), away: None };
         let answer = of_outcome(&outcome, here, |_| None);
         assert_eq!((answer.state, answer.code.as_str()), (AnswerState::Pending, "proof_missing"));
+        assert_eq!((answer.addresses.join(" ").as_str(), answer.port), ("gw.test 203.0.113.7", Some(8443)));
         let dns: Vec<_> =
             answer.hosts[0].dns.iter().map(|dns| (dns.kind.as_str(), dns.value.as_str())).collect();
         assert_eq!(dns, [("TXT", record.text.as_str()), ("CNAME", "gw.test")]);
@@ -212,7 +222,8 @@ mod tests {
         for (away, says) in
             [(None, "publish it there first"), (Some("it is busy"), "it is busy; last heard 1970")]
         {
-            let said = of_host(&host, Here { domain: Some("gw.test"), away }, |_| None);
+            let here = Here { domain: Some("gw.test"), away, ..Here::default() };
+            let said = of_host(&host, here, |_| None);
             assert_eq!((said.state, said.code.as_str()), (AnswerState::Pending, NAME_UNREGISTERED));
             assert!(said.text.contains(says) && said.text.contains(&registrar.to_string()), "{}", said.text);
         }

@@ -12,6 +12,10 @@ use std::time::Duration;
 use sinew_control::config::Gateway;
 use sinew_gateway::{Bind, OwnBind};
 
+use crate::network::Network;
+
+/// Addresses of one family that publishers are told.
+const FOUND: usize = 4;
 /// Between attempts to have a port.
 const MOMENT: Duration = Duration::from_millis(20);
 
@@ -105,6 +109,20 @@ pub(super) fn addresses(config: &Gateway) -> Vec<IpAddr> {
     addresses.sort_unstable();
     addresses.dedup();
     addresses
+}
+
+/// Where people find it: the addresses that it listens on, and for "all" those that the host has, a way out first.
+pub(super) fn public(config: &Gateway, network: &Network) -> Vec<IpAddr> {
+    let mut own: Vec<_> = network.addresses.iter().collect();
+    own.sort_by_key(|own| !network.is_uplink(own.ifindex, own.address.is_ipv6()));
+    let mut found = Vec::new();
+    for bound in addresses(config) {
+        let same =
+            own.iter().filter(|own| bound.is_unspecified() && own.address.is_ipv6() == bound.is_ipv6());
+        let meant = same.map(|own| own.address).chain(Some(bound).filter(|bound| !bound.is_unspecified()));
+        found.extend(meant.filter(|address| !address.is_loopback()).take(FOUND));
+    }
+    found
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use sinew_control::config;
 use sinew_gateway::config as front;
 use sinew_gateway::{Certificates, Gateway, Handover, Options};
 use sinew_node::overlay::{Claim, Claimed};
-use sinew_platform::clock;
+use sinew_platform::{clock, heap};
 use sinew_registry::{Accept, Key, Offer, PortRange, Refusal, Registry, Rules, Transport};
 use sinew_store::{Batch, Entry, Table};
 use sinew_types::{NetworkId, NodeId};
@@ -31,8 +31,10 @@ use super::log::{Events, Log};
 use super::look::{Looked, Looks};
 use super::ordered::{self, Authority, Ordered};
 use super::share::{Aside, Shared};
+use super::tide::Tide;
 use crate::command::GatewayCommand;
 use crate::ingress::Errand;
+use crate::network::Network;
 use crate::persist::Persist;
 
 /// How often what runs out is looked for.
@@ -96,11 +98,14 @@ pub(crate) struct Desk {
     /// Whom names are asked of, if another gateway decides on them.
     pub(super) follow: Option<Follow>,
     /// What the front runs on.
-    applied: front::Config,
+    pub(super) applied: front::Config,
+    /// Where people find it.
+    pub(super) found_at: Vec<IpAddr>,
     /// Targets that the operator has taken out.
     pub(super) drained: BTreeSet<String>,
     /// What went wrong last, for people; empty when all is well.
     pub(super) trouble: Vec<String>,
+    tide: Tide,
 }
 
 pub(super) fn now() -> u64 {
@@ -181,7 +186,9 @@ impl Desk {
             ordered,
             log,
             applied: front::Config::default(),
+            found_at: Vec::new(),
             trouble: Vec::new(),
+            tide: Tide::default(),
         };
         for network in networks {
             let claimed = desk.documents.claimed(&network, now());
@@ -200,6 +207,7 @@ impl Desk {
         mut errands: mpsc::Receiver<Errand>,
         mut orders: mpsc::Receiver<Order>,
     ) {
+        self.found_at = bind::public(&self.config, &Network::now().await);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut ticks = 0;
@@ -207,7 +215,10 @@ impl Desk {
             tokio::select! {
                 order = orders.recv() => match order {
                     Some(Order::Command(command)) => self.command(command),
-                    Some(Order::Reload(config)) => self.reload(*config),
+                    Some(Order::Reload(config)) => {
+                        self.reload(*config);
+                        self.found_at = bind::public(&self.config, &Network::now().await);
+                    }
                     Some(Order::Drain { grace, done }) => {
                         let _ = done.send(self.drain(grace));
                         return;
@@ -241,6 +252,9 @@ impl Desk {
     }
 
     fn tick(&mut self, judge: bool) {
+        if self.front.as_ref().is_some_and(|front| self.tide.is_out(front.connections())) {
+            heap::give_back();
+        }
         let mut changed = self.registry.tick(now());
         if judge {
             self.judge_all();

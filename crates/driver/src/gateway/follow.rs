@@ -268,6 +268,8 @@ impl Desk {
     pub(super) fn here(&self) -> answer::Here<'_> {
         answer::Here {
             domain: self.config.domain.as_deref(),
+            addresses: &self.found_at,
+            https_port: self.applied.https_port(),
             away: self.follow.as_ref().and_then(|follow| follow.problem),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sinew_gateway::relay::Moved;
+use sinew_gateway::relay::{Count, Moved};
 use sinew_wire::ingress::Status;
 
 use super::table::Service;
@@ -16,7 +16,7 @@ pub(crate) enum Outcome {
     Answered(Status),
     /// Nothing whole was said in time.
     Silent,
-    /// No room to listen to one more, in all or of one source; closed without a word.
+    /// No room even to tell one more that there is none; closed without a word.
     Crowded,
     /// A stream was cut because its grant ended.
     Cut,
@@ -44,24 +44,29 @@ pub(crate) struct Traffic {
 
 /// One service's tally; streams hold it while they run.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
-    pub(crate) open: AtomicU64,
-    /// `up` from the gateway to the workload.
-    pub(crate) moved: Moved,
+struct Tally {
+    open: AtomicU64,
+    received: Arc<AtomicU64>,
+    sent: Arc<AtomicU64>,
 }
 
-/// A stream that is counted as open until this is dropped.
-pub(super) struct Counted(Arc<Tally>);
+/// A stream that is counted as open until this is dropped. Its bytes are its own, so that one on which nothing
+/// moves is seen among others that are busy, and in the service's sums as they go.
+pub(super) struct Counted {
+    tally: Arc<Tally>,
+    moved: Moved,
+}
 
 impl Counted {
+    /// `up` from the gateway to the workload.
     pub(super) fn moved(&self) -> &Moved {
-        &self.0.moved
+        &self.moved
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.tally.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -83,7 +88,8 @@ impl Counters {
         let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
         let tally = Arc::clone(services.entry(service).or_default());
         tally.open.fetch_add(1, Ordering::Relaxed);
-        Counted(tally)
+        let moved = Moved { up: Count::within(&tally.received), down: Count::within(&tally.sent) };
+        Counted { tally, moved }
     }
 
     /// Requests by outcome, in words.
@@ -98,8 +104,30 @@ impl Counters {
         let Some(tally) = services.get(service) else { return Traffic::default() };
         Traffic {
             open: tally.open.load(Ordering::Relaxed),
-            received: tally.moved.up.get(),
-            sent: tally.moved.down.get(),
+            received: tally.received.load(Ordering::Relaxed),
+            sent: tally.sent.load(Ordering::Relaxed),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_has_its_own_bytes_and_the_service_those_of_all() {
+        let counters = Counters::default();
+        let service = ([1; 32], [2; 16]);
+        let (busy, idle) = (counters.opened(service), counters.opened(service));
+        busy.moved().up.add(3);
+        busy.moved().down.add(4);
+        assert_eq!(
+            (idle.moved().up.get(), idle.moved().down.get()),
+            (0, 0),
+            "its idle clock would never run out"
+        );
+        assert_eq!(counters.traffic(&service), Traffic { open: 2, received: 3, sent: 4 });
+        drop(busy);
+        assert_eq!(counters.traffic(&service), Traffic { open: 1, received: 3, sent: 4 });
     }
 }

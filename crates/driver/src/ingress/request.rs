@@ -25,6 +25,10 @@ const DESK_PATIENCE: Duration = Duration::from_secs(8);
 /// Requests that are being said: in all, and by one node.
 const SAYING: usize = 512;
 const SAYING_OF_ONE: usize = 128;
+/// Those that are told that there is no room: in all, by one node, and how long each may take to hear it.
+const TURNED: usize = 512;
+const TURNED_OF_ONE: usize = 128;
+const TURNED_PATIENCE: Duration = Duration::from_secs(1);
 /// Connections of one node: no gateway may take the room of the others.
 const SHARE_OF_ONE: usize = 2;
 /// Lists of names that are being told: in all, and to one node; and how long each may take.
@@ -38,6 +42,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Default)]
 struct Crowd {
     saying: BTreeMap<Ipv6Addr, usize>,
+    turned: BTreeMap<Ipv6Addr, usize>,
     streams: BTreeMap<Ipv6Addr, usize>,
     lists: BTreeMap<Ipv6Addr, usize>,
 }
@@ -46,6 +51,7 @@ struct Crowd {
 #[derive(Clone, Copy)]
 enum Part {
     Saying,
+    Turned,
     Streams,
     Lists,
 }
@@ -54,6 +60,7 @@ impl Crowd {
     const fn part(&mut self, part: Part) -> &mut BTreeMap<Ipv6Addr, usize> {
         match part {
             Part::Saying => &mut self.saying,
+            Part::Turned => &mut self.turned,
             Part::Streams => &mut self.streams,
             Part::Lists => &mut self.lists,
         }
@@ -111,12 +118,30 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             }
         };
         let IpAddr::V6(from) = from else { continue };
-        let place = Place::take(&crowd, from, Part::Saying, SAYING, SAYING_OF_ONE);
-        match place.filter(|_| MeshAddr::contains(&from)) {
-            Some(place) => drop(tokio::spawn(serve(stream, from, place, Arc::clone(&shared)))),
-            None => shared.counters.note(Outcome::Crowded),
+        if !MeshAddr::contains(&from) {
+            shared.counters.note(Outcome::Crowded);
+            continue;
+        }
+        if let Some(place) = Place::take(&crowd, from, Part::Saying, SAYING, SAYING_OF_ONE) {
+            drop(tokio::spawn(serve(stream, from, place, Arc::clone(&shared))));
+        } else if let Some(place) = Place::take(&crowd, from, Part::Turned, TURNED, TURNED_OF_ONE) {
+            shared.counters.note(Outcome::Answered(Status::Busy));
+            drop(tokio::spawn(turn_away(stream, place)));
+        } else {
+            shared.counters.note(Outcome::Crowded);
         }
     }
+}
+
+/// Says that there is no room. What is being said is heard to its end and thrown away: were the socket closed
+/// meanwhile, the kernel would reset the connection, and who asks might never read the answer.
+async fn turn_away(mut stream: TcpStream, _place: Place) {
+    let told = async {
+        stream.write_all(&[Status::Busy as u8]).await?;
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+    };
+    let _ = timeout(TURNED_PATIENCE, told).await;
 }
 
 async fn serve(mut stream: TcpStream, from: Ipv6Addr, place: Place, shared: Arc<Shared>) {

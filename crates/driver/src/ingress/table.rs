@@ -62,9 +62,8 @@ impl Table {
                 };
                 let from = one.gateway.address().to_ipv6();
                 let key = Key { from, open, datagrams: one.datagrams };
-                let namespace = place(one, IpAddr::V6(port.ipv6));
-                let addresses = port.ipv4.map(IpAddr::V4).into_iter().chain([IpAddr::V6(port.ipv6)]);
-                table.entries.insert(key, Target { namespace, addresses: addresses.collect() });
+                let namespace = port.addresses.last().and_then(|address| place(one, *address));
+                table.entries.insert(key, Target { namespace, addresses: port.addresses.clone() });
             }
         }
         table
@@ -105,8 +104,7 @@ mod tests {
         let port = IngressPort {
             home: node(2),
             workload: Label::parse("web").unwrap(),
-            ipv4: Some([10, 0, 0, 2].into()),
-            ipv6: "fd00::2".parse().unwrap(),
+            addresses: vec!["10.0.0.2".parse().unwrap(), "fd00::2".parse().unwrap()],
             port: 80,
         };
         Ingress {

@@ -1,12 +1,42 @@
 //! From what an operator asks for to what is signed, and what is different from before.
 
-use sinew_control::ApiError;
 use sinew_control::api::{self, Expose, ExposeBackend};
+use sinew_control::{ApiError, Exit};
 use sinew_node::Node;
 use sinew_node::overlay::{BackendSpec, PublicationSpec, PublishMode, Refusal, State, Workload};
 use sinew_types::{Label, NetworkId, NodeId};
 
-use crate::networks::refused;
+use crate::networks::{self, refused};
+
+/// The only network that has all workloads of a request.
+pub(super) fn network(node: &Node, expose: &Expose) -> Result<NetworkId, ApiError> {
+    let (own, all) = (node.overlay().own(), networks::ids_of(node));
+    let has_all = |network: &NetworkId| {
+        let state = node.overlay().state(network);
+        state.is_ok_and(|state| expose.backends.iter().all(|one| workload(state, &own, one).is_some()))
+    };
+    let fits: Vec<_> = all.iter().filter(|network| has_all(network)).copied().collect();
+    match (&fits[..], &all[..]) {
+        // In the only one there is, it is said what is not there.
+        (&[one], _) | (&[], &[one]) => Ok(one),
+        (&[], _) => {
+            let names: Vec<_> = expose.backends.iter().map(|backend| backend.workload.as_str()).collect();
+            let message = format!("no network of this node has {}", names.join(" and "));
+            Err(ApiError::new(
+                "unknown_name",
+                Exit::Unknown,
+                message,
+                "`sinew workload ls` lists its workloads",
+            ))
+        }
+        (several, _) => {
+            let names = several.iter().filter_map(|network| node.overlay().name(network));
+            let names: Vec<_> = names.map(|name| name.to_string()).collect();
+            let message = format!("several networks have such a workload: {}", names.join(", "));
+            Err(ApiError::invalid(message, "say which: `--network NAME`"))
+        }
+    }
+}
 
 /// The specification that a request means.
 pub(super) fn of(

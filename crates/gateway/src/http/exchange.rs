@@ -19,7 +19,7 @@ use super::rest::ClientBody;
 use super::serve::Connection;
 use super::{forward_auth, upgrade};
 use crate::access::Denied;
-use crate::config::BackendProtocol;
+use crate::config::{BackendProtocol, Config};
 use crate::event::Refused;
 use crate::host;
 use crate::route::NoRoute;
@@ -203,7 +203,7 @@ fn route(
         return Err(if secure {
             Page::new(421, "This host is not served here.")
         } else {
-            redirect(request, host)
+            redirect(request, host, &snapshot.config)
         });
     }
     let service = site.service(path).map_err(|no| match no {
@@ -211,7 +211,7 @@ fn route(
         NoRoute::Ambiguous => Page::new(400, "The path can be read in more than one way."),
     })?;
     if !secure && !service.config.plain && !forwarded_challenge {
-        return Err(redirect(request, host));
+        return Err(redirect(request, host, &snapshot.config));
     }
     let same = match (&service.closed, &connection.closed) {
         (Some(asked), Some(shown)) => Arc::ptr_eq(asked, shown),
@@ -224,13 +224,14 @@ fn route(
     Ok(service.clone())
 }
 
-fn redirect(request: &Request<ClientBody>, host: &str) -> Page {
+fn redirect(request: &Request<ClientBody>, host: &str, config: &Config) -> Page {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let path = if path.starts_with('/') { path } else { "/" };
+    let port = config.https_port().map(|port| format!(":{port}")).unwrap_or_default();
     // Forms that were posted in the clear are repeated as they were, not turned into GET.
     let keep = matches!(*request.method(), Method::GET | Method::HEAD);
     Page::new(if keep { 301 } else { 308 }, "This host is served over HTTPS.")
-        .with(header::LOCATION, format!("https://{host}{path}"))
+        .with(header::LOCATION, format!("https://{host}{port}{path}"))
 }
 
 /// Addresses, rates, users, sizes: what the service asks of its clients.

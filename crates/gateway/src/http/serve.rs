@@ -1,5 +1,6 @@
 //! One client's HTTP connection, from its first request to its last.
 
+use std::error::Error as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,6 +20,7 @@ use super::framing::HeadLimits;
 use super::gate::{Gate, Link, Patience};
 use super::headers::Ends;
 use crate::config::Config;
+use crate::event::Refused;
 use crate::front::Held;
 use crate::state::Shared;
 
@@ -131,13 +133,22 @@ async fn serve_h2(
     tokio::pin!(serving);
     let mut stopping = connection.shared.stopping.clone();
     tokio::select! {
-        _ = serving.as_mut() => return,
+        ended = serving.as_mut() => return note(connection, &ended),
         _ = stopping.wait_for(|stop| *stop) => {}
         () = idle(&connection.link, config.timeouts.header, config.timeouts.idle) => {}
     }
     // Says which requests will still be answered, so that the client knows which to repeat elsewhere.
     serving.as_mut().graceful_shutdown();
-    let _ = serving.await;
+    note(connection, &serving.await);
+}
+
+/// Counts a connection that the library has ended for what the client did. What is wrong with one request alone it
+/// answers by itself, and tells nobody.
+fn note(connection: &Connection, ended: &Result<(), hyper::Error>) {
+    let cause = ended.as_ref().err().and_then(|error| error.source()?.downcast_ref::<h2::Error>());
+    if cause.is_some_and(|cause| cause.is_go_away() && cause.is_library()) {
+        connection.shared.counters.refuse(Refused::Http2);
+    }
 }
 
 /// Returns when no request has been under way for `idle`; the first must come within `first`.

@@ -1,5 +1,6 @@
 //! Publishing: who may publish what, for how long, and what a gateway makes of what it is brought.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -283,19 +284,20 @@ fn a_name_is_published_and_not_the_place_that_it_has_now() {
     let (network, ids) = stage(&mut world);
     expose(&mut world, ids[1], network, spec(&[(ids[1], "two")])).expect("its own");
     world.run(SOON);
-    let place = ingress(&world, ids[1])[0].ports[0].ipv6;
+    let place = |world: &World| ingress(world, ids[1])[0].ports[0].addresses.last().copied();
+    let first = place(&world).expect("it runs");
     world.with(ids[1], |overlay, now| overlay.remove(network, &label("two"), now)).expect("it runs");
     let next =
         world.with(ids[1], |overlay, now| overlay.place(network, workload("next"), now)).expect("room");
-    assert_eq!(next.ipv6, place, "the place goes to the next one");
+    assert_eq!(IpAddr::V6(next.ipv6), first, "the place goes to the next one");
     world.run(SOON);
-    assert_eq!(ingress(&world, ids[1]), []);
+    assert_eq!(place(&world), None, "the gateway is told that it is not there");
     let claimed = Claims::default().take(&proof(&world, &network, &ids[1]), world.seconds()).expect("good").1;
     assert_eq!(claimed.claims[0].backends[0].node, None);
     let back = world.with(ids[1], |overlay, now| overlay.place(network, workload("two"), now)).expect("room");
     world.run(SOON);
-    assert_ne!(back.ipv6, place);
-    assert_eq!(ingress(&world, ids[1])[0].ports[0].ipv6, back.ipv6);
+    assert_ne!(IpAddr::V6(back.ipv6), first);
+    assert_eq!(place(&world), Some(IpAddr::V6(back.ipv6)));
     let claimed = Claims::default().take(&proof(&world, &network, &ids[1]), world.seconds()).expect("good").1;
     assert_eq!(claimed.claims[0].backends[0].node, Some(ids[1]));
 }
