@@ -136,7 +136,14 @@ fn peer_finding(peer: &Peer, check: &Netcheck) -> Option<Finding> {
             Some(error) => error.clone(),
             None => "it is being tried for the first time".to_owned(),
         };
-        let fix = format!("`sinew why {}` lists every way that was tried", peer.node_id);
+        // The kernel's word (ENETUNREACH): nothing was sent at all.
+        let no_route = cause.contains("Network is unreachable");
+        let fix = if no_route {
+            let to = peer.endpoint.as_deref().unwrap_or("it");
+            format!("this host has no route to {to}, most often for want of a default route: see `ip route`")
+        } else {
+            format!("`sinew why {}` lists every way that was tried", peer.node_id)
+        };
         let text = format!("peer {name} is not connected");
         return Some(finding("peer_down", Severity::Warning, &text, &cause, &fix));
     }
@@ -274,6 +281,15 @@ mod tests {
         assert!(codes(&alone, &heard, Vec::new()).is_empty());
         heard.finding.directory = Some(FindingDirectory::default());
         assert_eq!(codes(&status(), &heard, Vec::new()), ["directory_silent"]);
+    }
+
+    #[test]
+    fn a_host_without_a_route_is_told_to_look_at_its_routes() {
+        let error = Some("tcp/203.0.113.9:7: Network is unreachable (os error 101)".into());
+        let lost =
+            Peer { endpoint: Some("203.0.113.9:7".into()), last_error: error, ..peer(PeerState::Connecting) };
+        let found = diagnose(&status(), &check(None, None), &Peers { peers: vec![lost] });
+        assert!(found.findings[0].fix.contains("no route to 203.0.113.9:7"), "{found:?}");
     }
 
     #[test]

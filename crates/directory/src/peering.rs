@@ -164,6 +164,20 @@ impl Peering {
             || self.links.get(node).is_some_and(|link| link.origin == Origin::Chosen)
     }
 
+    /// Whether a caller who has just come would be the first to go. He never becomes a neighbour then:
+    /// every coming and going of one is told to the whole mesh, and names cost nothing.
+    pub fn turns_away(&self, node: &NodeId, remote: IpAddr) -> bool {
+        if self.links.len() < self.config.max || self.links.contains_key(node) || self.wants(node) {
+            return false;
+        }
+        let own = Group::of(remote);
+        self.links.values().all(|link| self.callers_of(link.group) <= self.callers_of(own) + 1)
+    }
+
+    fn callers_of(&self, group: Group) -> usize {
+        self.links.values().filter(|link| link.origin == Origin::Theirs && link.group == group).count()
+    }
+
     /// A link stands. `lan`: on a network that this host is on.
     pub fn link_up(&mut self, node: NodeId, remote: IpAddr, lan: bool, configured: bool, now: Instant) {
         let chosen = self.attempts.remove(&node).is_some();
@@ -240,11 +254,9 @@ impl Peering {
     /// addresses of one network crowds out all others.
     fn refuse(&mut self, orders: &mut Vec<Order>) {
         while self.links.len() > self.config.max {
-            let theirs = || self.links.iter().filter(|(_, link)| link.origin == Origin::Theirs);
-            let crowd = |group: Group| theirs().filter(|(_, link)| link.group == group).count();
-            let Some((&node, _)) = theirs().max_by_key(|(_, link)| (crowd(link.group), link.since)) else {
-                return;
-            };
+            let theirs = self.links.iter().filter(|(_, link)| link.origin == Origin::Theirs);
+            let newest = theirs.max_by_key(|(_, link)| (self.callers_of(link.group), link.since));
+            let Some((&node, _)) = newest else { return };
             self.links.remove(&node);
             orders.push(Order::Drop(node));
         }

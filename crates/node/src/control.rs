@@ -252,6 +252,7 @@ impl Node {
             E::MtuAck { peer, id, size: _ } => self.on_mtu_ack(peer, id, now),
             E::AttemptFailed { peer, target, reason } => self.on_attempt_failed(peer, target, reason, now),
             E::DuplicateIdentity { node, .. } => self.emit(Event::DuplicateIdentity { node }),
+            E::Unanswered { peer, ingress } => self.on_unanswered(&peer, ingress, now),
             E::Doubted { peer, path } => self.on_doubted(peer, path, now),
             E::Observed { peer, path, addr } => self.on_seen(peer, path, addr, now),
         }

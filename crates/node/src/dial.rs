@@ -31,6 +31,8 @@ use round::Round;
 
 /// First and longest pause between two rounds.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+/// A link that lived less was ended by a peer that does not want it.
+const LASTING: Duration = Duration::from_secs(10);
 /// Between two looks for something better than the link in use, and the most that chance adds.
 const UPGRADE: (Duration, Duration) = (Duration::from_secs(25), Duration::from_secs(10));
 
@@ -62,6 +64,8 @@ struct Target {
     cost: Metric,
     /// Carrier and far end of the link, while there is one.
     link: Option<Linked>,
+    /// Since when there has been one, without a break.
+    since: Instant,
     round: Option<Round>,
     /// When the next round begins, unless one is under way.
     next: Instant,
@@ -100,6 +104,7 @@ impl Dialler {
             uris: Vec::new(),
             cost: peer.cost,
             link: None,
+            since: now,
             round: None,
             next: now,
             backoff: BACKOFF.0,
@@ -214,8 +219,10 @@ impl Dialler {
         let wait = self.upgrade_wait();
         let Some(target) = self.targets.get_mut(peer) else { return };
         let link = Some((path.carrier, path.remote));
+        if target.link.is_none() {
+            target.since = now;
+        }
         target.link = link;
-        target.backoff = BACKOFF.0;
         target.last_error = None;
         target.candidates.answered(path.carrier, path.remote, Answer::Up, now);
         if let Some(round) = &mut target.round {
@@ -249,14 +256,18 @@ impl Dialler {
         wanted
     }
 
-    /// The last validated path to the peer is gone: try again at once, then with pauses.
+    /// The last validated path to the peer is gone: try again at once, then with pauses. Links that end as
+    /// soon as they stand are no success: a peer that has no room for us is not asked without end.
     pub(crate) fn on_path_down(&mut self, peer: &NodeId, path: &PathAddr, now: Instant) {
         if let Some(target) = self.targets.get_mut(peer)
             && target.link.take().is_some()
         {
             let error = target.last_error.clone().unwrap_or_else(|| "the link ended".to_owned());
             target.candidates.answered(path.carrier, path.remote, Answer::Failed(error), now);
-            (target.round, target.next, target.backoff) = (None, now, BACKOFF.0);
+            let lasted = now.since(target.since) >= LASTING;
+            let pause = if lasted || target.backoff == BACKOFF.0 { Duration::ZERO } else { target.backoff };
+            (target.round, target.next) = (None, now + pause);
+            target.backoff = if lasted { BACKOFF.0 } else { (target.backoff * 2).min(BACKOFF.1) };
             self.advance(now);
         }
     }

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use sinew_directory::peering::Group;
 use sinew_directory::record::{self, LIFE};
 use sinew_directory::{
     Book, Checked, Clockwork, Known, Order, Own, Peering, PeeringConfig, Refusal, Refusals, Source, View,
@@ -267,6 +268,13 @@ impl Node {
         self.dialler.contains(peer) && self.links.get(peer).is_some_and(|link| link.routing)
     }
 
+    /// Whether a peer that has become ready to be a neighbour is one too many (protocol A12.6).
+    pub(crate) fn turns_away(&self, peer: &NodeId) -> bool {
+        let Some(link) = self.links.get(peer).filter(|link| !link.routing) else { return false };
+        let configured = self.dialler.contains(peer) && !self.finding.automatic.contains(peer);
+        !configured && self.finding.peering.turns_away(peer, link.path.remote.ip())
+    }
+
     pub(crate) fn finding_neighbour_up(&mut self, peer: NodeId, now: Instant) {
         if !self.finding.is_on() {
             return;
@@ -334,6 +342,27 @@ impl Node {
             // Refusals are counted where they are found.
             let _ = self.take_record(bytes, source, now);
         }
+    }
+
+    /// Nobody answers what goes over relays to `peer`: the next hop may swallow it. After a second one of the
+    /// same network, all that are there are doubted: an attacker has many names and few networks. Where
+    /// the peer's own messages do arrive, over `ingress`, answers had better go back that way.
+    pub(crate) fn on_unanswered(&mut self, peer: &NodeId, ingress: Option<NodeId>, now: Instant) {
+        let addr = peer.address();
+        let Some(hop) = self.router.next_hop(&addr).filter(|hop| hop != peer) else { return };
+        let group = |node: &NodeId| self.links.get(node).map(|link| Group::of(link.path.remote.ip()));
+        let others = || self.links.keys().filter(|node| *node != peer && **node != hop);
+        let crowd = || others().filter(|node| group(node) == group(&hop));
+        let again = crowd().any(|one| self.router.is_doubted(&addr, one));
+        let mut doubted = vec![hop];
+        match ingress {
+            Some(ingress) if ingress == hop => return,
+            Some(ingress) => doubted.extend(others().filter(|node| **node != ingress)),
+            None if again => doubted.extend(crowd()),
+            None => {}
+        }
+        self.router.doubt(&addr, &doubted, ingress, now);
+        self.apply_routes(now);
     }
 
     // --- time ---

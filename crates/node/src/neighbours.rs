@@ -4,13 +4,17 @@
 use std::collections::VecDeque;
 
 use sinew_session::Receipt;
-use sinew_types::{Class, Instant, NodeId};
+use sinew_types::{Class, DropReason, Instant, NodeId};
 
 use crate::node::Node;
 
 impl Node {
     pub(crate) fn on_adjacency_up(&mut self, peer: NodeId, adj: u8, now: Instant) {
         self.sync_link(peer, now);
+        if self.turns_away(&peer) {
+            self.drops.count(DropReason::TableFull);
+            return self.sessions.close(peer, now);
+        }
         let Some(link) = self.links.get_mut(&peer) else { return };
         let known = std::mem::replace(&mut link.routing, true);
         link.adj = Some(adj);

@@ -44,6 +44,7 @@ mod chain;
 mod clock;
 mod config;
 mod destination;
+mod doubt;
 mod error;
 mod event;
 mod feasibility;

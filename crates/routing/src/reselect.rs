@@ -39,7 +39,7 @@ impl Router {
         if dest.is_self {
             return self.sync(key, now);
         }
-        let found = survey(dest, &self.neighbours, self.rules);
+        let found = survey(dest, &self.neighbours, self.doubts.of(key), self.rules);
         let had = dest.next_hop.is_some();
         let before = ((dest.next_hop, dest.own), dest.fd);
         let request = self.adopt(key, &found);
@@ -234,6 +234,7 @@ impl Router {
     fn remove(&mut self, key: Key) {
         let Some(gone) = self.table.remove(key) else { return };
         self.timers.remove(&(gone.timer, key));
+        self.doubts.forget(key);
         self.admission.left(&gone);
         if gone.changed {
             let change = self.route_change(&gone);

@@ -14,6 +14,7 @@ use crate::admission::Admission;
 use crate::clock::NetworkClock;
 use crate::config::Config;
 use crate::destination::Destination;
+use crate::doubt::Doubts;
 use crate::event::{Advertisement, Event, RouteChange, RouteView};
 use crate::neighbour::{Neighbour, Neighbours, Slot};
 use crate::origin::OwnOrigin;
@@ -50,6 +51,7 @@ pub struct Router {
     pub(crate) neighbours: Neighbours,
     pub(crate) table: Table,
     pub(crate) admission: Admission,
+    pub(crate) doubts: Doubts,
     /// When to look at a destination again.
     pub(crate) timers: BTreeSet<(Instant, Key)>,
     /// When a neighbour's batch of small changes is due.
@@ -83,6 +85,7 @@ impl Router {
         let own = own.at(table.insert(destination));
         let mut router = Self {
             admission: Admission::new(config.k),
+            doubts: Doubts::default(),
             config,
             me,
             verifier,

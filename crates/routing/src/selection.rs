@@ -4,6 +4,7 @@ use sinew_types::Metric;
 
 use crate::config::Significance;
 use crate::destination::{Destination, PROVEN};
+use crate::doubt::Doubted;
 use crate::feasibility::feasible;
 use crate::neighbour::{Neighbours, Slot};
 use crate::rank::PackedRank;
@@ -29,15 +30,24 @@ pub(crate) struct Survey {
 }
 
 /// Looks at every advertisement of `dest`.
-pub(crate) fn survey(dest: &Destination, neighbours: &Neighbours, rules: Rules) -> Survey {
+pub(crate) fn survey(
+    dest: &Destination,
+    neighbours: &Neighbours,
+    doubted: Option<&Doubted>,
+    rules: Rules,
+) -> Survey {
     let mut survey = Survey::default();
     // D8: while a request is pending, an answer that satisfies it beats a shorter older route.
     let wanted = dest.wanted();
+    // D13: where somebody else offers a way, who is doubted offers none. He would else win every race for
+    // a newer seqno, and make the others infeasible for good.
+    let passed_over = doubted.filter(|doubted| offered_beside(dest, neighbours, doubted));
     let mut best_key = None;
     for link in &dest.links {
         let (Some(adv), Some(neighbour)) = (link.adv, neighbours.get(link.slot)) else { continue };
         let metric = adv.metric().plus(neighbour.cost());
-        if !dest.admitted || !metric.is_reachable() {
+        let doubted = passed_over.is_some_and(|doubted| doubted.contains_key(&neighbour.id));
+        if !dest.admitted || !metric.is_reachable() || doubted {
             continue;
         }
         survey.shortest = Some(survey.shortest.map_or(metric, |m| m.min(metric)));
@@ -56,6 +66,15 @@ pub(crate) fn survey(dest: &Destination, neighbours: &Neighbours, rules: Rules) 
         }
     }
     survey
+}
+
+/// Whether somebody who is not doubted has proved to have a way, feasible or not.
+pub(crate) fn offered_beside(dest: &Destination, neighbours: &Neighbours, doubted: &Doubted) -> bool {
+    dest.links.iter().filter(|link| link.has(PROVEN)).any(|link| {
+        let neighbour = neighbours.get(link.slot).filter(|neighbour| !doubted.contains_key(&neighbour.id));
+        let metric = link.adv.zip(neighbour).map(|(adv, neighbour)| adv.metric().plus(neighbour.cost()));
+        metric.is_some_and(sinew_types::Metric::is_reachable)
+    })
 }
 
 /// Feasible now, or the selected one: it may stay, for its feasibility distance cannot rise

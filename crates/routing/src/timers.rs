@@ -110,6 +110,7 @@ impl Router {
     fn sweep(&mut self, now: Instant) {
         self.check_own_ahead(now);
         self.check_own_age(now);
+        self.expire_doubts(now);
         for key in self.table.keys() {
             self.expire_proofs(key, now);
         }

@@ -242,6 +242,13 @@ pub enum Event {
         /// Why.
         reason: AttemptFailure,
     },
+    /// What was sent over relays is not answered, or our answers do not arrive: it goes the wrong way.
+    Unanswered {
+        /// The peer.
+        peer: NodeId,
+        /// The neighbour over whom the peer's own messages do arrive.
+        ingress: Option<NodeId>,
+    },
     /// The peer asks for a sign of life over the path in use: perhaps it hears nothing from us there.
     Doubted {
         /// The peer.

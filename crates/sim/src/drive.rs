@@ -199,6 +199,9 @@ impl World {
         self.plaintext.look(host, bytes, self.now)?;
         self.sent_bytes[host] += bytes.len() as u64;
         if bytes.first() == Some(&MSG_ROUTED) {
+            if self.swallowers.contains(&host) {
+                return Ok(true);
+            }
             self.routed.extend(revisits::tail(bytes).map(|tail| (tail, bytes.len())));
         }
         if to.carrier.is_stream() {

@@ -1,7 +1,8 @@
 //! Networks that nobody configured: every host knows one other, and may be told of more, by whoever likes.
 //!
 //! Links are then what the underlay carries, and not who peers with whom. Honest hosts are each in a
-//! network of their own; the last of them, if so many are asked for, are an attacker's and share one.
+//! network of their own. The last of them, if so many are asked for, are an attacker's: names that all
+//! really speak, in a few networks. They may swallow what they are given to carry ([`World::swallow`]).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -24,12 +25,39 @@ pub struct Finding {
     pub peering: PeeringConfig,
     /// How many hosts, the last ones, are the attacker's.
     pub sybils: usize,
+    /// In so many networks.
+    pub networks: usize,
+}
+
+impl Finding {
+    /// Nobody but honest hosts.
+    pub const fn honest(peering: PeeringConfig) -> Self {
+        Self { peering, sybils: 0, networks: 1 }
+    }
+
+    /// Whether a host knows another when it begins: the honest know the first, and each of the
+    /// attacker's some of the honest.
+    pub(crate) fn knows(&self, number: usize, other: usize, nodes: usize) -> bool {
+        let honest = nodes - self.sybils;
+        match number.checked_sub(honest) {
+            None => other == 0,
+            Some(sybil) => [sybil, sybil / honest].iter().any(|at| at % honest == other),
+        }
+    }
+
+    /// Links that a host keeps: the attacker's dial whom they know, and take whoever comes.
+    pub(crate) const fn peering_of(&self, number: usize, nodes: usize) -> PeeringConfig {
+        let sybil = number >= nodes - self.sybils;
+        if sybil { PeeringConfig { target: 0, max: 4096, stub: false } } else { self.peering }
+    }
 }
 
 impl Plan {
-    /// A clean network in which everybody can reach everybody, and all know host 0 alone.
+    /// A clean network in which all know host 0 alone, and everybody can reach everybody; but the
+    /// attacker's hosts have nothing to say to each other.
     pub fn finding(seed: u64, nodes: usize, finding: Finding, latency: Duration) -> Self {
-        let pairs = (0..nodes).flat_map(|a| (a + 1..nodes).map(move |b| Edge { a, b, late: false }));
+        let honest = nodes - finding.sybils;
+        let pairs = (0..honest).flat_map(|a| (a + 1..nodes).map(move |b| Edge { a, b, late: false }));
         let edges: Vec<_> = pairs.collect();
         Self { finding: Some(finding), ..Self::clean(seed, nodes, &edges, latency) }
     }
@@ -37,8 +65,9 @@ impl Plan {
 
 /// Where a host of such a network is.
 pub(crate) fn address(number: usize, nodes: usize, finding: &Finding) -> SocketAddr {
-    let ip = if number >= nodes - finding.sybils {
-        Ipv4Addr::new(66, 6, 0, (nodes - number) as u8)
+    let ip = if let Some(sybil) = number.checked_sub(nodes - finding.sybils) {
+        let (network, at) = (sybil % finding.networks, sybil / finding.networks);
+        Ipv4Addr::new(66, 6 + network as u8, (at / 200) as u8, 1 + (at % 200) as u8)
     } else {
         Ipv4Addr::new(20 + number as u8, 1, 0, 1)
     };
@@ -86,6 +115,11 @@ impl World {
     /// How many nodes a host would try first after a restart.
     pub fn proven(&self, host: usize) -> usize {
         self.hosts[host].node.as_ref().map_or(0, |node| node.finding().proven)
+    }
+
+    /// A host carries nothing for others from now on, and does not say so.
+    pub fn swallow(&mut self, host: usize) {
+        self.swallowers.insert(host);
     }
 
     /// The key of a host.

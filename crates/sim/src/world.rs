@@ -14,7 +14,7 @@
 //! The nodes are the ones the daemon runs; only sockets, clock and TUN are pretended. Each host
 //! has a clock of its own, so nothing may rest on clocks being equal.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +69,8 @@ pub struct World {
     /// Pure checks, made once for all honest hosts.
     verifier: Arc<dyn Verifier>,
     liars: BTreeMap<usize, Lie>,
+    /// Hosts that carry nothing for others.
+    pub(crate) swallowers: BTreeSet<usize>,
     pub(crate) trace: Trace,
     pub(crate) plaintext: Plaintext,
     pub(crate) loops: Loops,
@@ -106,7 +108,7 @@ impl World {
         if let Some(finding) = &plan.finding {
             for (number, host) in hosts.iter_mut().enumerate() {
                 host.at = finding::address(number, plan.nodes, finding);
-                host.peering = finding.peering;
+                host.peering = finding.peering_of(number, plan.nodes);
             }
         }
         configure_peers(plan, &mut hosts, &mut rng);
@@ -132,6 +134,7 @@ impl World {
             next_check: Instant::ZERO + CHECK_INTERVAL,
             attacked: !plan.liars.is_empty() || plan.finding.is_some_and(|finding| finding.sybils > 0),
             liars: plan.liars.clone(),
+            swallowers: BTreeSet::new(),
             log: None,
             noted: BTreeMap::new(),
             moves: vec![0; hosts.len()],
@@ -456,8 +459,7 @@ impl World {
 fn configure_peers(plan: &Plan, hosts: &mut [Host], rng: &mut Rng) {
     for (number, link) in plan.links.iter().enumerate() {
         let [a, b] = link.ends;
-        // All know the first, and nobody else.
-        if plan.finding.is_some() && a.min(b) != 0 {
+        if plan.finding.is_some_and(|finding| !finding.knows(a.max(b), a.min(b), plan.nodes)) {
             continue;
         }
         let via = if plan.streams.contains(&number) { CarrierKind::Tcp } else { CarrierKind::Udp };

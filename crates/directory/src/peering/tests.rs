@@ -144,6 +144,22 @@ fn beyond_the_maximum_the_crowd_goes_first() {
 }
 
 #[test]
+fn a_full_house_turns_the_crowd_away_at_the_door_and_nobody_else() {
+    let mut world = World::new(0, 8);
+    let crowd = |n: u8| IpAddr::from([66, 6, 0, n]);
+    for n in 0..4u8 {
+        world.peering.link_up(id(n.into()), [20 + n, 1, 0, 1].into(), false, false, world.now);
+        world.peering.link_up(id(100 + u16::from(n)), crowd(n), false, false, world.now);
+        world.now += MOMENT;
+    }
+    assert!(world.peering.turns_away(&id(200), crowd(9)));
+    assert!(!world.peering.turns_away(&id(100), crowd(0)), "who is in, is in");
+    assert!(!world.peering.turns_away(&id(201), [30, 1, 0, 1].into()), "one of the crowd goes instead");
+    world.peering.link_up(id(201), [30, 1, 0, 1].into(), false, false, world.now);
+    assert_eq!(world.run(MOMENT), [Order::Drop(id(103))]);
+}
+
+#[test]
 fn neighbours_on_the_local_network_have_places_of_their_own() {
     let mut world = World::new(4, 32);
     for n in 0..3 {

@@ -60,6 +60,8 @@ pub(super) struct Keeper {
     /// The query that reads the own record back, and what it should find.
     checking: Option<(QueryId, Vec<u8>)>,
     asked: HashMap<PeerId, Instant>,
+    /// The places that queries under way look at.
+    asked_for: HashMap<QueryId, RecordKey>,
     connected: HashSet<PeerId>,
     walked: Option<Instant>,
     announced: Option<Instant>,
@@ -97,6 +99,7 @@ impl Keeper {
             own: None,
             checking: None,
             asked: HashMap::new(),
+            asked_for: HashMap::new(),
             connected: HashSet::new(),
             walked: None,
             announced: None,
@@ -143,9 +146,15 @@ impl Keeper {
                 self.announce();
             }
             Command::LookUp(node) => {
-                self.kad().get_record(key_of(&node));
+                self.read(key_of(&node));
             }
         }
+    }
+
+    fn read(&mut self, key: RecordKey) -> QueryId {
+        let query = self.kad().get_record(key.clone());
+        self.asked_for.insert(query, key);
+        query
     }
 
     /// Puts the own record into the table.
@@ -305,7 +314,12 @@ impl Keeper {
                     self.announce();
                 }
             }
-            kad::Event::OutboundQueryProgressed { id, result, .. } => self.on_answer(id, result),
+            kad::Event::OutboundQueryProgressed { id, result, step, .. } => {
+                self.on_answer(id, result);
+                if step.last {
+                    self.asked_for.remove(&id);
+                }
+            }
             _ => {}
         }
     }
@@ -330,8 +344,10 @@ impl Keeper {
     fn on_answer(&mut self, id: QueryId, result: QueryResult) {
         match result {
             QueryResult::GetRecord(Ok(GetRecordOk::FoundRecord(found))) => {
-                let (key, value) = (found.record.key, found.record.value);
-                match record::check_at(key.as_ref(), &value, unix()) {
+                // Not the place that the answer names: it may be about anybody.
+                let Some(asked) = self.asked_for.get(&id) else { return };
+                let value = found.record.value;
+                match record::check_at(asked.as_ref(), &value, unix()) {
                     Ok(_) => {
                         // Told by somebody else, that is.
                         let back =
@@ -352,7 +368,7 @@ impl Keeper {
             QueryResult::PutRecord(Ok(done)) => {
                 if let Some(own) = self.own.clone() {
                     self.kad().store_mut().remove(&done.key);
-                    let query = self.kad().get_record(done.key);
+                    let query = self.read(done.key);
                     self.checking = Some((query, own));
                 }
             }

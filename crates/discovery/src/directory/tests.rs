@@ -1,14 +1,17 @@
 //! Members on the loopback, one of which lies.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use libp2p::PeerId;
 use libp2p::futures::StreamExt as _;
 use libp2p::identity::Keypair;
-use libp2p::kad::{Quorum, Record, RecordKey};
+use libp2p::kad::store::{self, RecordStore};
+use libp2p::kad::{self, ProviderRecord, Quorum, Record, RecordKey};
 use sinew_directory::record::{LIFE, check, key};
-use sinew_directory::{Clockwork, Own, Refusal, Source};
-use sinew_types::{Identity, UnixMicros};
+use sinew_directory::{Book, Clockwork, Own, Refusal, Source};
+use sinew_types::{Identity, Rng, UnixMicros};
 use tokio::sync::mpsc;
 
 use super::keeper::{judge, judge_of};
@@ -157,4 +160,133 @@ async fn members_find_each_other_and_lies_are_refused() {
     until("the third is in", || third.status().peers > 0).await;
     third.look_up(identity(2).node_id());
     hears(&mut found, 2).await;
+}
+
+/// A member that has this value under that place, and answers with it; where it is to be asked.
+fn serves(n: u8, place: [u8; 32], value: Vec<u8>) -> (String, impl Future<Output = ()>) {
+    let mut swarm = behaviour::swarm(keypair(n), Serve::On).unwrap();
+    let port = free_port().port();
+    swarm.listen_on(format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap()).unwrap();
+    swarm.behaviour_mut().kad.store_mut().put(Record::new(RecordKey::new(&place), value)).unwrap();
+    let serve = async move {
+        loop {
+            swarm.select_next_some().await;
+        }
+    };
+    (format!("/ip4/127.0.0.1/tcp/{port}/p2p/{}", identity(n).peer_id()), serve)
+}
+
+/// A store that has one answer to everything.
+struct Parrot(Record);
+
+impl RecordStore for Parrot {
+    type RecordsIter<'a> = std::iter::Empty<Cow<'a, Record>>;
+    type ProvidedIter<'a> = std::iter::Empty<Cow<'a, ProviderRecord>>;
+
+    fn get(&self, _: &RecordKey) -> Option<Cow<'_, Record>> {
+        Some(Cow::Borrowed(&self.0))
+    }
+
+    fn put(&mut self, _: Record) -> Result<(), store::Error> {
+        Ok(())
+    }
+
+    fn remove(&mut self, _: &RecordKey) {}
+
+    fn records(&self) -> Self::RecordsIter<'_> {
+        std::iter::empty()
+    }
+
+    fn add_provider(&mut self, _: ProviderRecord) -> Result<(), store::Error> {
+        Ok(())
+    }
+
+    fn providers(&self, _: &RecordKey) -> Vec<ProviderRecord> {
+        Vec::new()
+    }
+
+    fn provided(&self) -> Self::ProvidedIter<'_> {
+        std::iter::empty()
+    }
+
+    fn remove_provider(&mut self, _: &RecordKey, _: &PeerId) {}
+}
+
+/// A good record of another node, under that node's own place, is no answer to what was asked.
+#[tokio::test]
+async fn an_answer_about_somebody_else_is_refused() {
+    let stranger = Record::new(RecordKey::new(&place(99)), record(99, now()));
+    let mut swarm = libp2p::SwarmBuilder::with_existing_identity(keypair(100))
+        .with_tokio()
+        .with_tcp(Default::default(), libp2p::noise::Config::new, libp2p::yamux::Config::default)
+        .unwrap()
+        .with_behaviour(|key| {
+            let config = kad::Config::new(behaviour::KAD);
+            let mut kad = kad::Behaviour::with_config(key.public().into(), Parrot(stranger), config);
+            kad.set_mode(Some(kad::Mode::Server));
+            kad
+        })
+        .unwrap()
+        .build();
+    let port = free_port().port();
+    swarm.listen_on(format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap()).unwrap();
+    tokio::spawn(async move {
+        loop {
+            swarm.select_next_some().await;
+        }
+    });
+    let entry = format!("/ip4/127.0.0.1/tcp/{port}/p2p/{}", identity(100).peer_id());
+    let (reader, mut found) = start(3, &[], &[entry]);
+    until("the member is known", || reader.status().peers == 1).await;
+    reader.look_up(identity(2).node_id());
+    until("it is refused", || reader.status().refused.get(Refusal::Misplaced) > 0).await;
+    assert!(found.try_recv().is_err(), "nothing was believed");
+}
+
+#[tokio::test]
+async fn a_reader_refuses_what_lying_members_serve_and_takes_the_truth_of_an_honest_one() {
+    let (truth, day) = (now(), LIFE.as_micros() as u64);
+    let mut forged = record(2, truth + 1);
+    let last = forged.len() - 1;
+    forged[last] ^= 1;
+    let older = record(2, truth - day / 2);
+    let served = [
+        forged,
+        record(2, truth - 2 * day),
+        record(99, truth),
+        // It holds still, so it can only be told from the truth by who has both.
+        older.clone(),
+        record(2, truth),
+    ];
+    let mut entries = Vec::new();
+    for (n, value) in (100..).zip(served) {
+        let (entry, serve) = serves(n, place(2), value);
+        tokio::spawn(serve);
+        entries.push(entry);
+    }
+    let (reader, mut found) = start(3, &[], &entries);
+    until("all members are known", || reader.status().peers == entries.len()).await;
+    reader.look_up(identity(2).node_id());
+    let mut heard = BTreeSet::new();
+    let both = async {
+        while heard.len() < 2 {
+            heard.insert(found.recv().await.expect("the directory runs").record);
+        }
+    };
+    tokio::time::timeout(PATIENCE, both).await.expect("the truth, and what was true once");
+    assert_eq!(heard, BTreeSet::from([older.clone(), record(2, truth)]));
+    let refused = |refusal| reader.status().refused.get(refusal);
+    let all = [Refusal::Forged, Refusal::Expired, Refusal::Misplaced];
+    until("the others are refused", || all.iter().all(|&one| refused(one) == 1)).await;
+    // Whichever came first, a book ends with the newest.
+    for order in [[&older, &record(2, truth)], [&record(2, truth), &older]] {
+        let mut book = Book::default();
+        let mut rng = Rng::new([1; 32]);
+        let noted = order.map(|bytes| {
+            let checked = check(bytes, Clockwork::Strict(now())).unwrap();
+            book.note(checked, Source::Directory, &mut rng, sinew_types::Instant::ZERO)
+        });
+        assert_eq!(noted[1].is_err(), order[1] == &older, "{noted:?}");
+        assert_eq!(book.get(&identity(2).node_id()).map(|known| known.record.seq), Some(truth));
+    }
 }

@@ -116,6 +116,28 @@ fn a_lost_path_is_dialled_again_at_once() {
 }
 
 #[test]
+fn a_peer_that_ends_every_link_at_once_is_dialled_ever_more_rarely() {
+    let config = peer("udp");
+    let node = config.uri.node;
+    let mut dialler = Dialler::new(vec![config], Rng::new([0; 32]), at(0));
+    let (mut now, mut pauses) = (at(0), Vec::new());
+    for _ in 0..8 {
+        dialler.on_path_up(&node, &path(CarrierKind::Udp), now);
+        dialler.on_path_down(&node, &path(CarrierKind::Udp), now);
+        let asked = actions(&mut dialler).iter().any(|action| matches!(action, DialAction::Resolve { .. }));
+        let next = if asked { now } else { dialler.poll_timeout().unwrap() };
+        pauses.push(next.since(now).as_millis());
+        now = next;
+        dialler.advance(now);
+        drop(actions(&mut dialler));
+    }
+    assert_eq!(pauses, [0, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000, 15_000]);
+    dialler.on_path_up(&node, &path(CarrierKind::Udp), now);
+    dialler.on_path_down(&node, &path(CarrierKind::Udp), now + LASTING);
+    assert!(matches!(actions(&mut dialler)[..], [DialAction::Resolve { .. }]), "one that lasted is missed");
+}
+
+#[test]
 fn a_name_that_resolves_into_the_mesh_is_not_dialled() {
     let (mut dialler, node, done) = resolved("udp", &["[fd3f::1]:7"]);
     assert!(done.is_empty());

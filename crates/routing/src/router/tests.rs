@@ -2,6 +2,7 @@
 
 mod claims;
 mod costs;
+mod doubt;
 mod incarnations;
 mod records;
 mod requests;

@@ -65,7 +65,7 @@ fn the_least_feasible_metric_wins() {
         if let Some(seqno) = wanted {
             dest.add_want(9, Seqno::new(seqno), Instant::ZERO);
         }
-        let found = survey(&dest, &neighbours, Rules::default());
+        let found = survey(&dest, &neighbours, None, Rules::default());
         let best = found.best.map(|pick| (pick.slot, pick.own.metric().units()));
         assert_eq!(best, expected, "{said:?} fd {fd:?} next {next_hop:?} wanted {wanted:?}");
     }
@@ -75,9 +75,9 @@ fn the_least_feasible_metric_wins() {
 fn what_is_out_of_reach_is_seen() {
     let (mut dest, neighbours) = scene(&[(1, 1, 9, true), (1, 1, 6, true), (1, 1, 2, false)]);
     (dest.fd, dest.next_hop) = (Some(rank(1, 5)), Some(0));
-    let found = survey(&dest, &neighbours, Rules::default());
+    let found = survey(&dest, &neighbours, None, Rules::default());
     assert!(found.unproven && found.better_out_of_reach(Significance::DAMPED));
     dest.admitted = false;
-    let found = survey(&dest, &neighbours, Rules::default());
+    let found = survey(&dest, &neighbours, None, Rules::default());
     assert!(found.best.is_none() && !found.unproven, "the evicted have no candidates");
 }

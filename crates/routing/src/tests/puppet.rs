@@ -169,6 +169,11 @@ impl Bench {
         self.events.extend(std::iter::from_fn(|| self.router.poll_event()));
     }
 
+    pub(crate) fn doubt(&mut self, of: &Puppet, neighbours: &[NodeId], carried: Option<NodeId>) {
+        self.router.doubt(&of.addr, neighbours, carried, self.now);
+        self.drain();
+    }
+
     pub(crate) fn dest(&self, of: &Puppet) -> Option<&Destination> {
         self.router.table.find(&of.addr).and_then(|key| self.router.table.get(key))
     }

@@ -254,7 +254,10 @@ impl Association {
             self.watch.next = now + WATCH_HOLD;
             let target = match way {
                 To::Path(path) => self.handshake_at(path),
-                To::Routed(_) => Target::Routed,
+                To::Routed(_) => {
+                    core.event(Event::Unanswered { peer: self.peer, ingress: None });
+                    Target::Routed
+                }
             };
             self.aim(target, core, now);
         }

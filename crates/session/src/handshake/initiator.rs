@@ -23,6 +23,8 @@ use crate::shared::Core;
 
 /// When the same bytes are sent again, after the first time.
 const REPEAT_MS: [u64; 4] = [250, 500, 1000, 2000];
+/// Repetitions before the way over relays is doubted. The other side doubts its own way back one earlier.
+const PATIENT: usize = 3;
 const RENEW: Duration = Duration::from_secs(5);
 const RENEW_JITTER_US: u64 = 333_000;
 const GIVE_UP: Duration = Duration::from_secs(90);
@@ -193,8 +195,12 @@ impl Association {
             return self.give_up(AttemptFailure::NoAnswer, core, now);
         }
         let repeat = attempt.next_repeat().is_some_and(|at| at <= now);
+        let over_relays = attempt.aims.iter().any(|aim| aim.target == Target::Routed);
         match &attempt.flight {
             Some(flight) if flight.renew_at <= now => {
+                if over_relays {
+                    core.event(Event::Unanswered { peer: self.peer, ingress: None });
+                }
                 self.drop_flight(core, now);
                 self.widen_attempt();
                 self.launch(core, now);
@@ -202,6 +208,9 @@ impl Association {
             Some(_) if repeat => {
                 if let Some(flight) = &mut attempt.flight {
                     flight.repeats += 1;
+                    if flight.repeats > PATIENT && over_relays {
+                        core.event(Event::Unanswered { peer: self.peer, ingress: None });
+                    }
                 }
                 self.send_flight(None, core, now);
             }

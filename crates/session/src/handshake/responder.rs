@@ -62,6 +62,8 @@ fn back(from: &Arrival) -> To {
 
 /// How long the answer of the lower side of a simultaneous opening waits.
 const DELAY: Duration = Duration::from_millis(250);
+/// A message that comes more often over relays does so because our answers to it are lost on theirs.
+const LATE: u8 = 2;
 
 impl Sessions {
     /// HS1 in clear.
@@ -132,6 +134,9 @@ impl Sessions {
             pending.resends += 1;
             pending.note_answered(&hello.from);
             let hs2 = pending.hs2;
+            if let (true, Arrival::Routed { ingress, .. }) = (pending.resends > LATE, hello.from) {
+                self.core.event(Event::Unanswered { peer, ingress: Some(ingress) });
+            }
             self.answer(peer, hello, &hs2);
         }
         true

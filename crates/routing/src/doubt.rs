@@ -1,0 +1,107 @@
+//! Neighbours that swallow: what went towards a destination over them was not answered, end to end.
+//!
+//! Nothing in a metric shows who drops what he attracts (routing §4.8), but whoever sent a packet knows
+//! that no answer came. A neighbour that is doubted for a destination is passed over for that one, for a
+//! while, if somebody else offers a way (D13). What is selected is feasible as ever, so no loop closes; if
+//! nothing feasible is left, the destination starves and asks for a newer seqno, as always. Where all are
+//! doubted, nothing changes: a destination that is silent by itself stays where it is.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sinew_types::{Instant, MeshAddr, NodeId};
+
+use crate::router::Router;
+use crate::selection::offered_beside;
+use crate::table::Key;
+
+/// How long a neighbour is passed over.
+const LASTS: Duration = Duration::from_secs(300);
+/// Most destinations that somebody is doubted for, and most neighbours for each.
+const MAX: (usize, usize) = (256, 128);
+
+/// Until when each neighbour is passed over for one destination.
+pub(crate) type Doubted = BTreeMap<NodeId, Instant>;
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Doubts(BTreeMap<Key, Doubted>);
+
+impl Doubts {
+    pub(crate) fn of(&self, key: Key) -> Option<&Doubted> {
+        self.0.get(&key)
+    }
+
+    pub(crate) fn forget(&mut self, key: Key) {
+        self.0.remove(&key);
+    }
+
+    fn acquit(&mut self, key: Key, neighbour: &NodeId) {
+        if let Some(doubted) = self.0.get_mut(&key) {
+            doubted.remove(neighbour);
+        }
+    }
+
+    fn note(&mut self, key: Key, neighbour: NodeId, until: Instant) {
+        if !self.0.contains_key(&key) && self.0.len() >= MAX.0 {
+            return;
+        }
+        let doubted = self.0.entry(key).or_default();
+        if doubted.len() < MAX.1 || doubted.contains_key(&neighbour) {
+            doubted.insert(neighbour, until);
+        }
+    }
+
+    /// Forgets what is over; for which destinations something was.
+    fn expire(&mut self, now: Instant) -> Vec<Key> {
+        let mut over = Vec::new();
+        self.0.retain(|&key, doubted| {
+            let before = doubted.len();
+            doubted.retain(|_, until| *until > now);
+            if doubted.len() < before {
+                over.push(key);
+            }
+            !doubted.is_empty()
+        });
+        over
+    }
+}
+
+impl Router {
+    /// The neighbour that is sent what is for `addr`.
+    pub fn next_hop(&self, addr: &MeshAddr) -> Option<NodeId> {
+        let dest = self.table.find(addr).and_then(|key| self.table.get(key))?;
+        dest.next_hop.and_then(|slot| self.neighbours.get(slot)).map(|neighbour| neighbour.id)
+    }
+
+    /// Whether a neighbour is passed over for a destination.
+    pub fn is_doubted(&self, addr: &MeshAddr, neighbour: &NodeId) -> bool {
+        let doubted = self.table.find(addr).and_then(|key| self.doubts.of(key));
+        doubted.is_some_and(|doubted| doubted.contains_key(neighbour))
+    }
+
+    /// What went to `addr` over these neighbours was not answered (D13); what came over `carried` did arrive.
+    pub fn doubt(&mut self, addr: &MeshAddr, neighbours: &[NodeId], carried: Option<NodeId>, now: Instant) {
+        let Some(key) = self.table.find(addr) else { return };
+        if let Some(neighbour) = carried {
+            self.doubts.acquit(key, &neighbour);
+        }
+        let note = |doubts: &mut Doubts| {
+            neighbours.iter().for_each(|&neighbour| doubts.note(key, neighbour, now + LASTS));
+        };
+        note(&mut self.doubts);
+        // With nobody left it may have been the other side's way: all have another turn, but for the last.
+        let left = self.table.get(key).zip(self.doubts.of(key));
+        if left.is_some_and(|(dest, doubted)| !offered_beside(dest, &self.neighbours, doubted)) {
+            self.doubts.forget(key);
+            note(&mut self.doubts);
+        }
+        self.reselect(key, now);
+    }
+
+    pub(crate) fn expire_doubts(&mut self, now: Instant) {
+        for key in self.doubts.expire(now) {
+            self.reselect(key, now);
+        }
+    }
+}
