@@ -66,6 +66,8 @@ struct Target {
     link: Option<Linked>,
     /// Since when there has been one, without a break.
     since: Instant,
+    /// Links in a row that ended as soon as they stood.
+    brief: u32,
     round: Option<Round>,
     /// When the next round begins, unless one is under way.
     next: Instant,
@@ -105,6 +107,7 @@ impl Dialler {
             cost: peer.cost,
             link: None,
             since: now,
+            brief: 0,
             round: None,
             next: now,
             backoff: BACKOFF.0,
@@ -223,6 +226,7 @@ impl Dialler {
             target.since = now;
         }
         target.link = link;
+        target.backoff = BACKOFF.0;
         target.last_error = None;
         target.candidates.answered(path.carrier, path.remote, Answer::Up, now);
         if let Some(round) = &mut target.round {
@@ -264,10 +268,12 @@ impl Dialler {
         {
             let error = target.last_error.clone().unwrap_or_else(|| "the link ended".to_owned());
             target.candidates.answered(path.carrier, path.remote, Answer::Failed(error), now);
-            let lasted = now.since(target.since) >= LASTING;
-            let pause = if lasted || target.backoff == BACKOFF.0 { Duration::ZERO } else { target.backoff };
-            (target.round, target.next) = (None, now + pause);
-            target.backoff = if lasted { BACKOFF.0 } else { (target.backoff * 2).min(BACKOFF.1) };
+            target.brief = if now.since(target.since) < LASTING { target.brief + 1 } else { 0 };
+            let pause = match target.brief {
+                0 | 1 => Duration::ZERO,
+                brief => BACKOFF.0.saturating_mul(1 << (brief - 1).min(8)).min(BACKOFF.1),
+            };
+            (target.round, target.next, target.backoff) = (None, now + pause, BACKOFF.0);
             self.advance(now);
         }
     }
