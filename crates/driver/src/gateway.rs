@@ -61,7 +61,9 @@ pub(crate) struct Start {
     pub(crate) own: NodeId,
     /// Bound while there was a right to.
     pub(crate) sockets: Arc<Sockets>,
-    /// Those of them that are shared with the mesh.
+    /// Connections that clients may have.
+    pub(crate) clients: u32,
+    /// Those of the sockets that are shared with the mesh.
     pub(crate) shared: Option<Shared>,
     /// Whom certificates are ordered from.
     pub(crate) authority: Option<Authority>,
@@ -103,6 +105,7 @@ impl Public {
             own: start.own,
             sockets: start.sockets,
             shared: start.shared,
+            clients: start.clients,
             authority: start.authority,
             kept: start.kept,
         };

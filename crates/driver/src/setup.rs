@@ -48,6 +48,8 @@ use crate::{api, command::Command};
 
 /// Streams of gateways at most, whatever the system allows.
 const STREAMS_MAX: usize = 16_384;
+/// Connections of a gateway's clients at most, whatever the system allows.
+const CLIENTS_MAX: u32 = 20_000;
 /// Descriptors for everything else.
 const KEPT_DESCRIPTORS: usize = 1024;
 /// Where names are asked for.
@@ -212,7 +214,9 @@ fn start_tenants(
     let mut tenants = Tenants::new(helper, persist, names, publications, around);
     if let Some((config, sockets, authority)) = public {
         let (internal, kept) = (vec![internal], std::mem::take(&mut kept.gateway));
-        let start = gateway::Start { config, internal, own, sockets, shared, authority, errands, kept };
+        let clients = most_clients(privilege::raise_descriptors());
+        let start =
+            gateway::Start { config, internal, own, sockets, shared, clients, authority, errands, kept };
         tenants.serve_public(start).map_err(RunError::Gateway)?;
     }
     Ok(tenants)
@@ -244,6 +248,13 @@ fn service_port(config: &config::Config, own: MeshAddr) -> ingress::Port {
 fn most_streams(descriptors: u64) -> usize {
     let free = usize::try_from(descriptors).unwrap_or(usize::MAX).saturating_sub(KEPT_DESCRIPTORS);
     (free / 3).clamp(16, STREAMS_MAX)
+}
+
+/// How many connections a gateway's clients may have: each takes a descriptor, and one more while a backend answers.
+/// With all of them taken there are some left for that, and those of everything else.
+fn most_clients(descriptors: u64) -> u32 {
+    let free = u32::try_from(descriptors).unwrap_or(u32::MAX).saturating_sub(KEPT_DESCRIPTORS as u32);
+    (free / 3 * 2).clamp(16, CLIENTS_MAX)
 }
 
 /// Has the host's resolver ask us, where it can and we have `sockets` to be asked on.

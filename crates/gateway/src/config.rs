@@ -318,7 +318,7 @@ pub struct ForwardAuth {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Connections of one listener.
+    /// Connections, over all listeners.
     pub connections: u32,
     /// Connections of one client (IPv4 address or IPv6 /64), over all listeners.
     pub connections_per_client: u32,

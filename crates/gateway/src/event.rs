@@ -122,7 +122,7 @@ macro_rules! refusals {
 }
 
 refusals! {
-    /// The listener has as many connections as it may.
+    /// The listeners have as many connections as they may.
     ListenerFull => "listener_full",
     /// The client has as many connections as it may.
     ClientFull => "client_full",

@@ -26,7 +26,7 @@ use crate::state::{Service, Shared, Snapshot};
 use crate::stream::{self, Opening};
 use crate::tls::ACME_TLS;
 
-/// A connection's place among those of its listener, given back when dropped.
+/// A connection's place among those of all listeners, given back when dropped.
 pub(crate) struct Seat(pub(crate) Arc<AtomicU32>);
 
 impl Drop for Seat {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -223,6 +223,7 @@ impl Gateway {
             observer: options.observer,
             handover: options.handover,
             clients: Arc::default(),
+            seats: Arc::default(),
             handshakes: Arc::default(),
             counters: Counters::default(),
             stopping,
@@ -428,7 +429,6 @@ async fn accept(
     threads: Vec<Handle>,
 ) {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let seats = Arc::new(AtomicU32::new(0));
     loop {
         let stream = match socket.accept().await {
             Ok((stream, _)) => stream,
@@ -439,8 +439,8 @@ async fn accept(
             }
         };
         let max = shared.snapshot.load().config.limits.connections;
-        let taken = seats.fetch_add(1, Ordering::Relaxed);
-        let seat = Seat(seats.clone());
+        let taken = shared.seats.fetch_add(1, Ordering::Relaxed);
+        let seat = Seat(shared.seats.clone());
         if taken >= max {
             shared.counters.refuse(Refused::ListenerFull);
             continue;

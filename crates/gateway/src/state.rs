@@ -5,6 +5,7 @@
 //! before it by name; all else is new. A request holds the snapshot it began with.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use arc_swap::ArcSwap;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) handover: Option<Arc<dyn Handover>>,
     pub(crate) clients: Arc<Connections>,
+    /// Connections of all listeners.
+    pub(crate) seats: Arc<AtomicU32>,
     /// TLS handshakes under way.
     pub(crate) handshakes: Arc<Handshakes>,
     pub(crate) counters: Counters,

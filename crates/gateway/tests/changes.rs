@@ -424,6 +424,24 @@ fn a_websocket_keeps_its_place_and_a_stop_waits_for_it() {
 }
 
 #[test]
+fn all_listeners_together_have_so_many_places() {
+    let backend = named("web");
+    let front = Front::start(&web(&[backend.address], "[limits]\nconnections = 2\n"));
+    let first = connect(front.at(Protocol::Https));
+    let second = connect(front.at(Protocol::Http));
+    wait("both have a place", || front.gateway.status().connections == 2);
+    for protocol in [Protocol::Https, Protocol::Http] {
+        assert!(closed(&mut connect(front.at(protocol))));
+    }
+    wait("they are counted", || front.refused("listener_full") == 2);
+    drop((first, second));
+    wait("there is room again", || {
+        let mut stream = connect(front.at(Protocol::Http));
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").is_ok() && !closed(&mut stream)
+    });
+}
+
+#[test]
 fn clients_that_name_no_host_reach_the_default_one_or_nobody() {
     let backend = named("web");
     for default in [false, true] {

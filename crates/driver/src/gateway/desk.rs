@@ -66,6 +66,7 @@ pub(crate) struct Parts {
     pub(crate) own: NodeId,
     pub(crate) sockets: Arc<Sockets>,
     pub(crate) shared: Option<Shared>,
+    pub(crate) clients: u32,
     pub(crate) authority: Option<Authority>,
     pub(crate) kept: Vec<Entry>,
 }
@@ -84,6 +85,8 @@ pub(crate) struct Desk {
     sockets: Arc<Sockets>,
     /// Which of them are shared with the mesh.
     shared: Vec<SocketAddr>,
+    /// Connections that clients may have.
+    clients: u32,
     pub(super) persist: Persist,
     documents: Documents,
     pub(super) registry: Registry,
@@ -140,7 +143,7 @@ impl Desk {
     /// # Errors
     /// For people: a certificate, the log, the front.
     pub(crate) fn new(parts: Parts, persist: Persist) -> Result<Self, String> {
-        let Parts { config, internal, own, sockets, shared, authority, kept } = parts;
+        let Parts { config, internal, own, sockets, shared, clients, authority, kept } = parts;
         let (shared, door) = shared.map(|Shared { at, door }| (at, door)).unzip();
         let entries = kept.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
         let (registry, damaged) = Registry::restore(rules(&config, &internal, own), entries);
@@ -175,6 +178,7 @@ impl Desk {
             own,
             sockets,
             shared: shared.unwrap_or_default(),
+            clients,
             persist,
             documents,
             registry,
@@ -490,6 +494,7 @@ impl Desk {
         let mut config = front::Config {
             listeners: build::listeners(&self.config, &self.shared),
             own_host: self.config.domain.clone(),
+            limits: front::Limits { connections: self.clients, ..front::Limits::default() },
             trusted_proxies: self.config.proxies.iter().filter_map(|text| text.parse().ok()).collect(),
             ..front::Config::default()
         };
