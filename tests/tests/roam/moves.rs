@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 use sinew_tests::cli::text;
 use sinew_tests::impair::Faults;
 use sinew_tests::lab::{Lab, run_lab};
@@ -17,6 +18,9 @@ const FILE: u64 = 10_000_000;
 const RATE: &str = "300k";
 /// Without any network (issue: reach).
 const DEAD: Duration = Duration::from_secs(3);
+
+/// How long a machine sleeps: longer than a link lives without a word.
+const ASLEEP: Duration = Duration::from_secs(20);
 
 /// Where `b` sees `a`.
 fn seen_at(lab: &Lab) -> Result<String> {
@@ -184,6 +188,34 @@ fn a_network_that_loses_one_family_of_addresses_goes_on_with_the_other() {
             ensure!(gap <= BACK, "{what}: {gap:?} of silence");
             ensure!(seen_at(lab)?.contains(from), "{what}: b sees a at {}", seen_at(lab)?);
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_machine_that_wakes_up_in_another_network_is_back_at_once() {
+    run_lab("wakes", |lab| {
+        topology(lab)?;
+        lab.ns("r").ip(&["addr", "add", "10.78.2.254/24", "dev", "r-wan"])?;
+        start(lab)?;
+        let mut beat = Beat::start(lab)?;
+        // Asleep: nothing of it runs, long enough for the other side to give the path up.
+        lab.daemon("a")?.process().signal(Signal::SIGSTOP)?;
+        let a = lab.ns("a");
+        a.ip(&["addr", "flush", "dev", "wan"])?;
+        a.ip(&["addr", "add", "10.78.2.2/24", "dev", "wan"])?;
+        a.ip(&["route", "replace", "default", "via", "10.78.2.254"])?;
+        pass(ASLEEP)?;
+        let awake = SystemTime::now();
+        lab.daemon("a")?.process().signal(Signal::SIGCONT)?;
+        let back = beat.wait_after(awake, "an answer after the sleep")?;
+        eprintln!(
+            "asleep for {} s, then another network: back after {} ms",
+            ASLEEP.as_secs(),
+            back.as_millis()
+        );
+        ensure!(back <= BACK, "only after {back:?}");
+        ensure!(seen_at(lab)?.contains("10.78.2.2"), "b sees a at {}", seen_at(lab)?);
         Ok(())
     });
 }
