@@ -3,8 +3,9 @@
 //! Nothing in a metric shows who drops what he attracts (routing §4.8), but whoever sent a packet knows
 //! that no answer came. A neighbour that is doubted for a destination is passed over for that one, for a
 //! while, if somebody else offers a way (D13). What is selected is feasible as ever, so no loop closes; if
-//! nothing feasible is left, the destination starves and asks for a newer seqno, as always. Where all are
-//! doubted, nothing changes: a destination that is silent by itself stays where it is.
+//! nothing feasible is left, the destination starves and asks for a newer seqno, as always; if that is not
+//! answered, nobody else has a way (what they offer may lead through us), and all are acquitted. Where all
+//! are doubted, nothing changes: a destination that is silent by itself stays where it is.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -14,6 +14,8 @@ use crate::rules::Rule;
 use crate::selection::Survey;
 use crate::table::Key;
 
+/// Repetitions after which nobody else is expected to have a way to what has none, 1.3 s after it was lost.
+const ACQUIT: u8 = 2;
 /// Expiry, refresh and other things without hurry.
 const SWEEP: Duration = Duration::from_secs(60);
 
@@ -85,7 +87,12 @@ impl Router {
             let step = usize::from(dest.step).min(RETRY.len() - 1);
             dest.step = dest.step.saturating_add(1);
             dest.retry_at = now + RETRY[(step + 1).min(RETRY.len() - 1)];
+            let in_vain = dest.next_hop.is_none() && dest.step >= ACQUIT;
             self.retry(key, now);
+            if in_vain {
+                // D13: the others' ways may all lead through us.
+                self.doubts.forget(key);
+            }
         }
         self.reselect(key, now);
     }

@@ -33,6 +33,18 @@ fn with_nothing_else_feasible_the_others_are_asked_and_the_doubted_wins_no_race(
 }
 
 #[test]
+fn who_has_the_only_way_is_acquitted_when_nobody_answers_what_is_asked_for() {
+    let (mut bench, a, b, far) = two();
+    assert_eq!(bench.say(&a, &[far.origin(), far.update(5)]), Ok(()));
+    assert_eq!(bench.say(&b, &[far.update(30)]), Ok(()));
+    bench.doubt(&far, &[a.id], None);
+    bench.pass(Duration::from_millis(1200));
+    assert_eq!(bench.route(&far), None, "the others have their time");
+    bench.pass(Duration::from_millis(200));
+    assert_eq!(bench.route(&far), Some((a.id, 6)));
+}
+
+#[test]
 fn where_all_are_doubted_all_have_another_turn_but_for_the_last() {
     let (mut bench, a, b, far) = two();
     assert_eq!(bench.say(&a, &[far.origin(), far.update(5)]), Ok(()));
