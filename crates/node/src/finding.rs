@@ -346,8 +346,13 @@ impl Node {
 
     /// Nobody answers what goes over relays to `peer`: the next hop may swallow it. After a second one of the
     /// same network, all that are there are doubted: an attacker has many names and few networks. Where
-    /// the peer's own messages do arrive, over `ingress`, answers had better go back that way.
+    /// the peer's own messages do arrive, over `ingress`, answers had better go back that way. Neighbours of the
+    /// operator's choice are not doubted, nor anybody where links are not found by the node itself: a network
+    /// that fails looks the same, and doubts are no help against it.
     pub(crate) fn on_unanswered(&mut self, peer: &NodeId, ingress: Option<NodeId>, now: Instant) {
+        if !self.finding.is_on() {
+            return;
+        }
         let addr = peer.address();
         let Some(hop) = self.router.next_hop(&addr).filter(|hop| hop != peer) else { return };
         let group = |node: &NodeId| self.links.get(node).map(|link| Group::of(link.path.remote.ip()));
@@ -361,7 +366,11 @@ impl Node {
             None if again => doubted.extend(crowd()),
             None => {}
         }
-        self.router.doubt(&addr, &doubted, ingress, now);
+        let chosen = |node: &NodeId| self.dialler.contains(node) && !self.finding.automatic.contains(node);
+        doubted.retain(|node| !chosen(node));
+        if !doubted.is_empty() {
+            self.router.doubt(&addr, &doubted, ingress, now);
+        }
         self.apply_routes(now);
     }
 

@@ -18,6 +18,9 @@ use crate::table::Key;
 
 /// How long a neighbour is passed over.
 const LASTS: Duration = Duration::from_secs(300);
+/// How long nobody is doubted after all were acquitted: both sides of a session need a quiet while to find each other,
+/// and would else take turns in being without a way.
+const SPARED: Duration = Duration::from_secs(10);
 /// Most destinations that somebody is doubted for, and most neighbours for each.
 const MAX: (usize, usize) = (256, 128);
 
@@ -26,28 +29,44 @@ pub(crate) type Doubted = BTreeMap<NodeId, Instant>;
 
 /// All of them.
 #[derive(Debug, Default)]
-pub(crate) struct Doubts(BTreeMap<Key, Doubted>);
+pub(crate) struct Doubts {
+    of: BTreeMap<Key, Doubted>,
+    /// Until when nobody is doubted for a destination, since nobody else had a way.
+    spared: BTreeMap<Key, Instant>,
+}
 
 impl Doubts {
     pub(crate) fn of(&self, key: Key) -> Option<&Doubted> {
-        self.0.get(&key)
+        self.of.get(&key)
     }
 
     pub(crate) fn forget(&mut self, key: Key) {
-        self.0.remove(&key);
+        self.of.remove(&key);
+        self.spared.remove(&key);
+    }
+
+    /// Nobody else has a way: whoever was doubted is not, for now.
+    pub(crate) fn spare(&mut self, key: Key, now: Instant) {
+        if self.of.remove(&key).is_some() && self.spared.len() < MAX.0 {
+            self.spared.insert(key, now + SPARED);
+        }
+    }
+
+    fn is_spared(&self, key: Key, now: Instant) -> bool {
+        self.spared.get(&key).is_some_and(|until| *until > now)
     }
 
     fn acquit(&mut self, key: Key, neighbour: &NodeId) {
-        if let Some(doubted) = self.0.get_mut(&key) {
+        if let Some(doubted) = self.of.get_mut(&key) {
             doubted.remove(neighbour);
         }
     }
 
     fn note(&mut self, key: Key, neighbour: NodeId, until: Instant) {
-        if !self.0.contains_key(&key) && self.0.len() >= MAX.0 {
+        if !self.of.contains_key(&key) && self.of.len() >= MAX.0 {
             return;
         }
-        let doubted = self.0.entry(key).or_default();
+        let doubted = self.of.entry(key).or_default();
         if doubted.len() < MAX.1 || doubted.contains_key(&neighbour) {
             doubted.insert(neighbour, until);
         }
@@ -56,7 +75,8 @@ impl Doubts {
     /// Forgets what is over; for which destinations something was.
     fn expire(&mut self, now: Instant) -> Vec<Key> {
         let mut over = Vec::new();
-        self.0.retain(|&key, doubted| {
+        self.spared.retain(|_, until| *until > now);
+        self.of.retain(|&key, doubted| {
             let before = doubted.len();
             doubted.retain(|_, until| *until > now);
             if doubted.len() < before {
@@ -83,7 +103,7 @@ impl Router {
 
     /// What went to `addr` over these neighbours was not answered (D13); what came over `carried` did arrive.
     pub fn doubt(&mut self, addr: &MeshAddr, neighbours: &[NodeId], carried: Option<NodeId>, now: Instant) {
-        let Some(key) = self.table.find(addr) else { return };
+        let Some(key) = self.table.find(addr).filter(|key| !self.doubts.is_spared(*key, now)) else { return };
         if let Some(neighbour) = carried {
             self.doubts.acquit(key, &neighbour);
         }
@@ -94,7 +114,7 @@ impl Router {
         // With nobody left it may have been the other side's way: all have another turn, but for the last.
         let left = self.table.get(key).zip(self.doubts.of(key));
         if left.is_some_and(|(dest, doubted)| !offered_beside(dest, &self.neighbours, doubted)) {
-            self.doubts.forget(key);
+            self.doubts.of.remove(&key);
             note(&mut self.doubts);
         }
         self.reselect(key, now);

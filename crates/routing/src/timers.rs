@@ -91,7 +91,7 @@ impl Router {
             self.retry(key, now);
             if in_vain {
                 // D13: the others' ways may all lead through us.
-                self.doubts.forget(key);
+                self.doubts.spare(key, now);
             }
         }
         self.reselect(key, now);

@@ -42,6 +42,11 @@ fn who_has_the_only_way_is_acquitted_when_nobody_answers_what_is_asked_for() {
     assert_eq!(bench.route(&far), None, "the others have their time");
     bench.pass(Duration::from_millis(200));
     assert_eq!(bench.route(&far), Some((a.id, 6)));
+    bench.doubt(&far, &[a.id], None);
+    assert_eq!(bench.route(&far), Some((a.id, 6)), "and is left in peace for a while");
+    bench.pass(Duration::from_secs(10));
+    bench.doubt(&far, &[a.id], None);
+    assert_eq!(bench.route(&far), None);
 }
 
 #[test]
