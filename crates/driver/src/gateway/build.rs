@@ -58,11 +58,14 @@ pub(super) fn settings(claim: &Claim) -> Result<Settings, String> {
     serde_json::from_slice(&claim.settings).map_err(|error| format!("settings: {error}"))
 }
 
-/// A backend by its name to the front. It stays the same wherever the workload is.
+/// A backend by its name to the front. It stays the same wherever the workload is, and is the service's own: two that
+/// one workload serves are let in by its node each for itself, and end each for itself.
 pub(super) fn target(claim: &Claim, backend: &ClaimBackend) -> Target {
     let kind = if claim.mode == overlay::PublishMode::Udp { "/udp" } else { "" };
     let ClaimBackend { workload, port, home, .. } = backend;
-    Target(format!("{workload}:{port}{kind}/{home}/{}", claim.network).into())
+    let Claim { network, author, .. } = claim;
+    let service = u128::from_be_bytes(claim.service);
+    Target(format!("{workload}:{port}{kind}/{home}/{network}/{author}/{service:032x}").into())
 }
 
 /// Adds what may be dialled for a claim.
@@ -251,7 +254,47 @@ pub(super) fn listeners(config: &config::Gateway, shared: &[SocketAddr]) -> Vec<
 
 #[cfg(test)]
 mod tests {
+    use sinew_types::{Identity, Label, NetworkId};
+
     use super::*;
+
+    #[test]
+    fn services_of_one_workload_are_dialled_each_for_itself() {
+        let node = |n: u8| Identity::from_seed([n; 32]).node_id();
+        let backend = ClaimBackend {
+            home: node(2),
+            workload: Label::parse("web").unwrap(),
+            port: 80,
+            weight: 1,
+            node: Some(node(3)),
+        };
+        let claim = |service: u8| Claim {
+            network: NetworkId::new(node(1)),
+            network_name: None,
+            author: node(2),
+            service: [service; 16],
+            id: [0; 32],
+            seq: 1,
+            issued: 0,
+            expires: 1,
+            removed: false,
+            gateway: node(4),
+            mode: overlay::PublishMode::Http,
+            hosts: Vec::new(),
+            settings: Vec::new(),
+            recovery: None,
+            backends: vec![backend.clone()],
+            head_issued: None,
+        };
+        let mut table = Table::new();
+        for service in [7, 8] {
+            routes(&claim(service), &mut table);
+        }
+        for service in [7, 8] {
+            let route = table.get(&target(&claim(service), &backend));
+            assert_eq!(route.map(|route| route.open.service), Some([service; 16]));
+        }
+    }
 
     #[test]
     fn passwords_that_would_cost_the_gateway_too_much_are_refused() {

@@ -1,8 +1,7 @@
 //! Backends through the mesh: a TCP connection to the service port of the node that carries the workload, which
 //! joins it with the workload's own (protocol A11).
 //!
-//! A target names service-independent facts (workload, port, home, network), so that it stays the same while the
-//! workload moves; where it is now stands in a table that is replaced as a whole. What is not in the table is not
+//! A target names what stays the same while the workload moves (workload, port, home, network, and the service); where it is now stands in a table that is replaced as a whole. What is not in the table is not
 //! dialled, and the table holds nothing but published workloads: no address is ever taken from anybody.
 
 use std::collections::BTreeMap;
