@@ -16,6 +16,9 @@ use crate::{SOON, WEB, pass, start, topology, uplink};
 
 /// The longest silence when one of two uplinks is pulled.
 const GAP: Duration = Duration::from_secs(1);
+/// The longest of a TCP transfer inside: it tries again by its own timer, some 0.2, 0.6 and 1.4 s after the last answer. On
+/// a busy machine the second may fall into the silence, and the third is the first to get through.
+const TCP_GAP: Duration = Duration::from_secs(2);
 
 #[test]
 fn of_two_uplinks_the_second_takes_over_when_the_first_is_pulled_and_flows_survive() {
@@ -165,7 +168,7 @@ fn of_two_uplinks_the_second_takes_over_when_the_first_passes_nothing_and_flows_
                 silence.as_millis(),
                 gap.as_millis()
             );
-            ensure!(gap < GAP && silence < GAP, "{gap:?} of silence, the transfer's {silence:?}");
+            ensure!(gap < GAP && silence < TCP_GAP, "{gap:?} of silence, the transfer's {silence:?}");
             let got = transfer.finish(Duration::from_secs(120))?;
             ensure!(got == (FILE, hash.clone()), "the file differs: {got:?}");
             wait_path(lab, other, "in_use")?;
