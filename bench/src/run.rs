@@ -52,7 +52,7 @@ impl<'a> Plan<'a> {
 
 /// About how long one subject takes in one round.
 fn each(options: &Options) -> Duration {
-    let overhead = Duration::from_secs(2);
+    let overhead = Duration::from_secs(2) + measure::REST;
     let parts = [
         (Group::Tcp, options.length() * 3 + Duration::from_secs(2)),
         (

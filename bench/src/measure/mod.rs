@@ -19,6 +19,7 @@ mod tcp;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -33,6 +34,8 @@ pub(crate) type Numbers = BTreeMap<&'static str, f64>;
 
 /// Answers in a row after which a subject counts as settled.
 const SETTLED: u32 = 50;
+/// With nothing to do: then a daemon is as small as it gets.
+pub(crate) const REST: Duration = Duration::from_secs(5);
 /// Lines of each daemon's log that go into a failure.
 const LOG_TAIL: usize = 5;
 
@@ -81,6 +84,7 @@ fn attempt(
     let parts: [(Group, Part); 4] =
         [(Group::Rtt, idle), (Group::Rr, requests), (Group::Tcp, streams), (Group::Rtt, loaded)];
     run.settle(&echo)?;
+    std::thread::sleep(REST);
     run.rss("rss_idle_mb", &mut round.numbers);
     for (group, part) in parts.into_iter().filter(|(group, _)| options.measures(*group)) {
         if let Err(error) = part(&mut run, &echo, &mut round.numbers) {

@@ -30,6 +30,7 @@ mod selftest;
 mod setup;
 mod shell;
 mod signals;
+mod size;
 mod socket_queue;
 mod sockets;
 mod tenants;

@@ -43,6 +43,7 @@ use crate::persist::{Kept, Persist};
 use crate::publications::Publications;
 use crate::shell::Shell;
 use crate::signals::Signals;
+use crate::size;
 use crate::tenants::{Surroundings, Tenants};
 use crate::{api, command::Command};
 
@@ -124,6 +125,7 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     let servers = [
         tokio::spawn(attach::serve(door, commands.clone())),
         tokio::spawn(async { drop(api::serve(control, commands).await) }),
+        tokio::spawn(size::keep_small()),
     ];
     let host_names = bind_names(config, address);
     let (state_dir, dns) = (config.node.state_dir.clone(), config.dns.clone());
@@ -155,7 +157,7 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     Ok(result?)
 }
 
-async fn end(servers: [JoinHandle<()>; 2]) {
+async fn end(servers: [JoinHandle<()>; 3]) {
     for server in servers {
         server.abort();
         // An aborted task answers with its own end; the socket's name goes with the guard.
@@ -279,7 +281,8 @@ fn seed() -> Result<[u8; 32], RunError> {
     Ok(seed)
 }
 
-type Bound = (Connections, Vec<(CarrierKind, SocketAddr)>, Option<gateway::Shared>);
+/// Listeners, where they are, and those that the gateway holds for the mesh.
+type Listening = (Connections, Vec<(CarrierKind, SocketAddr)>, Option<gateway::Shared>);
 
 /// One socket for each configured address; without any, one of each family for outgoing links.
 fn bind_udp(addresses: &[SocketAddr]) -> Result<Vec<UdpCarrier>, RunError> {
@@ -294,7 +297,7 @@ fn bind_udp(addresses: &[SocketAddr]) -> Result<Vec<UdpCarrier>, RunError> {
 
 /// The listeners of all other carriers, where each listener is bound, those of UDP included, and what is left to
 /// the gateway to listen at.
-fn bind_connections(config: &config::Config, udp: &[UdpCarrier]) -> Result<Bound, RunError> {
+fn bind_connections(config: &config::Config, udp: &[UdpCarrier]) -> Result<Listening, RunError> {
     let mut connections = Connections::new(ConnectionLimits::default());
     let mut bound: Vec<_> = udp.iter().map(|socket| (CarrierKind::Udp, socket.local_addr())).collect();
     for &addr in &config.listen.tcp {

@@ -181,7 +181,7 @@ async fn secure(mut known: Known, mut stream: TcpStream) -> Result<(), Option<Re
             alert(stream, Alert::UnrecognizedName).await;
             Err(Some(Refused::UnknownName))
         }
-        Destination::Other => hand_over(&known, stream, bytes),
+        Destination::Handover => hand_over(&known, stream, bytes),
         Destination::Through(service) => {
             drop(shaking);
             known.first = bytes;
@@ -216,13 +216,9 @@ async fn secure(mut known: Known, mut stream: TcpStream) -> Result<(), Option<Re
 
 enum Destination {
     Nowhere,
-    /// Whom the port is shared with.
-    Other,
+    Handover,
     Through(Arc<Service>),
-    Here {
-        settings: Arc<ServerConfig>,
-        service: Option<Arc<Service>>,
-    },
+    Here { settings: Arc<ServerConfig>, service: Option<Arc<Service>> },
 }
 
 /// Who gets a connection with this hello, for the host that it names or that stands in for one.
@@ -230,7 +226,7 @@ fn destination(known: &Known, hello: &Hello, host: Option<&str>) -> Destination 
     let shared = &known.shared;
     let nobody = || {
         let own = hello.host.is_none() || hello.host == known.snapshot.config.own_host;
-        if known.shared_port && own { Destination::Other } else { Destination::Nowhere }
+        if known.shared_port && own { Destination::Handover } else { Destination::Nowhere }
     };
     let Some(host) = host else { return nobody() };
     if hello.offers(ACME_TLS) && shared.certificates.has_challenge(host) {

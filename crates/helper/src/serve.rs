@@ -17,7 +17,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Pid, dup2_stdin, getppid};
 use sinew_platform::seqpacket::Seqpacket;
-use sinew_platform::{confine, privilege, socket};
+use sinew_platform::{confine, privilege, program, socket};
 
 use crate::attachments::Attachments;
 use crate::codec::{MAX_MESSAGE, Request};
@@ -174,6 +174,8 @@ fn serve_until(
 /// Waits for a message; true if the daemon is gone before there is one.
 fn is_orphan(end: &Seqpacket, signals: &SignalFd, daemon: Pid) -> io::Result<bool> {
     loop {
+        // Most of its life it waits: what it used for the last answer goes meanwhile.
+        program::give_back();
         let mut ready =
             [PollFd::new(end.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
         match poll(&mut ready, PollTimeout::NONE) {

@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use sinew_path::punch::Own;
 use sinew_types::{CarrierKind, Instant, Metric, NodeId, PathAddr, PeerUri, Rng};
 
 use crate::config::PeerConfig;
@@ -31,7 +32,7 @@ use round::Round;
 
 /// First and longest pause between two rounds.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
-/// A link that lived less was ended by a peer that does not want it.
+/// A link that lived less is taken for one that the peer does not want.
 const LASTING: Duration = Duration::from_secs(10);
 /// Between two looks for something better than the link in use, and the most that chance adds.
 const UPGRADE: (Duration, Duration) = (Duration::from_secs(25), Duration::from_secs(10));
@@ -183,6 +184,7 @@ impl Dialler {
         peer: &NodeId,
         (host, port): (&str, u16),
         addresses: &[SocketAddr],
+        own: &Own,
         now: Instant,
     ) {
         let Some(target) = self.targets.get_mut(peer) else { return };
@@ -190,7 +192,7 @@ impl Dialler {
         if !round.take_name(host, port) {
             return;
         }
-        let usable = round::usable(addresses);
+        let usable = round::usable(addresses, own);
         if usable.is_empty() {
             let error = format!("`{host}` does not resolve to a usable address");
             target.candidates.unresolved(host, port, &error, now);

@@ -211,8 +211,7 @@ impl Node {
 
     /// A peer of the operator's that is not reached where the operator said, may be where it says itself.
     fn try_places(&mut self, node: NodeId, now: Instant) {
-        let wanted = self.dialler.contains(&node) && !self.finding.automatic.contains(&node);
-        if wanted && !self.links.contains_key(&node) && self.dialler.wants_more(&node) {
+        if self.is_configured(&node) && !self.links.contains_key(&node) && self.dialler.wants_more(&node) {
             self.dial_places(node, now);
         }
     }
@@ -262,6 +261,11 @@ impl Node {
 
     // --- neighbours ---
 
+    /// Whether the operator has named a peer, and not this node found it.
+    pub(crate) fn is_configured(&self, peer: &NodeId) -> bool {
+        self.dialler.contains(peer) && !self.finding.automatic.contains(peer)
+    }
+
     /// Who tells, and whom of ours we ask: neighbours that this node dialled. Those that came by
     /// themselves may be anybody's thousand faces.
     fn is_teller(&self, peer: &NodeId) -> bool {
@@ -271,8 +275,7 @@ impl Node {
     /// Whether a peer that has become ready to be a neighbour is one too many (protocol A12.6).
     pub(crate) fn turns_away(&self, peer: &NodeId) -> bool {
         let Some(link) = self.links.get(peer).filter(|link| !link.routing) else { return false };
-        let configured = self.dialler.contains(peer) && !self.finding.automatic.contains(peer);
-        !configured && self.finding.peering.turns_away(peer, link.path.remote.ip())
+        !self.is_configured(peer) && self.finding.peering.turns_away(peer, link.path.remote.ip())
     }
 
     pub(crate) fn finding_neighbour_up(&mut self, peer: NodeId, now: Instant) {
@@ -281,8 +284,8 @@ impl Node {
         }
         let Some(link) = self.links.get(&peer) else { return };
         let lan = self.finding.source(&peer) == Some(Source::Lan);
-        let configured = self.dialler.contains(&peer) && !self.finding.automatic.contains(&peer);
-        self.finding.peering.link_up(peer, link.path.remote.ip(), lan, configured, now);
+        let (remote, configured) = (link.path.remote.ip(), self.is_configured(&peer));
+        self.finding.peering.link_up(peer, remote, lan, configured, now);
         if let Some(record) = self.own_record() {
             self.send_request(peer, &Request::Records(vec![record]), now);
         }
@@ -366,12 +369,11 @@ impl Node {
             None if again => doubted.extend(crowd()),
             None => {}
         }
-        let chosen = |node: &NodeId| self.dialler.contains(node) && !self.finding.automatic.contains(node);
-        doubted.retain(|node| !chosen(node));
+        doubted.retain(|node| !self.is_configured(node));
         if !doubted.is_empty() {
             self.router.doubt(&addr, &doubted, ingress, now);
+            self.apply_routes(now);
         }
-        self.apply_routes(now);
     }
 
     // --- time ---

@@ -240,10 +240,7 @@ impl Node {
         addresses: &[SocketAddr],
         now: Instant,
     ) {
-        let own = self.direct.own();
-        // protocol A3.7: the mesh does not carry itself, whatever a name resolves to.
-        let outside: Vec<_> = addresses.iter().copied().filter(|addr| !own.is_inside(addr.ip())).collect();
-        self.dialler.on_resolved(&peer, name, &outside, now);
+        self.dialler.on_resolved(&peer, name, addresses, &self.direct.own(), now);
         self.pump(now);
     }
 

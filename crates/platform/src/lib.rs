@@ -15,6 +15,7 @@
 //! * [`socket`]: the control socket, which outlives no run, and who is at its other end.
 //! * [`clock`]: the two clocks of the core.
 //! * [`wake`]: when the machine has slept, or its clock was set.
+//! * [`heap`], [`program`]: memory that nobody uses any more.
 //! * [`kernel`]: faults of kernel versions.
 //!
 //! Errors here are read by an operator who wants the program to start: each says what is wrong
@@ -34,6 +35,7 @@ pub mod private;
 mod private_file;
 pub mod privilege;
 pub mod process;
+pub mod program;
 pub mod room;
 pub mod secretfile;
 pub mod seqpacket;

@@ -164,11 +164,12 @@ pub(crate) fn websocket(stream: TcpStream, tls: TlsAcceptor, first: Bytes) -> Co
 fn feed(tls: &mut ServerConnection, mut first: Bytes) -> io::Result<()> {
     while first.has_remaining() {
         let length = tls.read_tls(&mut &first[..])?;
-        first.advance(length);
-        tls.process_new_packets().map_err(io::Error::other)?;
         if length == 0 {
+            // It takes no more; a loop without end must not be a client's to cause.
             return Err(io::ErrorKind::InvalidData.into());
         }
+        first.advance(length);
+        tls.process_new_packets().map_err(io::Error::other)?;
     }
     Ok(())
 }

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use sinew_types::{CarrierKind, Instant, MeshAddr};
+use sinew_path::punch::Own;
+use sinew_types::{CarrierKind, Instant};
 
 /// Head start of each carrier before the next worse one.
 const CARRIER_LEAD: Duration = Duration::from_millis(250);
@@ -94,13 +95,12 @@ impl Round {
 
 /// The addresses to try, IPv6 first and then in turns (RFC 8305 §4): where both work, IPv6 has no
 /// NAT; where a network has only IPv6, what NAT64 made of an IPv4 address is among them.
-pub(super) fn usable(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
-    // protocol A3: mesh addresses are refused as underlay endpoints, whatever a name resolves to.
-    let mesh = |addr: &SocketAddr| matches!(addr, SocketAddr::V6(v6) if MeshAddr::contains(v6.ip()));
+pub(super) fn usable(addresses: &[SocketAddr], own: &Own) -> Vec<SocketAddr> {
+    // protocol A3.7: the mesh does not carry itself, whatever a name resolves to.
     let (v6, v4): (Vec<SocketAddr>, Vec<SocketAddr>) = addresses
         .iter()
         .copied()
-        .filter(|addr| !mesh(addr) && addr.port() != 0 && !addr.ip().is_unspecified())
+        .filter(|addr| !own.is_inside(addr.ip()) && addr.port() != 0 && !addr.ip().is_unspecified())
         .partition(SocketAddr::is_ipv6);
     let (mut v6, mut v4, mut order) = (v6.into_iter(), v4.into_iter(), Vec::new());
     while order.len() < MAX_ADDRESSES {

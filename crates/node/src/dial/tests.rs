@@ -37,7 +37,7 @@ fn resolved(via: &str, addresses: &[&str]) -> (Dialler, NodeId, Vec<DialAction>)
 fn answer(dialler: &mut Dialler, addresses: &[&str], now: Instant) {
     let node = peer("udp").uri.node;
     let addresses: Vec<_> = addresses.iter().map(|text| text.parse().unwrap()).collect();
-    dialler.on_resolved(&node, ("hub.example", 7), &addresses, now);
+    dialler.on_resolved(&node, ("hub.example", 7), &addresses, &Own::default(), now);
 }
 
 /// Which carriers are tried when, from 0 ms on.
@@ -249,7 +249,7 @@ fn another_address_is_dialled_beside_the_link_and_another_connection_is_not() {
     for action in actions(&mut dialler) {
         let DialAction::Resolve { host, port, .. } = action else { continue };
         let remote = SocketAddr::new(host.parse().unwrap(), port);
-        dialler.on_resolved(&node, (&host, port), &[remote], at(0));
+        dialler.on_resolved(&node, (&host, port), &[remote], &Own::default(), at(0));
     }
     dialler.on_path_up(&node, &path(CarrierKind::Udp), at(5));
     actions(&mut dialler);

@@ -174,9 +174,8 @@ impl Node {
     fn witnesses(&self, peer: &NodeId, ip: IpAddr) -> Vec<NodeId> {
         let mut found: BTreeMap<IpAddr, NodeId> = BTreeMap::new();
         for (node, link) in &self.links {
-            let chosen = self.dialler.contains(node) && !self.finding.automatic.contains(node);
             let at = link.path.remote.ip();
-            if chosen && node != peer && link.path.carrier == CarrierKind::Udp && at != ip {
+            if self.is_configured(node) && node != peer && link.path.carrier == CarrierKind::Udp && at != ip {
                 found.entry(at).or_insert(*node);
             }
         }

@@ -5,5 +5,6 @@ mod attacks;
 mod properties;
 mod publishing;
 mod spread;
+mod strangers;
 mod tickets;
 mod world;
