@@ -83,6 +83,10 @@ pub(crate) struct Options {
     /// Packets that overtake the ones in front (skip the delay), in per cent (needs --rtt).
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent)]
     pub(crate) reorder: f64,
+    /// Rate of the stream beside which round trips are measured, in Mbit/s: the same for all. Without it, as fast
+    /// as each can.
+    #[arg(long, value_name = "MBIT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) load: Option<u32>,
     /// Writes everything measured, sample by sample, to this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,

@@ -21,6 +21,7 @@ mod network;
 mod networks;
 mod offload;
 mod operate;
+mod outlet;
 mod persist;
 mod portmap;
 mod publications;

@@ -10,13 +10,12 @@ use std::time::Duration;
 
 use sinew_carrier::connections::{ConnectionEvent, Connections, Dial};
 use sinew_carrier::udp::UdpCarrier;
-use sinew_carrier::{Datagrams, RecvBuffer, SendError};
+use sinew_carrier::{Datagrams, RecvBuffer};
 use sinew_node::{Event, Node};
 use sinew_platform::clock;
 use sinew_tun::Tun as _;
-use sinew_types::{CarrierKind, DropReason, InterfaceId, PathAddr};
+use sinew_types::{CarrierKind, InterfaceId, PathAddr};
 use tokio::sync::mpsc;
-use tokio::time::Instant as TokioInstant;
 use tracing::{debug, info, warn};
 
 use crate::command::{Command, NodeCommand, PublicationCommand};
@@ -25,6 +24,7 @@ use crate::finding::Finders;
 use crate::interfaces::Interfaces;
 use crate::network::{News, Underlay};
 use crate::operate::Operations;
+use crate::outlet::{Congested, Outlet, STREAM_ROOM};
 use crate::persist::Kept;
 use crate::portmap::Mapped;
 use crate::signals::Signals;
@@ -46,14 +46,10 @@ const SEND_AT: usize = 48 * 1024;
 /// Slots of the receive buffer: for batches, and for datagrams that come one by one.
 const BATCH_SLOTS: usize = 4;
 const DATAGRAM_SLOTS: usize = 32;
-/// A stream with less room than this is nearly full: a super-packet may no longer fit.
-const STREAM_ROOM: usize = 128 * 1024;
 /// How often a nearly full stream is looked at, and how long it may hold up everybody else.
 const CONGESTION: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
 /// Longest sleep, so that a clock set forward is noticed.
 const MAX_SLEEP: Duration = Duration::from_secs(30);
-/// A nearly full stream, and since when it is.
-type Congested = Option<(u32, TokioInstant)>;
 
 /// The node with its edges.
 pub(crate) struct Shell {
@@ -202,6 +198,8 @@ impl Shell {
     fn on_udp(&mut self, at: usize) {
         let Some(socket) = self.udp.get(at) else { return };
         let mut taken = 0;
+        let mut outlet =
+            Outlet { udp: &self.udp, connections: &mut self.connections, congested: &mut self.congested };
         while taken < UDP_BUDGET {
             match socket.try_recv(&mut self.recv) {
                 Ok(_) => {}
@@ -220,9 +218,11 @@ impl Shell {
                     self.node.handle_datagrams(from, CONGESTION_EXPERIENCED, marked, batch.stride, now);
                     bytes = rest;
                 }
-                self.node.handle_datagrams(from, batch.ecn, bytes, batch.stride, now);
+                if let Some(onward) = self.node.handle_batch(from, batch.ecn, bytes, batch.stride, now) {
+                    outlet.send_onward(&mut self.node, &onward);
+                }
             }
-            send_all(&mut self.node, &self.udp, &mut self.connections, &mut self.congested);
+            outlet.send_all(&mut self.node);
             self.interfaces.write_all(&mut self.node);
         }
     }
@@ -241,6 +241,8 @@ impl Shell {
         let Some(tun) = self.interfaces.get(id) else { return Ok(()) };
         let now = clock::boottime();
         let mut taken = 0;
+        let mut outlet =
+            Outlet { udp: &self.udp, connections: &mut self.connections, congested: &mut self.congested };
         for _ in 0..TUN_FRAMES {
             match tun.try_read(&mut self.frame) {
                 Ok(len) => {
@@ -252,8 +254,8 @@ impl Shell {
                 Err(error) => return Err(error),
             }
             if self.node.transmit_backlog() > SEND_AT {
-                send_all(&mut self.node, &self.udp, &mut self.connections, &mut self.congested);
-                if self.congested.is_some() {
+                outlet.send_all(&mut self.node);
+                if outlet.congested.is_some() {
                     break;
                 }
             }
@@ -385,7 +387,9 @@ impl Shell {
             while let Some(event) = self.node.poll_event() {
                 self.on_event(event);
             }
-            if !send_all(&mut self.node, &self.udp, &mut self.connections, &mut self.congested) {
+            let mut outlet =
+                Outlet { udp: &self.udp, connections: &mut self.connections, congested: &mut self.congested };
+            if !outlet.send_all(&mut self.node) {
                 break;
             }
         }
@@ -445,49 +449,4 @@ impl Shell {
             }
         }
     }
-}
-
-/// Hands every waiting batch to its carrier. What a full socket does not take is dropped and
-/// counted: queueing it here would only add delay. Returns whether the node was told something
-/// about it, and so may have more to say.
-fn send_all(
-    node: &mut Node,
-    udp: &Sockets,
-    connections: &mut Connections,
-    congested: &mut Congested,
-) -> bool {
-    let (mut dropped, mut too_big) = (0, 0);
-    let mut refused = Vec::new();
-    while let Some(transmit) = node.poll_transmit() {
-        let (to, segment) = (transmit.to, transmit.segment.max(1));
-        let result = match to.carrier {
-            CarrierKind::Udp => match udp.named(to.local) {
-                Some(socket) => socket.try_send(to.remote, transmit.bytes, segment, transmit.ecn),
-                None => Err(SendError::Closed),
-            },
-            _ => {
-                let result = connections.try_send(to.local, transmit.bytes, segment);
-                if congested.is_none() && connections.room(to.local) < STREAM_ROOM {
-                    *congested = Some((to.local, TokioInstant::now()));
-                }
-                result
-            }
-        };
-        if let Err(error) = result {
-            let lost = (transmit.bytes.len() - error.sent()).div_ceil(segment) as u64;
-            if matches!(error, SendError::TooBig { .. }) {
-                too_big += lost;
-                refused.push((to, segment));
-            } else {
-                dropped += lost;
-            }
-        }
-    }
-    node.count_drops(DropReason::SendQueue, dropped);
-    node.count_drops(DropReason::TooBig, too_big);
-    let told = !refused.is_empty();
-    for (path, size) in refused {
-        node.handle_refused(path, size, clock::boottime());
-    }
-    told
 }

@@ -33,7 +33,7 @@ use crate::networks::Networks;
 use crate::probe::Probes;
 use crate::spacing::Spacing;
 use crate::uplinks::Uplinks;
-use crate::worker::{Links, Transmit, TunQueue, TxQueue, View, Worker};
+use crate::worker::{Links, Recent, Transmit, TunQueue, TxQueue, View, Worker};
 
 /// A node is greeted or asked about at most so often.
 const GREET_INTERVAL: Duration = Duration::from_secs(1);
@@ -192,6 +192,25 @@ impl Node {
     // --- inputs ---
 
     /// Datagrams of `stride` bytes each (the last may be shorter) that came over `from`.
+    ///
+    /// Of what a relay passes on, a long part is not copied: it lies in `batch`, sealed for the next hop, and is
+    /// returned, to be sent after all that [`Node::poll_transmit`] has.
+    #[must_use = "what is returned is to be sent"]
+    pub fn handle_batch<'b>(
+        &mut self,
+        from: PathAddr,
+        ecn: u8,
+        batch: &'b mut [u8],
+        stride: usize,
+        now: Instant,
+    ) -> Option<Transmit<'b>> {
+        let (worker, view) = self.fast_path(now);
+        let onward = worker.inbound_batch(&view, from, ecn, batch, stride);
+        self.pump_reports(now);
+        onward
+    }
+
+    /// As [`Node::handle_batch`], for callers that cannot send out of their buffer.
     pub fn handle_datagrams(
         &mut self,
         from: PathAddr,
@@ -200,9 +219,11 @@ impl Node {
         stride: usize,
         now: Instant,
     ) {
-        let (worker, view) = self.fast_path(now);
-        worker.inbound(&view, from, ecn, batch.chunks_mut(stride.max(1)));
-        self.pump_reports(now);
+        if let Some(onward) = self.handle_batch(from, ecn, batch, stride, now) {
+            for record in onward.bytes.chunks(onward.segment) {
+                self.worker.tx.push(onward.to, onward.ecn, record);
+            }
+        }
     }
 
     /// Records that came together over a stream.
@@ -213,7 +234,7 @@ impl Node {
         now: Instant,
     ) {
         let (worker, view) = self.fast_path(now);
-        worker.inbound(&view, from, 0, records);
+        worker.inbound(&view, from, records);
         self.pump_reports(now);
     }
 
@@ -437,6 +458,7 @@ impl Node {
             default_hop: self.upstream.map(|(_, addr)| addr),
             device_mtu: self.device_mtu,
             now,
+            recent: Recent::default(),
         };
         (&mut self.worker, view)
     }

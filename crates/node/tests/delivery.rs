@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Net, udp_packet};
+use common::{Net, path, udp_packet};
 use sinew_node::Offloads;
 use sinew_types::{DropReason, InterfaceId};
 use sinew_wire::virtio::{GSO_NONE, GSO_UDP_L4, NEEDS_CSUM, VirtioNetHdr};
@@ -46,6 +46,39 @@ fn a_packet_in_the_name_of_another_node_is_refused_at_both_ends() {
     net.run(Duration::from_millis(100));
     assert_eq!(net.nodes[0].drops().get(DropReason::NotOurSource), 1);
     assert!(net.received[2].is_empty());
+}
+
+#[test]
+fn a_relay_passes_a_batch_on_in_the_buffer_it_came_in_and_a_few_records_with_others() {
+    let mut net = line(3);
+    let packet = udp_packet(net.address(0), net.address(2), 9, &[7; 1_000]);
+    net.send(0, &packet);
+    net.run(Duration::from_millis(100));
+    for (count, in_place) in [(40, true), (2, false)] {
+        net.received[2].clear();
+        for _ in 0..count {
+            net.nodes[0].handle_tun(InterfaceId::NODE, VirtioNetHdr::default(), &mut packet.clone(), net.now);
+        }
+        let sent = net.nodes[0].poll_transmit().map(|batch| (batch.bytes.to_vec(), batch.segment));
+        let (mut buffer, stride) = sent.unwrap();
+        let (len, start) = (buffer.len(), buffer.as_ptr());
+        assert_eq!(len, count * stride);
+        let onward = net.nodes[1].handle_batch(path(0), 0, &mut buffer, stride, net.now);
+        let passed =
+            onward.map(|onward| (onward.to, onward.segment, onward.bytes.as_ptr(), onward.bytes.len()));
+        assert_eq!(passed, in_place.then_some((path(2), stride, start, len)));
+        if in_place {
+            assert!(net.nodes[1].poll_transmit().is_none(), "and not once more");
+            net.nodes[2].handle_datagrams(path(1), 0, &mut buffer, stride, net.now);
+            net.drain(2);
+        } else {
+            net.drain(1);
+            net.run(Duration::from_millis(100));
+        }
+        // They arrive merged: one header before the payload of all.
+        let payload: Vec<u8> = net.received[2].iter().flat_map(|frame| &frame[48..]).copied().collect();
+        assert!(payload == vec![7; 1_000 * count], "{} bytes of {count} packets", payload.len());
+    }
 }
 
 #[test]

@@ -5,25 +5,61 @@ use sinew_types::{DropReason, MeshAddr, PathAddr};
 use sinew_wire::record::{DataHeader, Kind, MSG_DATA};
 use sinew_wire::{error, frag, handshake, routed};
 
-use super::{Report, View, Worker};
+use super::onward::{Fate, Onward, Run};
+use super::{Incoming, Report, Transmit, View, Worker};
 
 impl Worker {
-    /// Takes the datagrams or records that one source sent together.
+    /// Takes the records that came together over a stream.
     ///
     /// A bad one never ends its batch.
     pub(crate) fn inbound<'b>(
         &mut self,
         view: &View<'_>,
         from: PathAddr,
-        ecn: u8,
-        batch: impl Iterator<Item = &'b mut [u8]>,
+        records: impl Iterator<Item = &'b mut [u8]>,
     ) {
-        for datagram in batch {
-            let result = self.datagram(view, Arrival::Direct(from), ecn, datagram, false);
-            self.note(result);
+        for record in records {
+            let fate = self.datagram(view, Arrival::Direct(from), 0, record, false);
+            if let Some(Onward { to, ecn }) = self.note_fate(fate) {
+                self.tx.push(to, ecn, record);
+            }
         }
         self.settle(view);
         self.flush_coalescer();
+    }
+
+    /// Takes the datagrams of `stride` bytes each that one source sent together. The last run of those that
+    /// now lie there sealed for a next hop is returned; what came before it is in the transmit queue.
+    pub(crate) fn inbound_batch<'b>(
+        &mut self,
+        view: &View<'_>,
+        from: PathAddr,
+        ecn: u8,
+        batch: &'b mut [u8],
+        stride: usize,
+    ) -> Option<Transmit<'b>> {
+        let (mut run, mut start) = (None::<Run>, 0);
+        while start < batch.len() {
+            let range = start..batch.len().min(start + stride.max(1));
+            start = range.end;
+            let fate = self.datagram(view, Arrival::Direct(from), ecn, &mut batch[range.clone()], false);
+            let Some(onward) = self.note_fate(fate) else { continue };
+            if !run.as_mut().is_some_and(|run| run.extend(onward, &range))
+                && let Some(ended) = run.replace(Run::of_one(onward, range))
+            {
+                ended.copy(batch, &mut self.tx);
+            }
+        }
+        self.settle(view);
+        self.flush_coalescer();
+        run?.send(batch, &mut self.tx)
+    }
+
+    fn note_fate(&mut self, fate: Fate) -> Option<Onward> {
+        fate.unwrap_or_else(|reason| {
+            self.drops.count(reason);
+            None
+        })
     }
 
     /// One datagram, or one routed body (`nested`), or one reassembled record.
@@ -34,21 +70,21 @@ impl Worker {
         ecn: u8,
         datagram: &mut [u8],
         nested: bool,
-    ) -> Result<(), DropReason> {
+    ) -> Fate {
         match *datagram.first().ok_or(DropReason::Malformed)? {
-            MSG_DATA => self.data(view, from, ecn, datagram),
+            MSG_DATA => self.data(view, from, ecn, datagram).map(|()| None),
             handshake::MSG_HS1 | handshake::MSG_HS2 | handshake::MSG_COOKIE => {
                 let kept = self.reports.with_bytes(datagram, |range| Report::Handshake { from, range });
-                if kept { Ok(()) } else { Err(DropReason::TableFull) }
+                if kept { Ok(None) } else { Err(DropReason::TableFull) }
             }
             // A4: no nesting of routed records or fragments in a routed body.
             routed::MSG_ROUTED | frag::MSG_FRAG if nested => Err(DropReason::Nested),
             routed::MSG_ROUTED => self.routed(view, from, ecn, datagram),
-            frag::MSG_FRAG => self.fragment(view, from, ecn, datagram),
+            frag::MSG_FRAG => self.fragment(view, from, ecn, datagram).map(|()| None),
             // A4: error reports exist only as routed bodies.
             error::MSG_ERR if nested => {
                 let kept = self.reports.with_bytes(datagram, |range| Report::Error { range });
-                if kept { Ok(()) } else { Err(DropReason::TableFull) }
+                if kept { Ok(None) } else { Err(DropReason::TableFull) }
             }
             _ => Err(DropReason::UnknownType),
         }
@@ -62,7 +98,7 @@ impl Worker {
         datagram: &mut [u8],
     ) -> Result<(), DropReason> {
         let header = DataHeader::parse(datagram).map_err(|_| DropReason::Malformed)?;
-        let Some(epoch) = view.keys.get(header.receiver) else { return self.unknown(from) };
+        let Some(Incoming { epoch, .. }) = view.incoming(header.receiver) else { return self.unknown(from) };
         let opened = epoch.open(datagram)?;
         self.received(view, epoch, from, opened.first, datagram.len());
         let payload = opened.range.clone();
@@ -103,7 +139,7 @@ impl Worker {
         datagram: &mut [u8],
     ) -> Result<(), DropReason> {
         let header = frag::FragHeader::parse(datagram).map_err(|_| DropReason::Malformed)?;
-        let Some(epoch) = view.keys.get(header.receiver) else { return self.unknown(from) };
+        let Some(Incoming { epoch, .. }) = view.incoming(header.receiver) else { return self.unknown(from) };
         let opened = epoch.open_frag(datagram)?;
         self.received(view, epoch, from, opened.first, datagram.len());
         let (id, index, last) = (header.frag_id, usize::from(header.piece), header.last);
@@ -114,7 +150,12 @@ impl Worker {
             None => Ok(()),
             // What was cut is a DATA or ROUTED record of this very link (A4); its own keys say so again.
             Some(mut record) => match record.first() {
-                Some(&(MSG_DATA | routed::MSG_ROUTED)) => self.datagram(view, from, ecn, &mut record, false),
+                Some(&(MSG_DATA | routed::MSG_ROUTED)) => {
+                    if let Some(Onward { to, ecn }) = self.datagram(view, from, ecn, &mut record, false)? {
+                        self.tx.push(to, ecn, &record);
+                    }
+                    Ok(())
+                }
                 _ => Err(DropReason::Malformed),
             },
         }

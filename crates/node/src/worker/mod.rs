@@ -11,6 +11,7 @@ mod inbound;
 mod lanes;
 mod meters;
 mod network;
+mod onward;
 mod outbound;
 mod report;
 mod tally;
@@ -19,6 +20,7 @@ mod tun_queue;
 mod tx;
 mod whole;
 
+use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -28,7 +30,7 @@ use rustc_hash::FxHashMap;
 use sinew_forwarding::offload::{Coalescer, Offloads};
 use sinew_forwarding::{Answers, Cause, Fib, FlowKey, Inbound, InboundPolicy};
 use sinew_overlay::Slot;
-use sinew_session::{KeyTable, SessionView, Traffic};
+use sinew_session::{KeyTable, OpenEpoch, SessionView, Traffic};
 use sinew_types::{Class, DropReason, Drops, Instant, InterfaceId, MeshAddr, PathAddr, Rng};
 use sinew_wire::record::{DataHeader, Kind, Prefix};
 
@@ -95,8 +97,7 @@ impl LinkInfo {
 /// Links by the neighbour's address.
 pub(crate) type Links = FxHashMap<MeshAddr, Arc<LinkInfo>>;
 
-/// The published state a worker reads.
-#[derive(Clone, Copy)]
+/// The published state a worker reads, for one batch.
 pub(crate) struct View<'a> {
     pub(crate) local: MeshAddr,
     pub(crate) class: Class,
@@ -108,6 +109,33 @@ pub(crate) struct View<'a> {
     pub(crate) default_hop: Option<MeshAddr>,
     pub(crate) device_mtu: u16,
     pub(crate) now: Instant,
+    pub(crate) recent: Recent<'a>,
+}
+
+/// What was looked up last: the records of a batch mostly come under one epoch, and those that go on, to one
+/// neighbour.
+#[derive(Default)]
+pub(crate) struct Recent<'a> {
+    incoming: Cell<Option<Incoming<'a>>>,
+    hop: Cell<Option<Hop<'a>>>,
+}
+
+/// An epoch of ours, and its session.
+#[derive(Clone, Copy)]
+struct Incoming<'a> {
+    epoch: &'a Arc<OpenEpoch>,
+    session: Option<&'a Arc<SessionView>>,
+}
+
+/// A link that routed records go by.
+#[derive(Clone, Copy)]
+struct Hop<'a> {
+    link: &'a Arc<SessionView>,
+    to: PathAddr,
+    /// Number of the adjacency.
+    adj: u8,
+    /// Largest datagram the link takes, bytes.
+    payload: usize,
 }
 
 /// What a packet from a local device is part of.
@@ -269,19 +297,41 @@ impl<'a> View<'a> {
             let payload = self.payload(dst);
             return Ok(Egress { session, link: session, to: path, payload, routed: false, transit: false });
         }
-        let (link, to, payload) = self.hop_toward(dst)?;
+        let Hop { link, to, payload, .. } = self.hop_toward(dst)?;
         let session = session.ok_or(DropReason::NoSession)?;
         Ok(Egress { session, link, to, payload, routed: true, transit: false })
     }
 
     /// The link toward a destination that is not reached straight.
-    fn hop_toward(&self, dst: &MeshAddr) -> Result<(&'a Arc<SessionView>, PathAddr, usize), DropReason> {
+    fn hop_toward(&self, dst: &MeshAddr) -> Result<Hop<'a>, DropReason> {
         let hop = self.fib.get(dst).map(|entry| entry.next_hop).or(self.default_hop);
-        let hop = hop.ok_or(DropReason::NoRoute)?;
-        let link = self.keys.session(&hop).ok_or(DropReason::NoRoute)?;
-        // A3: routed records travel over adjacencies only.
-        let (Some(path), Some(_)) = (link.path, link.adj) else { return Err(DropReason::NoRoute) };
-        Ok((link, path, self.payload(&hop)))
+        self.hop(&hop.ok_or(DropReason::NoRoute)?).ok_or(DropReason::NoRoute)
+    }
+
+    /// The link to this neighbour, if it has an adjacency: routed records travel over no other (protocol A3).
+    fn hop(&self, neighbour: &MeshAddr) -> Option<Hop<'a>> {
+        if let Some(hop) = self.recent.hop.get()
+            && hop.link.addr == *neighbour
+        {
+            return Some(hop);
+        }
+        let link = self.keys.session(neighbour)?;
+        let hop = Hop { link, to: link.path?, adj: link.adj?, payload: self.payload(neighbour) };
+        self.recent.hop.set(Some(hop));
+        Some(hop)
+    }
+
+    /// The epoch that records with this receiver index open under, and its session.
+    fn incoming(&self, receiver: u32) -> Option<Incoming<'a>> {
+        if let Some(incoming) = self.recent.incoming.get()
+            && incoming.epoch.index() == receiver
+        {
+            return Some(incoming);
+        }
+        let epoch = self.keys.get(receiver)?;
+        let incoming = Incoming { epoch, session: self.keys.session(epoch.addr()) };
+        self.recent.incoming.set(Some(incoming));
+        Some(incoming)
     }
 
     fn takes_shortcut(&self, dst: &MeshAddr) -> bool {

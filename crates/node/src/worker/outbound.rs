@@ -20,7 +20,7 @@ use sinew_wire::routed::{BODY_HEAD, HOP_LIMIT, ROUTED_OVERHEAD, RoutedHeader, Wa
 use sinew_wire::virtio::VirtioNetHdr;
 
 use super::tally::Sum;
-use super::{Egress, Inner, MIN_INNER_MTU, Report, View, Worker, frag};
+use super::{Egress, Hop, Inner, MIN_INNER_MTU, Report, View, Worker, frag};
 
 /// For so long after the last sign of life, packets for a peer without a path are held.
 const BETWEEN_PATHS: Duration = Duration::from_secs(10);
@@ -241,9 +241,9 @@ impl Worker {
         dst: &MeshAddr,
         body: &[u8],
     ) -> Result<(), DropReason> {
-        let (link, to, payload) = view.hop_toward(dst)?;
+        let Hop { link, to, adj, payload } = view.hop_toward(dst)?;
         let egress = Egress { session: link, link, to, payload, routed: true, transit: true };
-        let header = routed_header(view, *dst, link.adj.unwrap_or(0), 0, 0);
+        let header = routed_header(view, *dst, adj, 0, 0);
         let total = ROUTED_OVERHEAD + body.len();
         self.tx.slot(total)[ROUTED_OVERHEAD..].copy_from_slice(body);
         self.wrap_slot(&egress, &header, 0, total)?;

@@ -13,24 +13,22 @@ use sinew_wire::error::{ErrorCode, ErrorReport};
 use sinew_wire::record::DataHeader;
 use sinew_wire::routed::{ROUTED_OVERHEAD, RoutedClear, RoutedHeader, WAYPOINT_LEN, Watermark};
 
-use super::{Egress, View, Worker};
+use super::onward::{Fate, Onward};
+use super::{Egress, Hop, Incoming, View, Worker};
 
 /// Error reports to one destination: at most ten a second (protocol A4).
 pub(super) const ERROR_INTERVAL: Duration = Duration::from_millis(100);
+
 impl Worker {
     /// A routed record straight from a neighbour.
-    pub(super) fn routed(
-        &mut self,
-        view: &View<'_>,
-        from: Arrival,
-        ecn: u8,
-        datagram: &mut [u8],
-    ) -> Result<(), DropReason> {
+    pub(super) fn routed(&mut self, view: &View<'_>, from: Arrival, ecn: u8, datagram: &mut [u8]) -> Fate {
         let clear = RoutedClear::parse(datagram).map_err(|_| DropReason::Malformed)?;
-        let Some(epoch) = view.keys.get(clear.receiver) else { return self.unknown(from) };
+        let Some(Incoming { epoch, session }) = view.incoming(clear.receiver) else {
+            return self.unknown(from).map(|()| None);
+        };
         let opened = epoch.open_routed(datagram)?;
         self.received(view, epoch, from, opened.first, datagram.len());
-        let link = view.keys.session(epoch.addr()).ok_or(DropReason::WrongAdjacency)?;
+        let link = session.ok_or(DropReason::WrongAdjacency)?;
         // A3: routed records carry the number of the adjacency; a closed or older one is refused.
         if link.adj != Some(opened.header.adj) {
             return Err(DropReason::WrongAdjacency);
@@ -56,6 +54,7 @@ impl Worker {
         }
     }
 
+    /// Seals the record for the next hop where it lies.
     fn forward(
         &mut self,
         view: &View<'_>,
@@ -64,13 +63,11 @@ impl Worker {
         watermark: Watermark,
         datagram: &mut [u8],
         body: Range<usize>,
-    ) -> Result<(), DropReason> {
-        let link = view.keys.session(next_hop);
-        let Some((link, to, adj)) = link.and_then(|link| Some((link, link.path?, link.adj?))) else {
+    ) -> Fate {
+        let Some(Hop { link, to, adj, payload }) = view.hop(next_hop) else {
             self.report_error(view, ErrorCode::NoRoute, 0, header, &datagram[body]);
             return Err(DropReason::NoRoute);
         };
-        let payload = view.payload(next_hop);
         let egress = Egress { session: link, link, to, payload, routed: true, transit: true };
         if datagram.len() > payload && !fits_in_fragments(datagram.len()) {
             // A4: the largest body that would have passed.
@@ -82,13 +79,12 @@ impl Worker {
         self.meters.draw_transit(next_hop, datagram.len(), view.now)?;
         let header = forwarded(header, watermark, adj);
         self.lanes.link(link)?.seal_routed(&header, datagram)?;
-        if datagram.len() > payload {
+        let whole = datagram.len() <= payload;
+        if !whole {
             self.send_fragments(&egress, header.ecn, datagram)?;
-        } else {
-            self.tx.push(to, header.ecn, datagram);
         }
         self.passed_on(view, &link.addr, datagram.len());
-        Ok(())
+        Ok(whole.then_some(Onward { to, ecn: header.ecn }))
     }
 
     /// Tells the source what became of its record (a hint to it, no more).
