@@ -200,7 +200,8 @@ fn loaded(run: &mut Run<'_>, echo: &ping::Echo, numbers: &mut Numbers) -> Result
     let iperf = tcp::Bench::start(run.stage, run.target())?;
     let rate = run.options.load.map(|mbit| ["-b".to_owned(), format!("{mbit}M")]);
     let extra: Vec<&str> = rate.iter().flatten().map(String::as_str).collect();
-    let (load, report) = echo.measure_during(run.stage.ns("a"), || iperf.run(run.options.length(), &extra))?;
+    let (load, report) =
+        echo.measure_during(run.stage.ns("a"), || iperf.run(run.options.length(), &extra))?;
     numbers.insert("loaded_mbps", load?.mbps);
     insert(numbers, "loaded_rtt_p50_ms", stats::percentile(&report.times_ms, 50.0));
     insert(numbers, "loaded_rtt_p99_ms", stats::percentile(&report.times_ms, 99.0));
