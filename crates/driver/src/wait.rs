@@ -27,6 +27,9 @@ use crate::tenants::Finished;
 
 /// Turns of packets in a row before everything else is asked first.
 const PATIENCE: u32 = 64;
+/// Turns of packets in a row before the runtime is let to ask the kernel what is ready: it does so only when the
+/// loop gives way, and a source that always has something would hide all others. A single packet costs no such look.
+const UNSEEN: u32 = 2;
 
 /// The sources of packets.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +73,8 @@ pub(crate) struct Rota {
     first: usize,
     /// Turns of packets since everything else was asked first.
     turns: u32,
+    /// Turns of packets since the kernel was asked what is ready.
+    unseen: u32,
     /// Which socket is asked first: the one after the last that had something.
     socket: usize,
 }
@@ -116,6 +121,10 @@ impl Sources<'_> {
         signals: &mut Signals,
         due: Duration,
     ) -> io::Result<Wake> {
+        if rota.unseen >= UNSEEN {
+            rota.unseen = 0;
+            tokio::task::yield_now().await;
+        }
         self.alarm.set(due);
         let patient = rota.turns < PATIENCE;
         let interfaces = self.interfaces;
@@ -130,6 +139,7 @@ impl Sources<'_> {
         std::future::poll_fn(|cx| {
             if patient && let Poll::Ready(wake) = self.poll_packets(rota, cx) {
                 rota.turns += 1;
+                rota.unseen += 1;
                 return Poll::Ready(Ok(wake));
             }
             if let Poll::Ready(wake) = self.poll_rest(cx) {
@@ -139,6 +149,7 @@ impl Sources<'_> {
                 return Poll::Ready(Ok(name.map_or(Wake::Reload, Wake::Stop)));
             }
             rota.turns = 0;
+            rota.unseen = 0;
             if !patient && let Poll::Ready(wake) = self.poll_packets(rota, cx) {
                 return Poll::Ready(Ok(wake));
             }
