@@ -207,3 +207,57 @@ impl Sources<'_> {
         self.alarm.sleep.as_mut().poll(cx).map(|()| Wake::Alarm)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use sinew_carrier::connections::ConnectionLimits;
+    use sinew_carrier::udp::UdpCarrier;
+    use sinew_carrier::{Datagrams as _, RecvBuffer};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_source_that_always_has_something_hides_no_other_for_long() {
+        let bind = |local| UdpCarrier::bind("127.0.0.1:0".parse().unwrap(), local).unwrap();
+        let udp = Sockets::new(vec![bind(0), bind(1)]);
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let send = |at: usize| sender.send_to(b"datagram", udp.bound()[at].local_addr()).unwrap();
+        for _ in 0..100 {
+            send(0);
+        }
+        let (mut rota, mut signals, mut alarm) = (Rota::default(), Signals::new().unwrap(), Alarm::new());
+        let mut connections = Connections::new(ConnectionLimits::default());
+        let mut buffer = RecvBuffer::new(1);
+        let mut turns = 0;
+        loop {
+            let sources = Sources {
+                udp: &udp,
+                interfaces: None,
+                connections: &mut connections,
+                commands: &mut mpsc::channel(1).1,
+                finished: &mut mpsc::unbounded_channel().1,
+                resolved: &mut mpsc::channel(1).1,
+                news: &mut mpsc::channel(1).1,
+                mapped: &mut mpsc::channel(1).1,
+                found: &mut mpsc::channel(1).1,
+                alarm: &mut alarm,
+            };
+            match sources.next(&mut rota, &mut signals, Duration::from_secs(10)).await.unwrap() {
+                Wake::Udp(0) => {
+                    turns += u32::from(udp.bound()[0].try_recv(&mut buffer).is_ok());
+                    if turns == 1 {
+                        send(1);
+                    }
+                }
+                Wake::Udp(1) => break,
+                // What was set at the start rings once.
+                Wake::Alarm => {}
+                _ => panic!("nothing else was to come"),
+            }
+        }
+        assert!(turns <= 1 + UNSEEN, "{turns} turns of the one before the other was seen");
+    }
+}
