@@ -20,6 +20,7 @@ pub fn give_back() {}
 
 /// Called for the program and for each of its libraries; 0 = go on.
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+// SAFETY: only the loader calls it, from `dl_iterate_phdr`, with an object that is valid for the time of the call.
 unsafe extern "C" fn let_go(
     object: *mut libc::dl_phdr_info,
     _size: libc::size_t,
