@@ -159,6 +159,9 @@ fn try_parse<T: Into<std::ffi::OsString> + Clone>(
     if options.rtt == 0 && (options.jitter > 0 || options.reorder > 0.0) {
         return refuse("--jitter and --reorder need --rtt");
     }
+    if options.load.is_some() && !options.measures(Group::Rtt) {
+        return refuse("--load needs --measure rtt");
+    }
     if options.wan().is_some() && !options.scenario.contains(&Scenario::Pair) {
         return refuse("--loss and --rtt are for the scenario pair");
     }
@@ -219,6 +222,7 @@ mod tests {
             ("--peer mycelium", "NAME=PATH"),
             ("--loss 99", "0 to 50"),
             ("--jitter 3", "--rtt"),
+            ("--load 500 --measure tcp", "rtt"),
             ("--rtt 3 --scenario relay", "pair"),
             ("--nonsense", "--nonsense"),
         ] {

@@ -122,7 +122,7 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     info!(node = %address, "node starts");
     let (commands, requests) = mpsc::channel::<Command>(api::QUEUE);
     let metrics = metrics::Bound::bind(config, &commands)?;
-    let servers = [
+    let tasks = [
         tokio::spawn(attach::serve(door, commands.clone())),
         tokio::spawn(async { drop(api::serve(control, commands).await) }),
         tokio::spawn(size::keep_small()),
@@ -150,18 +150,18 @@ async fn run_async(start: Start, ready: impl FnOnce()) -> Result<(), RunError> {
     ready();
     let result = shell.run(&mut signals).await;
     shell.underlay.end().await;
-    end(servers).await;
+    end(tasks).await;
     drop((guard, door_guard, metrics));
     drop(shell); // With it the device, and what systemd-resolved was told of it.
     host_resolver::end(&state_dir);
     Ok(result?)
 }
 
-async fn end(servers: [JoinHandle<()>; 3]) {
-    for server in servers {
-        server.abort();
+async fn end(tasks: [JoinHandle<()>; 3]) {
+    for task in tasks {
+        task.abort();
         // An aborted task answers with its own end; the socket's name goes with the guard.
-        let _ = server.await;
+        let _ = task.await;
     }
 }
 

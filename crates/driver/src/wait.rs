@@ -4,6 +4,9 @@
 //! counts in its round trip. So the sources of packets are asked first, in turns, and the rest
 //! (commands, signals, the resolver, the clock) only when they have nothing, or every so often
 //! when they always have.
+//!
+//! The runtime asks the kernel what is ready only while the loop waits or gives way. Under load it does not wait, and a
+//! source that always has something would hide all others: so it gives way every few turns.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -27,9 +30,8 @@ use crate::tenants::Finished;
 
 /// Turns of packets in a row before everything else is asked first.
 const PATIENCE: u32 = 64;
-/// Turns of packets in a row before the runtime is let to ask the kernel what is ready: it does so only when the
-/// loop gives way, and a source that always has something would hide all others. A single packet costs no such look.
-const UNSEEN: u32 = 2;
+/// Turns of packets in a row before the loop gives way. One turn alone costs no such look at the kernel.
+const MAX_BLIND: u32 = 2;
 
 /// The sources of packets.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +76,7 @@ pub(crate) struct Rota {
     /// Turns of packets since everything else was asked first.
     turns: u32,
     /// Turns of packets since the kernel was asked what is ready.
-    unseen: u32,
+    blind: u32,
     /// Which socket is asked first: the one after the last that had something.
     socket: usize,
 }
@@ -121,8 +123,8 @@ impl Sources<'_> {
         signals: &mut Signals,
         due: Duration,
     ) -> io::Result<Wake> {
-        if rota.unseen >= UNSEEN {
-            rota.unseen = 0;
+        if rota.blind >= MAX_BLIND {
+            rota.blind = 0;
             tokio::task::yield_now().await;
         }
         self.alarm.set(due);
@@ -139,7 +141,7 @@ impl Sources<'_> {
         std::future::poll_fn(|cx| {
             if patient && let Poll::Ready(wake) = self.poll_packets(rota, cx) {
                 rota.turns += 1;
-                rota.unseen += 1;
+                rota.blind += 1;
                 return Poll::Ready(Ok(wake));
             }
             if let Poll::Ready(wake) = self.poll_rest(cx) {
@@ -149,10 +151,10 @@ impl Sources<'_> {
                 return Poll::Ready(Ok(name.map_or(Wake::Reload, Wake::Stop)));
             }
             rota.turns = 0;
-            rota.unseen = 0;
             if !patient && let Poll::Ready(wake) = self.poll_packets(rota, cx) {
                 return Poll::Ready(Ok(wake));
             }
+            rota.blind = 0;
             gone.as_mut().poll(cx).map_ok(|()| Wake::Tun(InterfaceId::NODE))
         })
         .await

@@ -220,9 +220,7 @@ impl Node {
         now: Instant,
     ) {
         if let Some(onward) = self.handle_batch(from, ecn, batch, stride, now) {
-            for record in onward.bytes.chunks(onward.segment) {
-                self.worker.tx.push(onward.to, onward.ecn, record);
-            }
+            self.worker.tx.push_all(&onward);
         }
     }
 

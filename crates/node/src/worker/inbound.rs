@@ -20,7 +20,7 @@ impl Worker {
     ) {
         for record in records {
             let fate = self.datagram(view, Arrival::Direct(from), 0, record, false);
-            if let Some(Onward { to, ecn }) = self.note_fate(fate) {
+            if let Some(Onward { to, ecn }) = self.note(fate).flatten() {
                 self.tx.push(to, ecn, record);
             }
         }
@@ -43,23 +43,16 @@ impl Worker {
             let range = start..batch.len().min(start + stride.max(1));
             start = range.end;
             let fate = self.datagram(view, Arrival::Direct(from), ecn, &mut batch[range.clone()], false);
-            let Some(onward) = self.note_fate(fate) else { continue };
+            let Some(onward) = self.note(fate).flatten() else { continue };
             if !run.as_mut().is_some_and(|run| run.extend(onward, &range))
                 && let Some(ended) = run.replace(Run::of_one(onward, range))
             {
-                ended.copy(batch, &mut self.tx);
+                self.tx.push_all(&ended.within(batch));
             }
         }
         self.settle(view);
         self.flush_coalescer();
         run?.send(batch, &mut self.tx)
-    }
-
-    fn note_fate(&mut self, fate: Fate) -> Option<Onward> {
-        fate.unwrap_or_else(|reason| {
-            self.drops.count(reason);
-            None
-        })
     }
 
     /// One datagram, or one routed body (`nested`), or one reassembled record.

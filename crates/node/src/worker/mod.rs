@@ -277,10 +277,9 @@ impl Worker {
         self.trouble.remove(dst).filter(|&(_, until)| now < until).map(|(cause, _)| cause)
     }
 
-    fn note(&mut self, result: Result<(), DropReason>) {
-        if let Err(reason) = result {
-            self.drops.count(reason);
-        }
+    /// Counts what was dropped.
+    fn note<T>(&mut self, result: Result<T, DropReason>) -> Option<T> {
+        result.inspect_err(|&reason| self.drops.count(reason)).ok()
     }
 }
 

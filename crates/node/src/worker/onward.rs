@@ -48,21 +48,20 @@ impl Run {
         next && whole
     }
 
-    /// Copies the records out of `batch`.
-    pub(super) fn copy(&self, batch: &[u8], tx: &mut TxQueue) {
-        for record in batch[self.range.clone()].chunks(self.segment) {
-            tx.push(self.onward.to, self.onward.ecn, record);
-        }
+    /// The run as it lies in `batch`.
+    pub(super) fn within(self, batch: &[u8]) -> Transmit<'_> {
+        let Onward { to, ecn } = self.onward;
+        Transmit { to, segment: self.segment, ecn, bytes: &batch[self.range] }
     }
 
-    /// The run as it lies in `batch`, or nothing if it was better copied.
+    /// As [`Run::within`], or nothing if it was better copied.
     pub(super) fn send<'b>(self, batch: &'b [u8], tx: &mut TxQueue) -> Option<Transmit<'b>> {
-        if self.range.len() < WORTH_A_SEND {
-            self.copy(batch, tx);
+        let transmit = self.within(batch);
+        if transmit.bytes.len() < WORTH_A_SEND {
+            tx.push_all(&transmit);
             return None;
         }
-        let Onward { to, ecn } = self.onward;
-        Some(Transmit { to, segment: self.segment, ecn, bytes: &batch[self.range] })
+        Some(transmit)
     }
 }
 

@@ -91,6 +91,13 @@ impl TxQueue {
         self.commit(to, ecn, record.len());
     }
 
+    /// Copies all records of a batch in and queues them.
+    pub(crate) fn push_all(&mut self, batch: &Transmit<'_>) {
+        for record in batch.bytes.chunks(batch.segment) {
+            self.push(batch.to, batch.ecn, record);
+        }
+    }
+
     /// The next batch; once all are handed out the buffer is reused.
     pub(crate) fn next(&mut self) -> Option<Transmit<'_>> {
         if self.sent == self.batches.len() {
